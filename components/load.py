@@ -1,0 +1,115 @@
+"""Step `load`: any source -> checked, split, prepared data; and the study's runs are opened in MLflow."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from components.errors import AssayError
+from components.events import step
+from components.prepared import Prepared
+from components.study import Study
+
+SPLIT_SEED = 0  # test rows are the same for every seed of a study
+
+
+def load(study: str, run: str, store: str, data: str, runs: str) -> None:
+    """Write the prepared data and the MLflow run numbers.
+
+    Args:
+        study: the study as JSON.
+        run: this run's unique name; the parent run in MLflow carries it, so that a resumed run finds its own.
+        store: folder of the finished cells; made here, so that a folder that can't be written fails first.
+        data: folder to write the prepared data to.
+        runs: file to write the MLflow run numbers to, as JSON.
+    """
+    parsed = Study.model_validate_json(study)
+    with step("load") as this:
+        Path(store).mkdir(parents=True, exist_ok=True)
+        with this.span("imports"):
+            import sklearn.model_selection  # noqa: F401  (0.9 s, counted as import and not as data)
+        with this.span("data"):
+            prepared = prepare(parsed, data)
+        with this.span("imports"):
+            from components import tracking
+        with this.span("mlflow"):
+            opened = tracking.open_runs(parsed, run, prepared.schema)
+        Path(runs).write_text(json.dumps(opened))
+
+
+def prepare(study: Study, folder: str | Path) -> Prepared:
+    """Read the source, check it, split it, and write it as prepared data.
+
+    Raises:
+        AssayError: for data that no study can be made of.
+    """
+    from components import sources
+
+    rows = sources.read(study.data)
+    check(rows)
+    test = _test_rows(rows, study.data.test)
+    rest = np.setdiff1d(np.arange(len(rows.y)), test, assume_unique=True)
+    validation = np.stack(
+        [_stratified(rest, rows.y[rest], study.data.validation, seed, rows.classes) for seed in range(study.seeds)]
+    )
+    return Prepared.write(
+        folder,
+        kind=study.data.kind,
+        source=study.data.source,
+        x=rows.x,
+        y=rows.y,
+        classes=rows.classes,
+        columns=rows.columns,
+        test=test,
+        validation=validation,
+    )
+
+
+def check(rows) -> None:
+    """Refuse data that no study can be made of.
+
+    Raises:
+        AssayError: for no rows, one class only, a class without rows, or a value that is not a finite number.
+    """
+    if len(rows.y) == 0:
+        raise AssayError("the data has no rows")
+    counts = np.bincount(rows.y, minlength=len(rows.classes))
+    if np.count_nonzero(counts) < 2:
+        only = rows.classes[int(counts.argmax())]
+        raise AssayError(f"all {len(rows.y)} rows are of class {only!r}; a study needs two classes or more")
+    if not np.issubdtype(rows.x.dtype, np.floating):
+        return
+    bad = ~np.isfinite(rows.x.reshape(len(rows.x), -1))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        where = f"column {rows.columns[column]!r}" if rows.columns else f"pixel {column}"
+        value = rows.x.reshape(len(rows.x), -1)[row, column]
+        raise AssayError(
+            f"row {row}, {where} is {value}; every value must be a finite number ({np.count_nonzero(bad)} are not); "
+            "remove those rows or fill the values"
+        )
+
+
+def _test_rows(rows, test: float | str) -> np.ndarray:
+    if isinstance(test, str):
+        if test not in rows.splits:
+            own = ", ".join(rows.splits) or "none"
+            raise AssayError(f"data.test: the source has no split {test!r}; its own splits: {own}; or give a fraction")
+        return rows.splits[test]
+    return _stratified(np.arange(len(rows.y)), rows.y, test, SPLIT_SEED, rows.classes)
+
+
+def _stratified(rows: np.ndarray, y: np.ndarray, fraction: float, seed: int, classes: tuple[str, ...]) -> np.ndarray:
+    """Return the given fraction of the rows, with every class in proportion."""
+    from sklearn.model_selection import train_test_split
+
+    counts = np.bincount(y, minlength=len(classes))
+    present = np.flatnonzero(counts)
+    rarest = present[counts[present].argmin()]
+    held_out = round(len(y) * fraction)
+    if counts[rarest] < 2 or held_out < len(present) or len(y) - held_out < len(present):
+        raise AssayError(
+            f"too few rows to split: {len(y)} rows of {len(present)} classes, {counts[rarest]} of class "
+            f"{classes[rarest]!r}, {held_out} held out; every class must be in every part: add rows or change the fraction"
+        )
+    return np.sort(train_test_split(rows, test_size=held_out, stratify=y, random_state=seed)[1])

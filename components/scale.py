@@ -1,0 +1,103 @@
+"""Step `scale`: for each seed, a scaler from the TRAIN rows of that seed; it becomes part of the saved model.
+
+A scaler is an offset and a divisor: scaled = (x - offset) / divisor. Images have one of each for all pixels,
+tables one for each column.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from components.events import step
+from components.prepared import Prepared
+from components.study import Kind, Scale, Study
+
+CHUNK = 4096  # rows read at a time, so that data larger than memory can be scaled
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """scaled = (x - offset) / divisor.
+
+    Attributes:
+        offset: float64, () for images, (columns,) for tables.
+        divisor: as `offset`; 1 where the train rows are all alike.
+        spread: standard deviation of the scaled train rows; the unit of the noise augmentation.
+    """
+
+    offset: np.ndarray
+    divisor: np.ndarray
+    spread: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return the rows scaled, as float32."""
+        return ((x - self.offset) / self.divisor).astype(np.float32)
+
+
+def scale(study: str, data: str, scalers: str) -> None:
+    """Write the scalers of all seeds and of all scalings that an arm uses, as JSON: `{seed: {scaling: scaler}}`."""
+    parsed = Study.model_validate_json(study)
+    with step("scale") as this, this.span("data"):
+        prepared = Prepared(data)
+        kinds = sorted({arm.recipe.scale for arm in parsed.expand()})
+        fitted = {}
+        for seed in range(parsed.seeds):
+            train_rows, _ = prepared.split(seed)
+            statistics = Statistics.of(prepared.x, train_rows, prepared.schema.kind)
+            fitted[seed] = {kind: _to_json(statistics.scaler(kind)) for kind in kinds}
+        Path(scalers).write_text(json.dumps(fitted))
+
+
+def read_scaler(scalers: str | Path, seed: int, kind: Scale) -> Scaler:
+    """Return one scaler out of the file that `scale` wrote."""
+    values = json.loads(Path(scalers).read_text())[str(seed)][kind]
+    return Scaler(**{name: np.array(value) for name, value in values.items()})
+
+
+def _to_json(scaler: Scaler) -> dict[str, list[float] | float]:
+    return {name: getattr(scaler, name).tolist() for name in ("offset", "divisor", "spread")}
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Least, greatest, mean and standard deviation of the train rows; float64, () for images, (columns,) for tables."""
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, rows: np.ndarray, kind: Kind) -> "Statistics":
+        """Measure the given rows, chunk by chunk.
+
+        The variance is taken about the first chunk's mean: a sum of plain squares would lose its digits where the
+        mean is large beside the spread (Chan, Golub and LeVeque 1983).
+        """
+        axes = None if kind == "image" else 0
+        lows, highs, total, squares, count, about = [], [], 0.0, 0.0, 0, None
+        for start in range(0, len(rows), CHUNK):
+            chunk = np.asarray(x[rows[start : start + CHUNK]], dtype=np.float64)
+            about = chunk.mean(axis=axes) if about is None else about
+            lows.append(chunk.min(axis=axes))
+            highs.append(chunk.max(axis=axes))
+            total = total + (chunk - about).sum(axis=axes)
+            squares = squares + ((chunk - about) ** 2).sum(axis=axes)
+            count += chunk.size if kind == "image" else len(chunk)
+        shift = total / count
+        variance = np.maximum(squares / count - shift**2, 0.0)
+        return cls(np.min(lows, axis=0), np.max(highs, axis=0), np.asarray(about + shift), np.sqrt(variance))
+
+    def scaler(self, kind: Scale) -> Scaler:
+        """Return the scaler for one way of scaling; a column that is constant is only shifted."""
+        zero, one = np.zeros_like(self.mean), np.ones_like(self.mean)
+        offset, divisor = {
+            "none": (zero, one),
+            "minmax": (self.low, self.high - self.low),
+            "tanh": ((self.high + self.low) / 2, (self.high - self.low) / 2),
+            "standardize": (self.mean, self.std),
+        }[kind]
+        divisor = np.where(divisor > 0, divisor, 1.0)
+        return Scaler(np.asarray(offset), divisor, self.std / divisor)

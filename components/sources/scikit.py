@@ -1,0 +1,15 @@
+"""`sklearn:NAME`: the small real data sets that scikit-learn carries."""
+
+import numpy as np
+from sklearn import datasets
+
+from components.sources import Rows
+from components.study import Kind
+
+
+def read(name: str, kind: Kind) -> Rows:
+    """Return digits as 8x8 images with pixels 0..16, the others as tables of float columns."""
+    bunch = getattr(datasets, f"load_{name}")()
+    x = bunch.images[..., np.newaxis] if kind == "image" else bunch.data
+    columns = () if kind == "image" else tuple(bunch.feature_names)
+    return Rows(x.astype(np.float32), bunch.target, tuple(str(c) for c in bunch.target_names), columns)
