@@ -216,8 +216,17 @@ class Arm:
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm trained with one seed; `key` is the same for two cells exactly when they must give the same result."""
+    """One arm trained with one seed.
 
+    Attributes:
+        id: unique in the study: the arm's number in `Study.expand` and the seed, `3-0`.
+        arm: the arm's name.
+        seed: from 0.
+        recipe: the arm's full recipe.
+        key: the same for two cells exactly when, on the same data, they must give the same result.
+    """
+
+    id: str
     arm: str
     seed: int
     recipe: Recipe
@@ -284,8 +293,8 @@ class Study(_Part):
     def cells(self) -> list[Cell]:
         """Return every arm with every seed, arm by arm."""
         return [
-            Cell(arm.name, seed, arm.recipe, self._key(arm.recipe, seed))
-            for arm in self.expand()
+            Cell(f"{number}-{seed}", arm.name, seed, arm.recipe, self._key(arm.recipe, seed))
+            for number, arm in enumerate(self.expand())
             for seed in range(self.seeds)
         ]
 

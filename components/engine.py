@@ -1,0 +1,211 @@
+"""The training engine: one compiled program for a shape of model, reset and reused by every seed.
+
+`keras.Model.fit` on arrays makes an input pipeline every epoch and traces the network for every fresh model; on small
+data that is most of its time. Here an epoch (shuffled batches, augmentation, gradient steps, validation) is ONE
+`tf.function` over tensors that are already in memory. It is traced once; the next seed assigns fresh initial values to
+the same variables. The numbers are those of the ordinary loop: same batches (a smaller last one included), same order
+of operations, Keras' own layers and optimizers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components import models
+from components.augment import augment
+from components.scale import Scaler
+from components.study import Recipe, Train, content_hash
+
+CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
+EVALUATION_ROWS = 1024  # rows scored at a time
+OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+
+
+@dataclass
+class Fit:
+    """What training one cell gave.
+
+    Attributes:
+        curves: for each name of `CURVES` the value of every epoch.
+        epoch: the epoch whose weights the network ends with, from 0.
+        diverged: the epoch in which the loss was no longer a finite number, or None.
+    """
+
+    curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
+    epoch: int = 0
+    diverged: int | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Scaled rows to train and validate on: x float32 (rows, ...), y int32 (rows,)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    val_x: np.ndarray
+    val_y: np.ndarray
+
+
+class EarlyStop:
+    """Decides, epoch by epoch, as `keras.callbacks.EarlyStopping` does."""
+
+    def __init__(self, recipe: Train):
+        """Take the training part of the recipe; without early stopping every epoch is kept and none is the last."""
+        self.rule = recipe.early_stopping
+        self.best = -np.inf
+        self.waited = 0
+
+    def improved(self, curves: dict[str, list[float]]) -> bool:
+        """Tell whether the last epoch is the best so far."""
+        if self.rule is None:
+            return True
+        value = self.rule.sign * curves[self.rule.monitor][-1]
+        self.waited += 1
+        # As Keras: the first value always counts, later ones only when better by more than min_delta.
+        if value - self.rule.min_delta > self.best or self.best == -np.inf:
+            self.best, self.waited = value, 0
+            return True
+        return False
+
+    def stop(self) -> bool:
+        """Tell whether patience is over."""
+        return self.rule is not None and self.waited > 0 and self.waited >= self.rule.patience
+
+
+def program_key(recipe: Recipe) -> str:
+    """Return what decides the compiled program: cells with the same key share one. Scaling and stopping are not in it."""
+    parts = recipe.model_dump(mode="json", include={"augment", "model"})
+    parts["train"] = recipe.train.model_dump(mode="json", include={"batch_size", "optimizer", "learning_rate"})
+    return content_hash(parts)
+
+
+class Program:
+    """A network with its compiled training epoch; `fit` may be called for one seed after another."""
+
+    def __init__(self, recipe: Recipe, shape: tuple[int, ...], classes: int, rows: int):
+        """Build the network for rows of `shape`, of which `rows` are trained on."""
+        self.model_recipe = recipe.model
+        self.augment_recipe = recipe.augment
+        self.batch_size = recipe.train.batch_size
+        self.shape = shape
+        self.classes = classes
+        self.steps = -(-rows // self.batch_size)
+        self.network = self._fresh(seed=0)
+        self.optimizer = OPTIMIZERS[recipe.train.optimizer](learning_rate=recipe.train.learning_rate)
+        self.optimizer.build(self.network.trainable_variables)
+        self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
+        self._best = [tf.Variable(v.value) for v in self.network.variables]
+        self._epoch = tf.function(self._epoch_graph)
+        self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
+        self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
+        self._logits = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
+
+    def fit(
+        self,
+        split: Split,
+        recipe: Train,
+        seed: int,
+        spread: np.ndarray,
+        on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, values: None,
+    ) -> Fit:
+        """Train from fresh weights; afterwards `network` holds the weights of the epoch that counts.
+
+        Args:
+            split: the rows.
+            recipe: how many epochs and when to stop; the rest of it is compiled into the program.
+            seed: of weights, order, augmentation and dropout.
+            spread: standard deviation of the scaled train rows, see `Scaler`.
+            on_epoch: called after every epoch with its number and its value for each name of `CURVES`.
+        """
+        self._reset(seed)
+        tensors = [tf.constant(array) for array in (split.x, split.y, split.val_x, split.val_y)]
+        spread = tf.constant(spread, tf.float32)
+        rows, fit, stopper = len(split.y), Fit(), EarlyStop(recipe)
+        for epoch in range(recipe.epochs):
+            order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
+            step_seed = tf.constant((seed, epoch * self.steps), tf.int32)
+            values = dict(zip(CURVES, self._epoch(*tensors, order, step_seed, spread).numpy().tolist(), strict=True))
+            if not np.isfinite(values["loss"]):
+                fit.diverged = epoch
+                break
+            for name, value in values.items():
+                fit.curves[name].append(value)
+            on_epoch(epoch, values)
+            if stopper.improved(fit.curves):
+                fit.epoch = epoch
+                self._keep()
+            if stopper.stop():
+                break
+        restores = stopper.rule is not None and stopper.rule.restore_best
+        if restores or fit.diverged is not None:
+            self._restore()
+        else:
+            fit.epoch = len(fit.curves["loss"]) - 1
+        return fit
+
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
+        """Return float32 (rows, classes) for scaled rows."""
+        chunks = [self._logits(tf.constant(x[i : i + EVALUATION_ROWS])) for i in range(0, len(x), EVALUATION_ROWS)]
+        return tf.nn.softmax(tf.concat(chunks, axis=0)).numpy()
+
+    def _fresh(self, seed: int) -> keras.Model:
+        return models.build(self.model_recipe, self.shape, self.classes, self.steps, seed)
+
+    def _reset(self, seed: int) -> None:
+        """Give every variable, those of dropout's generators among them, the value that a fresh model would have."""
+        for variable, fresh in zip(self.network.variables, self._fresh(seed).variables, strict=True):
+            variable.assign(fresh.value)
+        for variable, start in zip(self.optimizer.variables, self._optimizer_start, strict=True):
+            variable.assign(start)
+
+    def _epoch_graph(self, x, y, val_x, val_y, order, seed, spread):
+        """Train for one epoch and validate; returns float32 (4,): the values of `CURVES`."""
+        rows, batch = tf.shape(order)[0], self.batch_size
+        loss_sum, hits = tf.constant(0.0), tf.constant(0.0)
+        for step in tf.range(self.steps):
+            taken = order[step * batch : tf.minimum((step + 1) * batch, rows)]
+            step_loss, step_hits = self._step(tf.gather(x, taken), tf.gather(y, taken), seed + [0, step], spread)
+            loss_sum += step_loss
+            hits += step_hits
+        val_loss, val_hits = self._score(val_x, val_y)
+        count, val_count = tf.cast(rows, tf.float32), tf.cast(tf.shape(val_y)[0], tf.float32)
+        return tf.stack([loss_sum / count, hits / count, val_loss / val_count, val_hits / val_count])
+
+    def _step(self, x, y, seed, spread):
+        """Take one gradient step; returns the summed cross-entropy and the number of hits before the step."""
+        x = tf.ensure_shape(augment(x, self.augment_recipe, seed, spread), (None, *self.shape))
+        weights = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.network(x, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+            objective = tf.reduce_mean(losses) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
+        self.optimizer.apply(tape.gradient(objective, [w.value for w in weights]), weights)
+        return tf.reduce_sum(losses), _hits(logits, y)
+
+    def _score(self, x, y):
+        """Return the summed cross-entropy and the number of hits, in evaluation mode."""
+        loss_sum, hits = tf.constant(0.0), tf.constant(0.0)
+        rows = tf.shape(y)[0]
+        for start in tf.range(0, rows, EVALUATION_ROWS):
+            end = tf.minimum(start + EVALUATION_ROWS, rows)
+            logits = self.network(tf.ensure_shape(x[start:end], (None, *self.shape)), training=False)
+            loss_sum += tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits))
+            hits += _hits(logits, y[start:end])
+        return loss_sum, hits
+
+
+def served(program: Program, scaler: Scaler) -> keras.Model:
+    """Return the trained network with its scaler and softmax: raw rows in, probabilities out."""
+    return models.served(program.network, scaler)
+
+
+def _hits(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y), tf.float32))
+
+
+def _assign(targets, sources) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.assign(source)

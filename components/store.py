@@ -1,0 +1,94 @@
+"""The store of finished cells: a folder per cell, named by all that decides its result, and never written twice.
+
+A cell's folder holds
+    result.json       recipe, seed, scores and curves
+    validation.npy    float32 (rows, classes), probabilities of the validation rows of its seed
+    test.npy          float32 (rows, classes), probabilities of the test rows: sealed, `evaluate` opens only the
+                      winner's and the reference's
+    model.keras       raw rows in, probabilities out
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.study import content_hash
+
+# What may change the numbers of a cell, besides its recipe, seed and data.
+LIBRARIES = ("keras", "tensorflow", "numpy", "scikit-learn")
+
+
+class CellResult:
+    """A finished cell, read from its folder."""
+
+    def __init__(self, folder: str | Path):
+        """Open the folder."""
+        self.folder = Path(folder)
+        self.result: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
+
+    @property
+    def model(self) -> Path:
+        """The saved model."""
+        return self.folder / "model.keras"
+
+    def probabilities(self, part: str) -> np.ndarray:
+        """Return float32 (rows, classes) of the part `validation` or `test`."""
+        return np.load(self.folder / f"{part}.npy")
+
+
+class Store:
+    """Finished cells under one folder, for one version of the data and of the code."""
+
+    def __init__(self, folder: str | Path, fingerprint: str):
+        """Open the store for the data with this fingerprint."""
+        self.folder = Path(folder)
+        self.fingerprint = fingerprint
+
+    def path(self, key: str) -> Path:
+        """Return where the cell with this key is, or would be."""
+        return self.folder / content_hash([key, self.fingerprint, code_version()])[:24]
+
+    def find(self, key: str) -> CellResult | None:
+        """Return the finished cell, or None."""
+        return CellResult(self.path(key)) if self.path(key).exists() else None
+
+    @contextmanager
+    def write(self, key: str) -> Iterator[Path]:
+        """Give a folder to fill; it appears in the store whole, when the block ends, or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
+        try:
+            yield unfinished
+            if not self.path(key).exists():
+                unfinished.rename(self.path(key))
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def hand_over(cell: CellResult, target: Path) -> None:
+    """Make the cell's files appear in another folder: hard links where the file system allows, else copies."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in cell.folder.iterdir():
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copy2(file, target / file.name)
+
+
+@cache
+def code_version() -> str:
+    """Return a hash of this package's source and of the libraries that decide numbers."""
+    sources = {
+        str(file.relative_to(Path(__file__).parent)): file.read_text()
+        for file in sorted(Path(__file__).parent.rglob("*.py"))
+    }
+    return content_hash([sources, [version(library) for library in LIBRARIES]])

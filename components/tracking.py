@@ -1,0 +1,332 @@
+"""MLflow: the study is a run, each arm a run below it, each seed a run below its arm.
+
+Runs are made and filled with `MlflowClient` alone: the fluent interface reads and sets the environment, and two steps
+of a study may run in two processes or pods at once. Where the runs go is MLFLOW_TRACKING_URI; without it `mlflow.db`
+in the working folder, which a plain `mlflow ui` there shows.
+"""
+
+import getpass
+import json
+import os
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.errors import AssayError
+from components.prepared import Schema
+from components.store import CellResult, code_version
+from components.study import REFERENCE, Cell, Study
+
+DEFAULT_STORE = "mlflow.db"
+FLUSH_SECONDS = 2.0  # epochs are sent at most this often: a call costs 15 ms, an epoch of a small cell less
+CALL_METRICS = 1000  # MLflow's limit for one call
+RUN_TAG = "assay.run"
+ROLE_TAG = "assay.role"  # study, arm or seed
+
+
+def tracking_uri() -> str:
+    """Return where runs are kept."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / DEFAULT_STORE}"
+
+
+def check_reachable(uri: str) -> None:
+    """Ask a tracking server for its health, once.
+
+    MLflow's own client retries for minutes before it says that nobody answers.
+
+    Raises:
+        AssayError: when it does not answer, or not like MLflow; or when an sqlite file's folder can't be written.
+    """
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///")).parent
+        if not os.access(folder, os.W_OK):
+            raise AssayError(f"MLFLOW_TRACKING_URI: {folder} is not a folder that can be written; got {uri}")
+    elif uri.startswith(("http://", "https://")):
+        try:
+            with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5):
+                pass
+        except urllib.error.HTTPError as error:
+            if error.code not in (401, 403, 404):  # a server, though one with a door or a prefix
+                raise AssayError(f"MLFLOW_TRACKING_URI: {uri} answers {error.code} {error.reason}") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise AssayError(
+                f"MLFLOW_TRACKING_URI: no MLflow server answers at {uri} ({reason}); start it, or unset the variable "
+                f"to keep runs in {DEFAULT_STORE} here"
+            ) from None
+
+
+def client():
+    """Return an MlflowClient for `tracking_uri`."""
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri())
+    return mlflow.MlflowClient()
+
+
+def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
+    """Find or make the runs of the study and of its arms.
+
+    Args:
+        study: the study.
+        run: the run's unique name. Where it died before, its runs are found by it and continued.
+        schema: of the prepared data.
+
+    Returns:
+        JSON: `tracking_uri`, `experiment`, `parent` and `arms` (run numbers by arm).
+    """
+    check_reachable(tracking_uri())
+    api = client()
+    experiment = _experiment(api, study.study)
+    found = {info.data.tags.get(ROLE_TAG): info for info in _search(api, experiment, run, "study")}
+    parent = found.get("study") or _create(api, experiment, run, {RUN_TAG: run, ROLE_TAG: "study"})
+    parent_id = parent.info.run_id
+    known = {info.data.tags["assay.arm"]: info.info.run_id for info in _search(api, experiment, run, "arm")}
+    api.update_run(parent_id, status="RUNNING")
+    _log_study(api, parent_id, study, schema)
+    arms = {}
+    for arm in study.expand():
+        tags = {RUN_TAG: run, ROLE_TAG: "arm", "assay.arm": arm.name, "assay.technique": arm.technique}
+        made = known.get(arm.name) or _create(api, experiment, arm.name, tags, parent_id).info.run_id
+        api.log_batch(made, params=_params({"arm": arm.name, **_flat(arm.recipe.model_dump(mode="json"))}))
+        arms[arm.name] = made
+    return {"run": run, "tracking_uri": tracking_uri(), "experiment": experiment, "parent": parent_id, "arms": arms}
+
+
+class CellLogger:
+    """Logs the cells of one study run."""
+
+    def __init__(self, runs: Mapping[str, Any], schema: Schema):
+        """Take what `open_runs` returned."""
+        self.api = client()
+        self.runs = runs
+        self.schema = schema
+        seeds = _search(self.api, runs["experiment"], runs["run"], "seed")
+        self.known = {(run.data.tags["assay.arm"], run.data.tags["assay.seed"]): run for run in seeds}
+
+    def start(self, cell: Cell) -> "CellLog":
+        """Open the cell's run; one that died unfinished is deleted and made anew."""
+        old = self.known.get((cell.arm, str(cell.seed)))
+        if old and old.info.status == "FINISHED":
+            return CellLog(self, cell, None)
+        if old:
+            self.api.delete_run(old.info.run_id)
+        tags = {
+            RUN_TAG: self.runs["run"],
+            ROLE_TAG: "seed",
+            "assay.arm": cell.arm,
+            "assay.seed": str(cell.seed),
+            "assay.cell": cell.key,
+            "assay.data": self.schema.fingerprint[:12],
+            "assay.code": code_version()[:12],
+        }
+        name = f"{cell.arm}, seed {cell.seed}"
+        run = _create(self.api, self.runs["experiment"], name, tags, self.runs["arms"][cell.arm])
+        return CellLog(self, cell, run.info.run_id)
+
+
+class CellLog:
+    """The run of one cell; without a run number it is complete already, and nothing is logged twice."""
+
+    def __init__(self, logger: CellLogger, cell: Cell, run_id: str | None):
+        """Start with no epochs sent."""
+        self.logger = logger
+        self.cell = cell
+        self.run_id = run_id
+        self._waiting: list[Any] = []
+        self._sent = time.monotonic()
+        self._epochs = 0
+
+    def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Log an epoch's metrics as one batch; batches of fast epochs share a call."""
+        self._waiting += _metrics(values, epoch)
+        self._epochs = epoch + 1
+        if time.monotonic() - self._sent > FLUSH_SECONDS:
+            self._send()
+
+    def finish(self, cell: CellResult, reused: bool) -> None:
+        """Log the parameters and the scores of the epoch that counts, and end the run."""
+        if self.run_id is None:
+            return
+        result = cell.result
+        if reused:
+            for epoch in range(result["epochs"]):
+                self._waiting += _metrics({name: curve[epoch] for name, curve in result["curves"].items()}, epoch)
+        self._waiting += _metrics(
+            {
+                **{f"validation/{name}": value for name, value in result["validation"].items()},
+                **{
+                    f"recall/{_safe(name)}": value
+                    for name, value in zip(self.logger.schema.classes, result["recall"], strict=True)
+                },
+                "restored_epoch": result["epoch"],
+                "epochs": result["epochs"],
+                "training_seconds": result["seconds"],
+            },
+            0,
+        )
+        params = {"arm": self.cell.arm, "seed": self.cell.seed, **_flat(result["recipe"])}
+        self._send(params=_params(params), tags=_tags({"assay.reused": str(reused).lower()}))
+        self.logger.api.set_terminated(self.run_id)
+
+    def _send(self, **more: Any) -> None:
+        if self.run_id is None:
+            return
+        for start in range(CALL_METRICS, len(self._waiting), CALL_METRICS):
+            self.logger.api.log_batch(self.run_id, metrics=self._waiting[start : start + CALL_METRICS])
+        self.logger.api.log_batch(self.run_id, metrics=self._waiting[:CALL_METRICS], **more)
+        self._waiting, self._sent = [], time.monotonic()
+
+
+def log_verdict(runs: Mapping[str, Any], verdict: Mapping[str, Any], description: str, folder: Path) -> None:
+    """Log the verdict to the study's run: description, artifacts, and each arm's numbers on the arm's own run.
+
+    Args:
+        runs: what `open_runs` returned.
+        verdict: see `components.evaluate`.
+        description: Markdown.
+        folder: its files become artifacts.
+    """
+    api = client()
+    metric = verdict["metric"]
+    reference, winner, test = verdict["reference"], verdict["winner"], verdict["test"]
+    arm_metrics = {REFERENCE: {f"validation/{metric}": reference["mean"], "training_seconds": reference["seconds"]}}
+    for effect in verdict["effects"]:
+        numbers = {key: effect[key] for key in ("effect", "low", "high", "p_holm", "probability", "cost")}
+        arm_metrics[effect["arm"]] = {f"validation/{metric}": effect["arm_mean"], **numbers}
+        api.set_tag(runs["arms"][effect["arm"]], "assay.verdict", effect["verdict"])
+    for arm, values in arm_metrics.items():
+        api.log_batch(runs["arms"][arm], metrics=_metrics({k: v for k, v in values.items() if v is not None}, 0))
+        api.set_terminated(runs["arms"][arm])
+    parent_metrics = {f"validation/{metric}": winner["mean"]}
+    for who in ("reference", "winner"):
+        names = ("accuracy", "loss", "macro_f1")
+        parent_metrics |= {f"test/{who}/{name}": test[who][name] for name in names}
+    tags = {"mlflow.note.content": description, "assay.winner": winner["arm"], "assay.answer": verdict["sentence"]}
+    api.log_batch(runs["parent"], metrics=_metrics(parent_metrics, 0), tags=_tags(tags))
+    api.log_artifacts(runs["parent"], str(folder))
+
+
+def finish(runs: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
+    """Log the registry's decision to the study's run and end it."""
+    api = client()
+    api.log_dict(runs["parent"], dict(decision), "decision.json")
+    api.set_tag(runs["parent"], "assay.decision", f"{decision['decision']}: {decision['reason']}")
+    api.set_terminated(runs["parent"])
+
+
+def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the verdict and the decision of the study's latest finished run, out of MLflow alone.
+
+    Raises:
+        AssayError: when MLflow has no such study, or none of its runs is finished.
+    """
+    import difflib
+
+    check_reachable(tracking_uri())
+    api = client()
+    experiment = api.get_experiment_by_name(study)
+    if experiment is None:
+        names = [e.name for e in api.search_experiments() if e.name != "Default"]
+        near = difflib.get_close_matches(study, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
+        raise AssayError(f"MLflow at {tracking_uri()} has no study {study!r}; {hint}")
+    where = f"tags.`{ROLE_TAG}` = 'study' and attributes.status = 'FINISHED'"
+    found = api.search_runs([experiment.experiment_id], where, max_results=1, order_by=["attributes.start_time DESC"])
+    if not found:
+        raise AssayError(f"no run of study {study!r} is finished yet; `assay run` starts or continues it")
+    run_id = found[0].info.run_id
+    with tempfile.TemporaryDirectory() as folder:
+        read = {}
+        for name in ("verdict.json", "decision.json"):
+            read[name] = json.loads(Path(api.download_artifacts(run_id, name, folder)).read_text())
+    return read["verdict.json"], read["decision.json"]
+
+
+def _experiment(api, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    known = api.get_experiment_by_name(name)
+    if known is None:
+        try:
+            return api.create_experiment(name)
+        except MlflowException:  # another process was faster
+            known = api.get_experiment_by_name(name)
+    if known.lifecycle_stage != "active":
+        raise AssayError(
+            f"the MLflow experiment {name!r} was deleted; restore it (`mlflow experiments restore "
+            f"-x {known.experiment_id}`) or give the study another name"
+        )
+    return known.experiment_id
+
+
+def _search(api, experiment: str, run: str, role: str) -> list[Any]:
+    where = f"tags.`{RUN_TAG}` = '{run}' and tags.`{ROLE_TAG}` = '{role}'"
+    return list(api.search_runs([experiment], where, max_results=5000))
+
+
+def _create(api, experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None):
+    above = {"mlflow.parentRunId": parent} if parent else {}
+    source = {"mlflow.source.name": "assay", "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
+    return api.create_run(experiment, run_name=name, tags={**tags, **above, **source})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number without a name
+        return str(os.getuid())
+
+
+def _log_study(api, run_id: str, study: Study, schema: Schema) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    params = {
+        "metric": study.metric,
+        "seeds": study.seeds,
+        "data.source": schema.source,
+        "data.rows": schema.rows,
+        "data.classes": len(schema.classes),
+        **{f"data.{part}_rows": count for part, count in schema.splits.items()},
+        **{f"reference.{path}": value for path, value in _flat(study.expand()[0].recipe.model_dump(mode="json")).items()},
+    }
+    api.log_batch(run_id, params=_params(params), tags=_tags({"assay.study": study.digest()}))
+    api.log_dict(run_id, study.model_dump(mode="json"), "study.json")
+    source = json.dumps({"source": schema.source})
+    dataset = Dataset(schema.source, schema.fingerprint[:32], "assay", source, profile=json.dumps({"rows": schema.rows}))
+    api.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "study")])])
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
+
+
+def _safe(name: str) -> str:
+    """Return the name with the characters that MLflow allows in a metric."""
+    return "".join(c if c.isalnum() or c in "_-. " else "_" for c in name)
+
+
+def _metrics(values: Mapping[str, float], epoch: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, epoch) for name, value in values.items()]
+
+
+def _params(values: Mapping[str, Any]) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(name, str(value)) for name, value in values.items()]
+
+
+def _tags(values: Mapping[str, str]) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    return [RunTag(name, value) for name, value in values.items()]

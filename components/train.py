@@ -1,0 +1,144 @@
+"""Step `train`: a batch of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.errors import AssayError
+from components.events import Step, step
+from components.prepared import Prepared
+from components.store import CellResult, Store, hand_over
+from components.study import Cell, Study
+
+SMALL = 2**20  # values in the train rows up to which one thread is faster than two (measured on 8x8 images)
+
+
+def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str, cells: str) -> None:
+    """Train the batch's cells and write each one's folder below `cells`.
+
+    Args:
+        study: the study as JSON.
+        batch: JSON: `label`, and `cells`, their ids.
+        store: folder of the finished cells.
+        data: the prepared data.
+        scalers: the file that `scale` wrote.
+        runs: the file of MLflow run numbers that `load` wrote.
+        cells: folder to write to, one folder a cell, named by its id.
+    """
+    parsed, wanted = Study.model_validate_json(study), json.loads(batch)
+    with step("train", wanted["label"]) as this:
+        prepared = Prepared(data)
+        finished = Store(store, prepared.schema.fingerprint)
+        mine = [cell for cell in parsed.cells() if cell.id in set(wanted["cells"])]
+        with this.span("imports"):
+            from components import tracking
+        logger = tracking.CellLogger(json.loads(Path(runs).read_text()), prepared.schema)
+        trainer: Trainer | None = None
+        if any(finished.find(cell.key) is None for cell in mine):
+            with this.span("imports"):
+                trainer = Trainer(prepared, scalers, finished, this)
+            mine = trainer.in_order(mine)
+        for cell in mine:
+            with this.span("mlflow"):
+                log = logger.start(cell)
+            result = finished.find(cell.key)
+            reused = result is not None
+            if result is None:
+                assert trainer is not None
+                result = trainer.train(cell, log)
+            with this.span("mlflow"):
+                log.finish(result, reused)
+            hand_over(result, Path(cells) / cell.id)
+            scores = result.result["validation"]
+            this.emit(
+                "cell_finished",
+                arm=cell.arm,
+                seed=cell.seed,
+                value=scores[parsed.metric],
+                epochs=result.result["epochs"],
+                seconds=result.result["seconds"],
+                reused=reused,
+            )
+        Path(cells).mkdir(parents=True, exist_ok=True)
+
+
+class Trainer:
+    """Trains cells one after another; cells with the same shape of model share one compiled program."""
+
+    def __init__(self, prepared: Prepared, scalers: str, store: Store, running: Step):
+        """Import TensorFlow and set it up: deterministic, and with as many threads as the data is worth."""
+        import tensorflow as tf
+
+        from components import engine
+
+        self.engine = engine
+        self.prepared = prepared
+        self.scalers = scalers
+        self.store = store
+        self.running = running
+        self._program: tuple[str, Any] = ("", None)
+        tf.config.experimental.enable_op_determinism()
+        schema = prepared.schema
+        if schema.splits["train"] * int(np.prod(schema.shape)) <= SMALL:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+
+    def in_order(self, cells: list[Cell]) -> list[Cell]:
+        """Return the cells so that those which share a program follow each other."""
+        order = list(dict.fromkeys(self.engine.program_key(cell.recipe) for cell in cells))
+        return sorted(cells, key=lambda cell: order.index(self.engine.program_key(cell.recipe)))
+
+    def train(self, cell: Cell, log) -> CellResult:
+        """Train one cell and put it into the store.
+
+        Raises:
+            AssayError: when the loss is no number from the first epoch on.
+        """
+        from components.metrics import recalls, scores
+        from components.scale import read_scaler
+
+        with self.running.span("data"):
+            train_rows, val_rows = self.prepared.split(cell.seed)
+            scaler = read_scaler(self.scalers, cell.seed, cell.recipe.scale)
+            x, y = self.prepared.x, self.prepared.y
+            split = self.engine.Split(scaler(x[train_rows]), y[train_rows], scaler(x[val_rows]), y[val_rows])
+        with self.running.span("training"):
+            program = self._program_for(cell, len(train_rows))
+            start = time.perf_counter()
+            fit = program.fit(split, cell.recipe, cell.seed, scaler.spread, log.epoch)
+            seconds = time.perf_counter() - start
+            if fit.diverged == 0:
+                raise AssayError(
+                    f"arm {cell.arm!r}, seed {cell.seed}: the loss is not a finite number in the first epoch; "
+                    f"lower train.learning_rate (now {cell.recipe.train.learning_rate}) or scale the data "
+                    f"(now scale: {cell.recipe.scale})"
+                )
+            validation = program.probabilities(split.val_x)
+            test = program.probabilities(scaler(x[self.prepared.test_rows]))
+        result = {
+            "recipe": cell.recipe.model_dump(mode="json"),
+            "seed": cell.seed,
+            "validation": scores(validation, split.val_y),
+            "recall": recalls(validation, split.val_y),
+            "curves": fit.curves,
+            "epochs": len(fit.curves["loss"]),
+            "epoch": fit.epoch,
+            "diverged": fit.diverged,
+            "seconds": seconds,
+        }
+        with self.running.span("data"), self.store.write(cell.key) as folder:
+            np.save(folder / "validation.npy", validation)
+            np.save(folder / "test.npy", test)
+            self.engine.served(program, scaler).save(folder / "model.keras")
+            (folder / "result.json").write_text(json.dumps(result))
+        return CellResult(self.store.path(cell.key))
+
+    def _program_for(self, cell: Cell, rows: int):
+        key = self.engine.program_key(cell.recipe)
+        if self._program[0] != key:
+            schema = self.prepared.schema
+            self._program = (key, self.engine.Program(cell.recipe, schema.shape, len(schema.classes), rows))
+        return self._program[1]
