@@ -1,0 +1,190 @@
+"""The Kubeflow pipeline: load -> scale -> train, in parallel -> evaluate -> register.
+
+Each component only calls its step in `components`. Its source is cut out and shipped, so it imports inside its body,
+and this module can't postpone its annotations (`from __future__ import annotations` breaks `@dsl.component`). The
+loop's body is ONE sub-pipeline, and only artifacts and pipeline parameters cross into it: other shapes compile, and then
+run wrongly.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from kfp import compiler, dsl
+
+from components.errors import UsageError
+from components.study import Cell, Recipe, Study
+from pipeline import __version__
+
+# "python" in the name keeps kfp.local from warning about every task.
+IMAGE = f"assay-python:{__version__}"
+
+# All inputs of a task travel as one argument of a command, which Linux limits to 128 KiB.
+MAX_BATCH = 90_000
+
+
+def _always(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Return the task with KFP's cache off.
+
+    That cache sees neither the library's code nor what is in a folder, and a scheduled retraining must not become
+    nothing. What need not be done twice is known by Assay's own store.
+    """
+    return task.set_caching_options(False)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def load(study: str, run: str, store: str, data: dsl.Output[dsl.Dataset], runs: dsl.Output[dsl.Artifact]) -> None:
+    """Read, check and split the data, and open the study's run in MLflow."""
+    from components.load import load
+
+    load(study, run, store, data.path, runs.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def scale(study: str, data: dsl.Input[dsl.Dataset], scalers: dsl.Output[dsl.Artifact]) -> None:
+    """Take the scalers' statistics from the train rows."""
+    from components.scale import scale
+
+    scale(study, data.path, scalers.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def train(
+    study: str,
+    batch: str,
+    store: str,
+    data: dsl.Input[dsl.Dataset],
+    scalers: dsl.Input[dsl.Artifact],
+    runs: dsl.Input[dsl.Artifact],
+    cells: dsl.Output[dsl.Artifact],
+) -> None:
+    """Train the cells of one batch that the store does not have yet."""
+    from components.train import train
+
+    train(study, batch, store, data.path, scalers.path, runs.path, cells.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(
+    study: str,
+    data: dsl.Input[dsl.Dataset],
+    runs: dsl.Input[dsl.Artifact],
+    cells: dsl.Input[list[dsl.Artifact]],
+    verdict: dsl.Output[dsl.Artifact],
+) -> None:
+    """Compare the arms, choose the winner, and score it and the reference on the test rows."""
+    from components.evaluate import evaluate
+
+    evaluate(study, data.path, runs.path, [batch.path for batch in cells], verdict.path)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def register(
+    study: str, runs: dsl.Input[dsl.Artifact], verdict: dsl.Input[dsl.Artifact], decision: dsl.Output[dsl.Artifact]
+) -> None:
+    """Promote the winner if it is at least as good as the present champion."""
+    from components.register import register
+
+    register(study, runs.path, verdict.path, decision.path)
+
+
+@dsl.pipeline(name="one-batch")
+def one_batch(
+    study: str,
+    batch: str,
+    store: str,
+    data: dsl.Input[dsl.Dataset],
+    scalers: dsl.Input[dsl.Artifact],
+    runs: dsl.Input[dsl.Artifact],
+) -> dsl.Artifact:
+    """Train one batch: the body of the loop."""
+    cells = _always(train(study=study, batch=batch, store=store, data=data, scalers=scalers, runs=runs))
+    return cells.outputs["cells"]
+
+
+class Outcome(NamedTuple):
+    """What a run leaves: a folder with verdict.json, and one with decision.json."""
+
+    verdict: dsl.Artifact
+    decision: dsl.Artifact
+
+
+@dsl.pipeline(name="assay", description="Says which technique improved the model, by how much, and how sure that is.")
+def assay(study: str, run: str, store: str, batches: list[str]) -> Outcome:
+    """Run a study.
+
+    Args:
+        study: the whole study, as `Study.model_dump_json()` writes it.
+        run: a name for this run; the same name again continues it.
+        store: the folder that keeps finished cells, so that none is trained twice.
+        batches: what `batches` returns.
+    """
+    loaded = _always(load(study=study, run=run, store=store))
+    data, runs = loaded.outputs["data"], loaded.outputs["runs"]
+    scaled = _always(scale(study=study, data=data))
+    scalers = scaled.outputs["scalers"]
+    with dsl.ParallelFor(batches) as batch:
+        trained = _always(one_batch(study=study, batch=batch, store=store, data=data, scalers=scalers, runs=runs))
+    evaluated = _always(evaluate(study=study, data=data, runs=runs, cells=dsl.Collected(trained.output)))
+    verdict = evaluated.outputs["verdict"]
+    registered = _always(register(study=study, runs=runs, verdict=verdict))
+    return Outcome(verdict=verdict, decision=registered.outputs["decision"])
+
+
+def batches(study: Study, fan_out: int) -> list[str]:
+    """Return the study's cells in at most `fan_out` batches of about the same cost, none of them empty.
+
+    Cells with the same network and augmentation follow each other, since a step builds and traces them once, and are
+    cut into runs of neighbours. Cells with the same key stay in one batch, where the second one reuses the first.
+
+    Returns:
+        For each batch the JSON `{"label": "1/2", "cells": ["<cell id>", ...]}`.
+
+    Raises:
+        UsageError: for more cells than a task can be told.
+    """
+    parts = [part for part in _cut(_in_order(study.cells()), fan_out) if part]
+    texts = [
+        json.dumps({"label": f"{number}/{len(parts)}", "cells": [cell.id for cell in part]})
+        for number, part in enumerate(parts, 1)
+    ]
+    if any(len(text) > MAX_BATCH for text in texts):
+        count = sum(len(part) for part in parts)
+        raise UsageError(f"arms and seeds make {count} cells, too many for {len(parts)} tasks; expected fewer of them")
+    return texts
+
+
+def _in_order(cells: list[Cell]) -> list[list[Cell]]:
+    """Return the cells that share a key as one, and beside each other those that share a network."""
+    same_network: dict[object, dict[str, list[Cell]]] = {}
+    for cell in cells:
+        same_key = same_network.setdefault((cell.recipe.augment, cell.recipe.model), {})
+        same_key.setdefault(cell.key, []).append(cell)
+    return [same for keys in same_network.values() for same in keys.values()]
+
+
+def _cut(cells: list[list[Cell]], parts: int) -> list[list[Cell]]:
+    """Cut the cells into neighbours; each goes where the middle of its cost falls."""
+    share = sum(_cost(same[0].recipe) for same in cells) / parts
+    cut: list[list[Cell]] = [[] for _ in range(parts)]
+    before = 0.0
+    for same in cells:
+        cost = _cost(same[0].recipe)
+        cut[min(int((before + cost / 2) / share), parts - 1)] += same
+        before += cost
+    return cut
+
+
+def _cost(recipe: Recipe) -> float:
+    """Guess the time of a cell, from what matters most: epochs (early stopping saves about half) and convolutions."""
+    epochs = recipe.train.epochs * (0.5 if recipe.train.early_stopping else 1.0)
+    return epochs * (3.0 if recipe.model.name == "cnn" else 1.0)
+
+
+def compile_pipeline(arguments: dict[str, object]) -> str:
+    """Return the pipeline as the YAML that Kubeflow Pipelines takes, with the arguments as defaults."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "assay.yaml"
+        compiler.Compiler().compile(assay, str(file), pipeline_parameters=arguments)
+        return file.read_text("utf-8")

@@ -1,0 +1,278 @@
+"""Reads a study from a YAML file, a ready study's name or a source, and writes a commented one.
+
+What is wrong is said in one message that names the file and line, or the option, it stands in.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from components.errors import StudyError, UsageError
+from components.explain import did_you_mean, explain
+from components.study import Study, paths
+
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A study as it was written: its values, and where each of them stands."""
+
+    name: str
+    values: dict[str, Any]
+    root: yaml.Node | None = None
+
+    def locate(self, error: StudyError) -> str:
+        """Return the error with the file and line in front, where there is a file."""
+        if self.root is None:
+            return f"{self.name}: {error}"
+        node = _nearest(self.root, error.path)
+        return f"{self.name}:{node.start_mark.line + 1}: {error}{_hint(node, error)}"
+
+
+@dataclass(frozen=True)
+class _Override:
+    """A value given on the command line, and the option that gave it."""
+
+    option: str
+    path: tuple[str, ...]
+    value: Any
+
+
+def ready_studies() -> dict[str, str]:
+    """Return the studies that come with Assay: their names, and their YAML text."""
+    folder = resources.files("pipeline") / "studies"
+    files = (entry for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    return {entry.name.removesuffix(".yaml"): entry.read_text("utf-8") for entry in sorted(files, key=lambda e: e.name)}
+
+
+def read_study(study: str, overrides: list[str], seeds: int | None) -> Study:
+    """Return the study that the user means, with the overrides laid over it.
+
+    Args:
+        study: the name of a ready study, the path of a YAML file, or a source such as `sklearn:wine`.
+        overrides: `path=value` each; the path counts from the study's top, the value is YAML.
+        seeds: replaces the study's number of seeds.
+
+    Raises:
+        UsageError: for anything wrong with it; the message names the file and line, or the option.
+    """
+    document = _document(study)
+    given = [_parse_override(text) for text in overrides]
+    if seeds is not None:
+        given.append(_Override(f"--seeds {seeds}", ("seeds",), seeds))
+    values = document.values
+    for override in given:
+        values = _put(values, override.path, override.value)
+    try:
+        return _validated(values)
+    except StudyError as error:
+        raise UsageError(_blame(error, document, given)) from None
+
+
+def write_study(source: str) -> str:
+    """Return a commented study file for a source; it states every default and means the same as the source alone."""
+    study = _validated(_from_source(source))
+    head = "# A study for Assay. Every value here is the default: delete what you don't want to change.\n"
+    return head + "\n".join(_lines(study, study.model_dump(mode="json"), 0)) + "\n"
+
+
+def _document(study: str) -> _Document:
+    if study.endswith((".yaml", ".yml")):
+        return _parse(study, _read(Path(study)))
+    ready = ready_studies()
+    if study in ready:
+        return _parse(f"{study}.yaml", ready[study])
+    if ":" in study:
+        return _Document(study, _from_source(study))
+    raise UsageError(
+        f"no study is called {study!r}; expected {did_you_mean(study, ready)}, the path of a .yaml file, or a source "
+        "such as sklearn:wine"
+    )
+
+
+def _from_source(source: str) -> dict[str, Any]:
+    """Return the study of a source with nothing else said, named after the source."""
+    name = re.sub(r"[^A-Za-z0-9_.\- ]+", "-", source.partition(":")[2]).lstrip("_.- ")
+    return {"study": name or "study", "data": {"source": source}}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        folder = path.parent
+        names = [other.name for other in folder.glob("*.y*ml")] if folder.is_dir() else []
+        near = difflib.get_close_matches(path.name, names, n=1)
+        hint = f" (did you mean {folder / near[0]}?)" if near else ""
+        raise UsageError(f"{path}: there is no such file{hint}; `assay init SOURCE -o {path}` writes one") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is not text; expected a study in YAML, in UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"{path}: can't be read: {error.strerror}") from None
+
+
+def _parse(name: str, text: str) -> _Document:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is None:
+            raise UsageError(f"{name}:1: the file is empty; expected a study: `assay init SOURCE` writes one")
+        if not isinstance(root, yaml.MappingNode):
+            raise UsageError(f"{name}:1: expected a mapping of keys to values, such as `study: NAME`")
+        _refuse_odd_keys(name, root)
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        raise UsageError(_yaml_message(name, error)) from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise UsageError(f"{name}:{line}: a character that YAML does not allow: {text[error.position]!r}") from None
+    except (ValueError, RecursionError) as error:  # such as the date 2024-13-45, or an anchor inside itself
+        raise UsageError(f"{name}: has a value that YAML can't read: {error}") from None
+    return _Document(name, values, root)
+
+
+def _yaml_message(name: str, error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    problem = error.problem or error.context or "unknown reason"
+    hint = ""
+    if "'\\t'" in problem:
+        hint = "; indent with spaces, not with tabs"
+    elif "mapping values are not allowed" in problem:
+        hint = "; is the indentation right? A text with a colon and a space in it needs quotes"
+    elif "single document" in (error.context or ""):
+        hint = "; a file holds one study, without a line of ---"
+    elif error.context:
+        hint = f" ({error.context})"
+    return f"{name}:{line}: is not YAML: {problem}{hint}"
+
+
+def _refuse_odd_keys(name: str, node: yaml.Node) -> None:
+    """Refuse a key that is there twice, which YAML would silently drop, or that is no text.
+
+    Raises:
+        UsageError: for the first one.
+    """
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_odd_keys(name, item)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise UsageError(f"{name}:{line}: a key must be text, got a list or mapping")
+        if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+            kind = key.tag.rpartition(":")[2]
+            raise UsageError(
+                f'{name}:{line}: YAML reads the key {key.value} as {kind}; put it in quotes: "{key.value}"'
+            )
+        if key.value in lines and key.value != "<<":
+            raise UsageError(
+                f"{name}:{line}: the key {key.value!r} is already on line {lines[key.value]}; expected it once"
+            )
+        lines[key.value] = line
+        _refuse_odd_keys(name, value)
+
+
+def _nearest(node: yaml.Node, path: Place) -> yaml.Node:
+    """Return the node at the path, or the last one on the way there."""
+    if isinstance(node, yaml.MappingNode):
+        # An arm's key is itself a path, `model.dropout`, so several parts may be one key.
+        for end in range(len(path), 0, -1):
+            wanted = ".".join(str(part) for part in path[:end])
+            for key, value in node.value:
+                if key.value == wanted:
+                    found = _nearest(value, path[end:])
+                    return key if found is value and not isinstance(value, yaml.ScalarNode) else found
+    elif isinstance(node, yaml.SequenceNode) and path and isinstance(path[0], int) and path[0] < len(node.value):
+        return _nearest(node.value[path[0]], path[1:])
+    return node
+
+
+def _hint(node: yaml.Node, error: StudyError) -> str:
+    """Return a hint where YAML read a plain word as something else than text."""
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None or "got " not in str(error):
+        return ""
+    kind = node.tag.rpartition(":")[2]
+    yes_or_no = kind == "bool" and node.value.lower() not in ("true", "false")
+    if yes_or_no or (kind not in ("str", "bool", "null") and "expected text" in str(error)):
+        return f' (YAML reads {node.value} as {kind}; put it in quotes for text: "{node.value}")'
+    return ""
+
+
+def _parse_override(text: str) -> _Override:
+    option = f"--set {text}"
+    path, equals, value = text.partition("=")
+    path = path.strip()
+    if not equals or not path:
+        raise UsageError(f"{option}: expected PATH=VALUE, as in recipe.train.epochs=5")
+    known = paths(Study)
+    if path not in known:
+        raise UsageError(f"{option}: no study has {path!r}; expected {did_you_mean(path, known)}")
+    try:
+        return _Override(option, tuple(path.split(".")), yaml.safe_load(value))
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{option}: the value is not YAML: {getattr(error, 'problem', None) or error}") from None
+
+
+def _put(values: Any, path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """Return the values with one more at the path; what is in the way and no mapping (`augment: none`) is replaced."""
+    before = values if isinstance(values, Mapping) else {}
+    inner = _put(before.get(path[0]), path[1:], value) if path[1:] else value
+    return {**before, path[0]: inner}
+
+
+def _validated(values: dict[str, Any]) -> Study:
+    """Return the study.
+
+    Raises:
+        StudyError: for the first thing that is wrong.
+    """
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, Study) from None
+
+
+def _blame(error: StudyError, document: _Document, given: list[_Override]) -> str:
+    """Return the error with the option or the line in front that brought it in."""
+    try:
+        _validated(document.values)
+        file_is_wrong = False
+    except StudyError as own:
+        file_is_wrong = str(own) == str(error)
+    if not given or file_is_wrong:
+        return document.locate(error)
+    for override in reversed(given):
+        shared = min(len(override.path), len(error.path))
+        if override.path == error.path:
+            return f"{override.option}: {error.args[0]}"
+        if override.path[:shared] == error.path[:shared]:
+            return f"{override.option}: {error}"
+    return f"{' '.join(override.option for override in given)}: {error}"
+
+
+def _lines(part: BaseModel, values: Mapping[str, Any], depth: int) -> Iterator[str]:
+    """Yield `key: value  # description` for every field, the parts indented below their key."""
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        nested = isinstance(value, BaseModel)
+        about = field.description or (type(value).__doc__ if nested else None) or ""
+        entry = "  " * depth + (f"{name}:" if nested else f"{name}: {_scalar(values[name])}")
+        yield f"{entry:<34}  # {about.partition('.')[0] if nested else about}" if about else entry
+        if nested:
+            yield from _lines(value, values[name], depth + 1)
+
+
+def _scalar(value: Any) -> str:
+    """Return a value as YAML on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
