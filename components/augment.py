@@ -1,7 +1,7 @@
 """Augmentation of whole batches inside the training graph: one warp for all geometry, then noise.
 
 It is applied to scaled rows. Scaling is the same for all pixels, so it commutes with a warp; noise is in units of the
-train rows' own spread. Random numbers come from the seed and the step alone: the same seed gives every arm the same draws.
+train rows' own spread. Random numbers come from the seed and the step alone: a seed gives every arm the same draws.
 """
 
 import math

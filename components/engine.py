@@ -7,6 +7,7 @@ the same variables. The numbers are those of the ordinary loop: same batches (a 
 of operations, Keras' own layers and optimizers.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -32,11 +33,14 @@ class Fit:
         curves: for each name of `CURVES` the value of every epoch.
         epoch: the epoch whose weights the network ends with, from 0.
         diverged: the epoch in which the loss was no longer a finite number, or None.
+        epoch_seconds: the median over the epochs. Not the sum: the first epoch of a program also traces it, which is
+            nothing that an arm should be charged for.
     """
 
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
     epoch: int = 0
     diverged: int | None = None
+    epoch_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,10 @@ class EarlyStop:
 
 
 def program_key(recipe: Recipe) -> str:
-    """Return what decides the compiled program: cells with the same key share one. Scaling and stopping are not in it."""
+    """Return what decides the compiled program: cells with the same key share one.
+
+    Scaling, the number of epochs and early stopping are not in it.
+    """
     parts = recipe.model_dump(mode="json", include={"augment", "model"})
     parts["train"] = recipe.train.model_dump(mode="json", include={"batch_size", "optimizer", "learning_rate"})
     return content_hash(parts)
@@ -124,10 +131,13 @@ class Program:
         tensors = [tf.constant(array) for array in (split.x, split.y, split.val_x, split.val_y)]
         spread = tf.constant(spread, tf.float32)
         rows, fit, stopper = len(split.y), Fit(), EarlyStop(recipe)
+        durations = []
         for epoch in range(recipe.epochs):
+            start = time.perf_counter()
             order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
             step_seed = tf.constant((seed, epoch * self.steps), tf.int32)
             values = dict(zip(CURVES, self._epoch(*tensors, order, step_seed, spread).numpy().tolist(), strict=True))
+            durations.append(time.perf_counter() - start)
             if not np.isfinite(values["loss"]):
                 fit.diverged = epoch
                 break
@@ -144,6 +154,7 @@ class Program:
             self._restore()
         else:
             fit.epoch = len(fit.curves["loss"]) - 1
+        fit.epoch_seconds = float(np.median(durations))
         return fit
 
     def probabilities(self, x: np.ndarray) -> np.ndarray:
@@ -167,7 +178,9 @@ class Program:
         loss_sum, hits = tf.constant(0.0), tf.constant(0.0)
         for step in tf.range(self.steps):
             taken = order[step * batch : tf.minimum((step + 1) * batch, rows)]
-            step_loss, step_hits = self._step(tf.gather(x, taken), tf.gather(y, taken), seed + [0, step], spread)
+            step_loss, step_hits = self._step(
+                tf.gather(x, taken), tf.gather(y, taken), tf.stack([seed[0], seed[1] + step]), spread
+            )
             loss_sum += step_loss
             hits += step_hits
         val_loss, val_hits = self._score(val_x, val_y)

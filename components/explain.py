@@ -1,7 +1,7 @@
 """Turns pydantic's validation errors into one sentence that names the place, what was expected and the nearest name."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from components.errors import StudyError
 
 MANY = 12  # more names than this are not listed where one of them is near
+
 
 def did_you_mean(wrong: str, names: Iterable[str], form: str = "{}") -> str:
     """Return the valid names as text, and the nearest one where one is near: `a, b (did you mean a?)`."""
@@ -53,7 +54,7 @@ def explain(error: ValidationError, model: type[BaseModel], place: tuple[str | i
             return StudyError(path, f"expected {_expected(first)}, got {_short(got)}")
 
 
-def _expected(error: Any) -> str:
+def _expected(error: Mapping[str, Any]) -> str:
     """Return what pydantic expected, as a noun."""
     bounds = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
     words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
@@ -75,7 +76,7 @@ def _expected(error: Any) -> str:
         "string_pattern_mismatch": "letters, digits, spaces, and . _ - (the first a letter or digit)",
         "tuple_type": "a list",
     }
-    return nouns.get(kind, error["msg"].removeprefix("Input should be "))
+    return nouns.get(kind) or error["msg"].removeprefix("Input should be ")
 
 
 def _short(value: Any) -> str:
@@ -86,7 +87,8 @@ def _short(value: Any) -> str:
 def _is_union_tag(part: str | int) -> bool:
     """Tell whether a part of a location is pydantic's name for a member of a union, not a key of the user's."""
     return isinstance(part, str) and (
-        part in ("float", "str", "constrained-str") or part.startswith(("constrained", "function-", "tuple[", "dict[", "list["))
+        part in ("float", "str", "constrained-str")
+        or part.startswith(("constrained", "function-", "tuple[", "dict[", "list["))
         or part[:1].isupper()
     )
 

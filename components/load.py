@@ -8,6 +8,7 @@ import numpy as np
 from components.errors import AssayError
 from components.events import step
 from components.prepared import Prepared
+from components.sources import Rows, read
 from components.study import Study
 
 SPLIT_SEED = 0  # test rows are the same for every seed of a study
@@ -27,7 +28,7 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
     with step("load") as this:
         Path(store).mkdir(parents=True, exist_ok=True)
         with this.span("imports"):
-            import sklearn.model_selection  # noqa: F401  (0.9 s, counted as import and not as data)
+            import sklearn.model_selection  # noqa: F401 (0.9 s, that are not charged to the data)
         with this.span("data"):
             prepared = prepare(parsed, data)
         with this.span("imports"):
@@ -43,9 +44,7 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
     Raises:
         AssayError: for data that no study can be made of.
     """
-    from components import sources
-
-    rows = sources.read(study.data)
+    rows = read(study.data)
     check(rows)
     test = _test_rows(rows, study.data.test)
     rest = np.setdiff1d(np.arange(len(rows.y)), test, assume_unique=True)
@@ -65,7 +64,7 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
     )
 
 
-def check(rows) -> None:
+def check(rows: Rows) -> None:
     """Refuse data that no study can be made of.
 
     Raises:
@@ -73,6 +72,8 @@ def check(rows) -> None:
     """
     if len(rows.y) == 0:
         raise AssayError("the data has no rows")
+    if rows.y.min() < 0:
+        raise AssayError(f"{np.count_nonzero(rows.y < 0)} rows have no label; a study needs labelled rows")
     counts = np.bincount(rows.y, minlength=len(rows.classes))
     if np.count_nonzero(counts) < 2:
         only = rows.classes[int(counts.argmax())]
@@ -90,7 +91,7 @@ def check(rows) -> None:
         )
 
 
-def _test_rows(rows, test: float | str) -> np.ndarray:
+def _test_rows(rows: Rows, test: float | str) -> np.ndarray:
     if isinstance(test, str):
         if test not in rows.splits:
             own = ", ".join(rows.splits) or "none"
@@ -110,6 +111,7 @@ def _stratified(rows: np.ndarray, y: np.ndarray, fraction: float, seed: int, cla
     if counts[rarest] < 2 or held_out < len(present) or len(y) - held_out < len(present):
         raise AssayError(
             f"too few rows to split: {len(y)} rows of {len(present)} classes, {counts[rarest]} of class "
-            f"{classes[rarest]!r}, {held_out} held out; every class must be in every part: add rows or change the fraction"
+            f"{classes[rarest]!r}, {held_out} held out; every class must be in every part: "
+            "add rows or change the fraction"
         )
     return np.sort(train_test_split(rows, test_size=held_out, stratify=y, random_state=seed)[1])

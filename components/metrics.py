@@ -18,7 +18,9 @@ def scores(probabilities: np.ndarray, y: np.ndarray) -> Scores:
     return {
         "accuracy": float(np.mean(predicted == y)),
         "loss": float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()),
-        "macro_f1": float(f1_score(y, predicted, average="macro", labels=range(probabilities.shape[1]), zero_division=0)),
+        "macro_f1": float(
+            f1_score(y, predicted, average="macro", labels=range(probabilities.shape[1]), zero_division=0)
+        ),
     }
 
 

@@ -90,7 +90,10 @@ def cnn(x: keras.KerasTensor, layers: Layers, units: tuple[int, ...]) -> keras.K
     return layers.dense(x, 2 * units[-1], "dense_1")
 
 
-BUILDERS: dict[str, Callable[[keras.KerasTensor, Layers, tuple[int, ...]], keras.KerasTensor]] = {"mlp": mlp, "cnn": cnn}
+BUILDERS: dict[str, Callable[[keras.KerasTensor, Layers, tuple[int, ...]], keras.KerasTensor]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+}
 
 
 def build(recipe: Model, shape: tuple[int, ...], classes: int, steps: int, seed: int) -> keras.Model:
@@ -110,7 +113,7 @@ def build(recipe: Model, shape: tuple[int, ...], classes: int, steps: int, seed:
 
 
 def served(network: keras.Model, scaler: Scaler) -> keras.Model:
-    """Return the model to save: raw rows in, probabilities out. The scaler is a layer of it, so it can't be forgotten."""
+    """Return the model to save: raw rows in, probabilities out; the scaler is a layer of it."""
     inputs = keras.Input(network.input_shape[1:], name="raw")
     axis = None if scaler.offset.ndim == 0 else -1
     scaling = keras.layers.Normalization(

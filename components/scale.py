@@ -41,7 +41,7 @@ def scale(study: str, data: str, scalers: str) -> None:
     parsed = Study.model_validate_json(study)
     with step("scale") as this, this.span("data"):
         prepared = Prepared(data)
-        kinds = sorted({arm.recipe.scale for arm in parsed.expand()})
+        kinds: list[Scale] = sorted({arm.recipe.scale for arm in parsed.expand()})
         fitted = {}
         for seed in range(parsed.seeds):
             train_rows, _ = prepared.split(seed)
@@ -77,18 +77,19 @@ class Statistics:
         mean is large beside the spread (Chan, Golub and LeVeque 1983).
         """
         axes = None if kind == "image" else 0
-        lows, highs, total, squares, count, about = [], [], 0.0, 0.0, 0, None
-        for start in range(0, len(rows), CHUNK):
-            chunk = np.asarray(x[rows[start : start + CHUNK]], dtype=np.float64)
-            about = chunk.mean(axis=axes) if about is None else about
-            lows.append(chunk.min(axis=axes))
-            highs.append(chunk.max(axis=axes))
-            total = total + (chunk - about).sum(axis=axes)
-            squares = squares + ((chunk - about) ** 2).sum(axis=axes)
-            count += chunk.size if kind == "image" else len(chunk)
-        shift = total / count
-        variance = np.maximum(squares / count - shift**2, 0.0)
-        return cls(np.min(lows, axis=0), np.max(highs, axis=0), np.asarray(about + shift), np.sqrt(variance))
+        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+        about = np.mean(x[chunks[0]], axis=axes, dtype=np.float64)
+        lows, highs, sums, squares, count = [], [], [], [], 0
+        for chunk in chunks:
+            values = np.asarray(x[chunk], dtype=np.float64)
+            lows.append(values.min(axis=axes))
+            highs.append(values.max(axis=axes))
+            sums.append((values - about).sum(axis=axes))
+            squares.append(((values - about) ** 2).sum(axis=axes))
+            count += values.size if kind == "image" else len(values)
+        shift = np.sum(sums, axis=0) / count
+        variance = np.maximum(np.sum(squares, axis=0) / count - shift**2, 0.0)
+        return cls(np.min(lows, axis=0), np.max(highs, axis=0), about + shift, np.sqrt(variance))
 
     def scaler(self, kind: Scale) -> Scaler:
         """Return the scaler for one way of scaling; a column that is constant is only shifted."""

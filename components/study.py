@@ -1,4 +1,4 @@
-"""The study: what is compared, on which data, with which recipe. Every default of Assay is written here and nowhere else.
+"""The study: what is compared, on which data, with which recipe. Every default is written here and nowhere else.
 
 A study has a reference recipe and arms, each of which states only its differences. `Study.expand` turns them into arms
 with full recipes, and `Study.cells` into cells: one arm with one seed, named by a hash of all that decides its result.
@@ -202,7 +202,7 @@ class Arm:
     Attributes:
         name: unique in the study; what runs and figures are called.
         technique: what the verdict speaks of ("dropout" for the arm "no dropout").
-        removes: the arm lacks the technique, so the technique's effect is reference minus arm; else arm minus reference.
+        removes: the arm lacks the technique, whose effect is then reference minus arm; else it is arm minus reference.
         changes: the differences from the reference recipe, as path and value.
         recipe: the full recipe.
     """
@@ -244,7 +244,8 @@ class Study(_Part):
     data: Data
     recipe: Recipe = Field(description="the reference: what you would train today; what is not said has its default")
     arms: str | dict[str, Any] | list[str | dict[str, Any]] = Field(
-        default=LEAVE_ONE_OUT, description="leave-one-out, add-one-in, named differences, lists to sweep, or a list of these"
+        default=LEAVE_ONE_OUT,
+        description="leave-one-out, add-one-in, named differences, lists to sweep, or a list of these",
     )
     seeds: int = Field(default=5, ge=1, le=1000, strict=True, description="each arm is trained once per seed")
     metric: Metric = Field(default="accuracy", description="what the verdict is about; on validation rows")
@@ -304,7 +305,9 @@ class Study(_Part):
 
     def _key(self, recipe: Recipe, seed: int) -> str:
         parts = {"data": self.data, "recipe": recipe, "seed": seed}
-        return content_hash({k: v.model_dump(mode="json") if isinstance(v, _Part) else v for k, v in parts.items()})[:16]
+        return content_hash({k: v.model_dump(mode="json") if isinstance(v, _Part) else v for k, v in parts.items()})[
+            :16
+        ]
 
     def _preset(self, preset: str) -> list[Arm]:
         on = _techniques_on(self.recipe)
@@ -334,9 +337,8 @@ class Study(_Part):
                 arms.append(self._arm(str(key), value, reference, here))
             elif isinstance(value, list):
                 own = _at(reference.model_dump(), str(key), here)
-                for item in value:
-                    if item != own:
-                        arms.append(self._arm(f"{key}={item}", {str(key): item}, reference, here))
+                others = [item for item in value if item != own]
+                arms += [self._arm(f"{key}={item}", {str(key): item}, reference, here) for item in others]
             else:
                 raise StudyError(
                     here,

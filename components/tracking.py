@@ -292,12 +292,17 @@ def _log_study(api, run_id: str, study: Study, schema: Schema) -> None:
         "data.rows": schema.rows,
         "data.classes": len(schema.classes),
         **{f"data.{part}_rows": count for part, count in schema.splits.items()},
-        **{f"reference.{path}": value for path, value in _flat(study.expand()[0].recipe.model_dump(mode="json")).items()},
+        **{
+            f"reference.{path}": value
+            for path, value in _flat(study.expand()[0].recipe.model_dump(mode="json")).items()
+        },
     }
     api.log_batch(run_id, params=_params(params), tags=_tags({"assay.study": study.digest()}))
     api.log_dict(run_id, study.model_dump(mode="json"), "study.json")
     source = json.dumps({"source": schema.source})
-    dataset = Dataset(schema.source, schema.fingerprint[:32], "assay", source, profile=json.dumps({"rows": schema.rows}))
+    dataset = Dataset(
+        schema.source, schema.fingerprint[:32], "assay", source, profile=json.dumps({"rows": schema.rows})
+    )
     api.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "study")])])
 
 

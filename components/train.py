@@ -1,7 +1,6 @@
 """Step `train`: a batch of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +106,7 @@ class Trainer:
             split = self.engine.Split(scaler(x[train_rows]), y[train_rows], scaler(x[val_rows]), y[val_rows])
         with self.running.span("training"):
             program = self._program_for(cell, len(train_rows))
-            start = time.perf_counter()
-            fit = program.fit(split, cell.recipe, cell.seed, scaler.spread, log.epoch)
-            seconds = time.perf_counter() - start
+            fit = program.fit(split, cell.recipe.train, cell.seed, scaler.spread, log.epoch)
             if fit.diverged == 0:
                 raise AssayError(
                     f"arm {cell.arm!r}, seed {cell.seed}: the loss is not a finite number in the first epoch; "
@@ -127,7 +124,7 @@ class Trainer:
             "epochs": len(fit.curves["loss"]),
             "epoch": fit.epoch,
             "diverged": fit.diverged,
-            "seconds": seconds,
+            "seconds": len(fit.curves["loss"]) * fit.epoch_seconds,
         }
         with self.running.span("data"), self.store.write(cell.key) as folder:
             np.save(folder / "validation.npy", validation)

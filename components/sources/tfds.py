@@ -46,8 +46,8 @@ def _builder(name: str) -> tfds.core.DatasetBuilder:
         raise AssayError(f"tfds:{name} is not possible: {str(error).splitlines()[0]}") from None
     if not builder.is_prepared():
         raise AssayError(
-            f"tfds:{name} is not prepared on this machine (looked in {builder.data_dir}); run `tfds build {name}` where "
-            "there is a network, then copy that folder here, or set TFDS_DATA_DIR to where it is"
+            f"tfds:{name} is not prepared on this machine (looked in {builder.data_dir}); run `tfds build {name}` "
+            "where there is a network, then copy that folder here, or set TFDS_DATA_DIR to where it is"
         )
     return builder
 

@@ -1,0 +1,101 @@
+"""The study's figures: effects with intervals, learning curves with seed bands, confusion matrices."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from components.metrics import confusion
+from components.prepared import Prepared
+from components.study import REFERENCE
+
+COLORS = {"helped": "#1a7f37", "hurt": "#b3261e", "no evidence": "#6e7781", "too few seeds": "#9a6700"}
+NAMED_CLASSES = 30  # more are not labelled: the letters would overlap
+
+
+def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], prepared: Prepared) -> None:
+    """Write effects.png, curves.png and confusion.png into the folder."""
+    effects(verdict).savefig(folder / "effects.png", dpi=150)
+    curves(cells).savefig(folder / "curves.png", dpi=150)
+    confusions(verdict, cells, prepared).savefig(folder / "confusion.png", dpi=150)
+
+
+def effects(verdict: dict[str, Any]) -> Figure:
+    """Return a row per technique: its effect, the 95 % interval, and every seed as a dot."""
+    factor, unit = (1, "") if verdict["metric"] == "loss" else (100, ", percentage points")
+    ordered = sorted(verdict["effects"], key=lambda e: e["effect"])
+    figure = Figure(figsize=(8, 1.2 + 0.45 * len(ordered)), layout="constrained")
+    axes = figure.subplots()
+    for row, effect in enumerate(ordered):
+        color = COLORS[effect["verdict"]]
+        seeds = factor * np.array(effect["differences"])
+        axes.plot(seeds, np.full(len(seeds), row), "|", color=color, alpha=0.45, markersize=11)
+        if effect["low"] is not None:
+            axes.plot([factor * effect["low"], factor * effect["high"]], [row, row], color=color, linewidth=2)
+        axes.plot(factor * effect["effect"], row, "o", color=color, markersize=7)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(ordered)), [f"{e['technique']}\n{e['verdict']}" for e in ordered], fontsize=9)
+    axes.set_xlabel(f"effect on validation {verdict['metric']}{unit}; right of 0 is better")
+    axes.set_title(f"{verdict['study']}: what each technique brings, {verdict['seeds']} seeds, 95 % intervals")
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def curves(cells: dict[str, list[Any]]) -> Figure:
+    """Return a panel per arm with training and validation loss: the mean over seeds, and a band from least to most."""
+    columns = min(3, len(cells))
+    rows = -(-len(cells) // columns)
+    figure = Figure(figsize=(4 * columns, 2.8 * rows), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
+    for axes, (arm, of_arm) in zip(panels, cells.items(), strict=False):
+        for name, label, color in (("loss", "training", "#0969da"), ("val_loss", "validation", "#bc4c00")):
+            _band(axes, [cell.result["curves"][name] for cell in of_arm], label, color)
+        axes.set_title(arm, fontsize=10)
+        axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+    for axes in panels[len(cells) :]:
+        axes.set_visible(False)
+    panels[0].legend(fontsize=8)
+    figure.supxlabel("epoch")
+    figure.supylabel("cross-entropy")
+    return figure
+
+
+def _band(axes: Axes, runs: list[list[float]], label: str, color: str) -> None:
+    """Draw the mean and the range over the seeds that still train; stopped seeds leave the band."""
+    longest = max(len(run) for run in runs)
+    padded = np.full((len(runs), longest), np.nan)
+    for row, run in zip(padded, runs, strict=True):
+        row[: len(run)] = run
+    epochs = np.arange(longest)
+    axes.fill_between(epochs, np.nanmin(padded, axis=0), np.nanmax(padded, axis=0), color=color, alpha=0.2, linewidth=0)
+    axes.plot(epochs, np.nanmean(padded, axis=0), color=color, label=label, linewidth=1.5)
+
+
+def confusions(verdict: dict[str, Any], cells: dict[str, list[Any]], prepared: Prepared) -> Figure:
+    """Return the confusion matrices of the winner and the reference on the test rows, summed over seeds."""
+    winner = verdict["winner"]["arm"]
+    shown = {f"winner: {winner}": winner, "reference": REFERENCE} if winner != REFERENCE else {"reference": REFERENCE}
+    y = np.asarray(prepared.y[prepared.test_rows])
+    figure = Figure(figsize=(5.2 * len(shown), 5), layout="constrained")
+    for axes, (title, arm) in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown.items(), strict=True):
+        counts = np.sum([confusion(cell.probabilities("test"), y) for cell in cells[arm]], axis=0)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        _label_classes(axes, prepared.schema.classes, counts, shares)
+        axes.set_title(f"{title}, {len(y)} test rows x {len(cells[arm])} seeds")
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+    return figure
+
+
+def _label_classes(axes: Axes, classes: tuple[str, ...], counts: np.ndarray, shares: np.ndarray) -> None:
+    if len(classes) > NAMED_CLASSES:
+        return
+    axes.set_xticks(range(len(classes)), classes, rotation=45 if max(map(len, classes)) > 3 else 0, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    for true, predicted in np.argwhere(counts):
+        color = "white" if shares[true, predicted] > 0.5 else "black"
+        axes.text(predicted, true, str(counts[true, predicted]), ha="center", va="center", fontsize=8, color=color)

@@ -1,0 +1,158 @@
+"""Step `register`: the gate. The winner becomes the champion only if it is at least as good on the same test rows."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.errors import AssayError
+from components.events import step
+from components.metrics import scores
+from components.prepared import Prepared
+from components.store import CellResult
+from components.study import HIGHER_IS_BETTER, Study
+
+CHAMPION = "champion"
+DATA_TAG = "assay.data"  # the fingerprint of the data: the same test rows when it is the same
+CELL_TAG = "assay.model"  # a hash of the saved model's predictions
+SCORE_TAG = "assay.test_score"
+
+
+def register(study: str, data: str, runs: str, verdict: str, decision: str) -> None:
+    """Log the winner, register it under the study's name, and move the alias `champion` if it earned it.
+
+    Args:
+        study: the study as JSON.
+        data: the prepared data.
+        runs: the file of MLflow run numbers that `load` wrote.
+        verdict: the folder that `evaluate` wrote.
+        decision: folder to write decision.json to.
+    """
+    parsed, mlflow_runs = Study.model_validate_json(study), json.loads(Path(runs).read_text())
+    with step("register") as this:
+        with this.span("imports"):
+            from components import tracking
+
+            api = tracking.client()
+        with this.span("report"):
+            prepared = Prepared(data)
+            judged = json.loads((Path(verdict) / "report" / "verdict.json").read_text())
+            winner = CellResult(Path(verdict) / "winner")
+            score = scores(winner.probabilities("test"), _labels(prepared))[parsed.metric]
+        champion = _champion(api, parsed.study)
+        if champion and champion.tags.get(CELL_TAG) == _predictions_hash(winner, prepared):
+            made = {
+                "decision": "kept",
+                "version": champion.version,
+                "reason": f"the winner is the champion already: the same predictions, {parsed.metric} {score:.4f}",
+            }
+        else:
+            with this.span("imports"):
+                import mlflow.keras  # noqa: F401 (brings TensorFlow, whose seconds are no one else's)
+            with this.span("report"):
+                made = _gate(parsed, champion, score, prepared)
+            with this.span("mlflow"):
+                made["version"] = _log(api, parsed, mlflow_runs, winner, judged, score, prepared)
+                if made["decision"] == "promoted":
+                    api.set_registered_model_alias(parsed.study, CHAMPION, made["version"])
+        made = {"model": parsed.study, **made}
+        with this.span("mlflow"):
+            tracking.finish(mlflow_runs, made)
+        Path(decision).mkdir(parents=True, exist_ok=True)
+        (Path(decision) / "decision.json").write_text(json.dumps(made, indent=1))
+
+
+def _gate(study: Study, champion, score: float, prepared: Prepared) -> dict[str, Any]:
+    """Decide: promoted if there is no champion, or the winner is at least as good as it on the same test rows."""
+    said = f"{study.metric} {score:.4f} on {len(prepared.test_rows)} test rows"
+    if champion is None:
+        return {"decision": "promoted", "reason": f"the first version: {said}"}
+    try:
+        rival = _score_of(champion, study, prepared)
+    except AssayError as error:
+        return {"decision": "kept", "reason": f"version {champion.version} stays: {error}"}
+    sign = 1 if HIGHER_IS_BETTER[study.metric] else -1
+    decision = "promoted" if sign * score >= sign * rival else "kept"
+    reason = f"{said}, champion version {champion.version} has {rival:.4f} on the same rows"
+    return {"decision": decision, "reason": reason}
+
+
+def _score_of(champion, study: Study, prepared: Prepared) -> float:
+    """Return the champion's score on this study's test rows: its own record if they are the same rows, else anew.
+
+    Raises:
+        AssayError: when it can't be loaded or can't read these rows.
+    """
+    if champion.tags.get(DATA_TAG) == prepared.schema.fingerprint and f"{SCORE_TAG}.{study.metric}" in champion.tags:
+        return float(champion.tags[f"{SCORE_TAG}.{study.metric}"])
+    import mlflow.keras
+
+    try:
+        model = mlflow.keras.load_model(f"models:/{study.study}/{champion.version}")
+        probabilities = model.predict(np.float32(prepared.x[prepared.test_rows]), verbose=0)
+        return scores(probabilities, _labels(prepared))[study.metric]
+    except (ValueError, IndexError) as error:  # Keras' for other shapes; ours for another number of classes
+        first = str(error).strip().splitlines()[0]
+        raise AssayError(f"it can't be scored on these rows ({first[:200]}); give the study another name") from None
+
+
+def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, prepared: Prepared) -> str:
+    """Log the winner's model to the study's run and return the number of its new version in the registry."""
+    import keras
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    schema = prepared.schema
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.float32), (-1, *schema.shape), "raw")]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, len(schema.classes)), "probabilities")]),
+    )
+    needs = [f"{name}=={version(name)}" for name in ("keras", "tensorflow", "numpy")]
+    with mlflow.start_run(run_id=runs["parent"]):
+        logged = mlflow.keras.log_model(
+            keras.saving.load_model(winner.model, compile=False),
+            name="model",
+            signature=signature,
+            pip_requirements=needs,
+            metadata={"classes": list(schema.classes), "columns": list(schema.columns)},
+        )
+    try:
+        api.create_registered_model(study.study)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    tags = {
+        DATA_TAG: schema.fingerprint,
+        CELL_TAG: _predictions_hash(winner, prepared),
+        "assay.arm": verdict["winner"]["arm"],
+        "assay.seed": str(winner.result["seed"]),
+        f"{SCORE_TAG}.{study.metric}": repr(score),
+    }
+    made = api.create_model_version(study.study, logged.model_uri, runs["parent"], tags=tags, model_id=logged.model_id)
+    return str(made.version)
+
+
+def _champion(api, name: str):
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return api.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _labels(prepared: Prepared) -> np.ndarray:
+    return np.asarray(prepared.y[prepared.test_rows])
+
+
+def _predictions_hash(cell: CellResult, prepared: Prepared) -> str:
+    import hashlib
+
+    on_rows = cell.probabilities("test").tobytes() + prepared.schema.fingerprint.encode()
+    return hashlib.sha256(on_rows).hexdigest()
