@@ -2,8 +2,8 @@
 
 A seed gives every arm the same split, order and random numbers, so the difference between two arms is taken seed by
 seed. The seeds' train sets overlap: validation rows are redrawn from the same rest. Plain t intervals ignore that and
-are too narrow. The corrected resampled t test (Nadeau and Bengio 2003, "Inference for the Generalization Error", eq. 10)
-widens the variance of the mean from s²/k to s² (1/k + validation rows / train rows).
+are too narrow. The corrected resampled t test (Nadeau and Bengio 2003, "Inference for the Generalization Error") widens
+the variance of the mean from s²/k to s² (1/k + validation rows / train rows).
 """
 
 import math

@@ -20,7 +20,7 @@ from components.augment import augment
 from components.scale import Scaler
 from components.study import Recipe, Train, content_hash
 
-CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
+CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy")
 EVALUATION_ROWS = 1024  # rows scored at a time
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
 

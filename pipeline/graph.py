@@ -2,8 +2,8 @@
 
 Each component only calls its step in `components`. Its source is cut out and shipped, so it imports inside its body,
 and this module can't postpone its annotations (`from __future__ import annotations` breaks `@dsl.component`). The
-loop's body is ONE sub-pipeline, and only artifacts and pipeline parameters cross into it: other shapes compile, and then
-run wrongly.
+loop's body is ONE sub-pipeline, and only artifacts and pipeline parameters cross into it: other shapes compile, and
+then run wrongly.
 """
 
 import json
