@@ -76,7 +76,9 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
     seconds = {arm: float(np.mean([cell.result["seconds"] for cell in of])) for arm, of in cells.items()}
     arms = study.expand()[1:]
     overlap = schema.splits["validation"] / schema.splits["train"]
-    differences = [(sign * (values[REFERENCE] - values[arm.name]) * (1 if arm.removes else -1)).tolist() for arm in arms]
+    differences = [
+        (sign * (values[REFERENCE] - values[arm.name]) * (1 if arm.removes else -1)).tolist() for arm in arms
+    ]
     resolution = 0.0 if metric == "loss" else 1 / schema.splits["validation"]
     effects = [
         {
