@@ -81,12 +81,16 @@ def evaluate(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def register(
-    study: str, runs: dsl.Input[dsl.Artifact], verdict: dsl.Input[dsl.Artifact], decision: dsl.Output[dsl.Artifact]
+    study: str,
+    data: dsl.Input[dsl.Dataset],
+    runs: dsl.Input[dsl.Artifact],
+    verdict: dsl.Input[dsl.Artifact],
+    decision: dsl.Output[dsl.Artifact],
 ) -> None:
     """Promote the winner if it is at least as good as the present champion."""
     from components.register import register
 
-    register(study, runs.path, verdict.path, decision.path)
+    register(study, data.path, runs.path, verdict.path, decision.path)
 
 
 @dsl.pipeline(name="one-batch")
@@ -104,7 +108,7 @@ def one_batch(
 
 
 class Outcome(NamedTuple):
-    """What a run leaves: a folder with verdict.json, and one with decision.json."""
+    """What a run leaves: a folder with report/verdict.json, and one with decision.json."""
 
     verdict: dsl.Artifact
     decision: dsl.Artifact
@@ -128,7 +132,7 @@ def assay(study: str, run: str, store: str, batches: list[str]) -> Outcome:
         trained = _always(one_batch(study=study, batch=batch, store=store, data=data, scalers=scalers, runs=runs))
     evaluated = _always(evaluate(study=study, data=data, runs=runs, cells=dsl.Collected(trained.output)))
     verdict = evaluated.outputs["verdict"]
-    registered = _always(register(study=study, runs=runs, verdict=verdict))
+    registered = _always(register(study=study, data=data, runs=runs, verdict=verdict))
     return Outcome(verdict=verdict, decision=registered.outputs["decision"])
 
 

@@ -1,0 +1,202 @@
+"""The command `assay`. What is heavy is imported inside the commands, so that `assay --help` answers at once."""
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from components.errors import AssayError, UsageError
+from pipeline import __version__
+
+app = typer.Typer(
+    help="Say which technique improved a model on your data, by how much, and how sure that is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+STUDY = "A ready study (digits, iris), a .yaml file, or a source such as sklearn:wine."
+StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
+
+# kfp.local runs at most two tasks of a loop side by side.
+MAX_SIDE_BY_SIDE = 2
+
+
+def main() -> None:
+    """Run the command; every failure is one message, and no traceback."""
+    try:
+        app()
+    except AssayError as error:
+        _stop(f"error: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        _stop("stopped", 130)
+    except Exception as error:
+        with tempfile.NamedTemporaryFile("w", prefix="assay-", suffix=".log", delete=False) as details:
+            traceback.print_exc(file=details)
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        _stop(f"error: something went wrong in Assay itself ({what}); details: {details.name}", 1)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    Console(stderr=True).print(Text(message), soft_wrap=True)
+    sys.exit(code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"assay {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _assay(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    study: Annotated[str | None, typer.Argument(help=STUDY, show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a value, as in recipe.train.epochs=5; repeatable."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train each arm with this many seeds.", show_default=False)] = None,
+    fan_out: Annotated[
+        int,
+        typer.Option(min=1, help="Spread the cells over this many training tasks; two run side by side."),
+    ] = min(MAX_SIDE_BY_SIDE, os.cpu_count() or 1),
+) -> None:
+    """Run a study and print what helped; a run that was stopped is continued."""
+    from pipeline.local import Run, StoppedError, run_study
+    from pipeline.progress import Report
+    from pipeline.show import show_time, show_verdict
+    from pipeline.study_file import read_study, ready_studies
+
+    if study is None:
+        raise UsageError(f"which study? The ready ones are {', '.join(ready_studies())}: try `assay run digits`")
+    described = read_study(study, overrides or [], seeds)
+
+    from pipeline.graph import batches
+
+    parts = batches(described, fan_out)
+    screen, asides = Console(highlight=False), Console(stderr=True, highlight=False)
+    try:
+        with Report(described, parts, asides) as report:
+
+            def begin(run: Run):
+                asides.print(f"run {run.folder.name}, log: {_near(run.log)}", markup=False, soft_wrap=True)
+                return report.show
+
+            finished = run_study(described, parts, begin)
+    except StoppedError as error:
+        again = shlex.join(["assay", *sys.argv[1:]])
+        _stop(f"stopped; `{again}` continues: {error.kept} of {len(described.cells())} cells are kept", error.exit_code)
+    show_verdict(screen, finished.verdict, finished.decision)
+    show_time(screen, finished.events, finished.begun, finished.ended)
+    log = _near(finished.folder / "run.log")
+    screen.print(f"All runs: `assay ui`. This table again: `assay compare {study}`. Log: {log}", markup=False)
+
+
+@app.command()
+def compare(
+    study: Annotated[str, typer.Argument(help="As for `run`, or a study's name in MLflow.", show_default=False)],
+) -> None:
+    """Print the table of a study's latest run again, from MLflow alone."""
+    from components.tracking import latest
+    from pipeline.show import show_verdict
+    from pipeline.study_file import read_study
+
+    is_name = not study.endswith((".yaml", ".yml")) and ":" not in study
+    verdict, decision = latest(study if is_name else read_study(study, [], None).study)
+    show_verdict(Console(highlight=False), verdict, decision)
+
+
+@app.command("compile")
+def compile_(
+    study: Annotated[str | None, typer.Argument(help=f"{STUDY} Its cells become defaults.", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Write the pipeline as YAML for Kubeflow Pipelines."""
+    from pipeline.study_file import read_study
+
+    described = read_study(study, [], None) if study else None
+
+    from pipeline.graph import batches, compile_pipeline
+
+    defaults: dict[str, object] = {}
+    if described:
+        defaults = {"study": described.model_dump_json(), "batches": batches(described, MAX_SIDE_BY_SIDE)}
+    _write(compile_pipeline(defaults), output, overwrite=True)
+
+
+@app.command()
+def init(
+    source: Annotated[str, typer.Argument(help="Where the data is, such as sklearn:wine.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to this file.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a commented study file for a source."""
+    from pipeline.study_file import write_study
+
+    _write(write_study(source), output, overwrite=force)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a study file, for editors."""
+    from components.study import Study
+
+    typer.echo(json.dumps(Study.model_json_schema(), indent=2))
+
+
+@app.command()
+def ui(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Serve here; the first free one from 5000 by default.")
+    ] = None,
+) -> None:
+    """Open the MLflow UI on the runs."""
+    from pipeline.ui import open_ui
+
+    open_ui(port, typer.echo)
+
+
+def _write(text: str, file: Path | None, overwrite: bool) -> None:
+    """Write to a file, or print where there is none.
+
+    Raises:
+        UsageError: when the file is there and must not be overwritten, or can't be written.
+    """
+    if file is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with file.open("w" if overwrite else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UsageError(f"{file} is there already; --force overwrites it") from None
+    except OSError as error:
+        raise UsageError(f"can't write {file}: {error.strerror}") from None
+    typer.echo(f"wrote {file}", err=True)
+
+
+def _near(path: Path) -> str:
+    """Return a path as seen from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,185 @@
+"""What is seen while a study runs: a bar on a terminal, else a plain line a finished arm or about every ten seconds."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from statistics import mean
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from components.study import HIGHER_IS_BETTER, Study
+
+PLAIN_SECONDS = 10.0
+PHASES = {
+    "load": "loading data",
+    "scale": "scaling data",
+    "train": "training",
+    "evaluate": "comparing arms",
+    "register": "registering the winner",
+}
+
+
+class Standing:
+    """How far a run is, known from its events."""
+
+    def __init__(self, study: Study, batches: Iterable[str]):
+        """Start with nothing done; `batches` say in which order each task trains its cells."""
+        cells = {cell.id: (cell.arm, cell.seed) for cell in study.cells()}
+        self.phase: str = "starting"
+        self.total = len(cells)
+        self.finished_arms: list[str] = []
+        self._higher = HIGHER_IS_BETTER[study.metric]
+        self._seeds = study.seeds
+        self._plan = [[cells[cell] for cell in json.loads(batch)["cells"]] for batch in batches]
+        self._values: dict[tuple[str, int], float] = {}
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take one event in."""
+        if event["event"] == "step_started":
+            self.phase = PHASES.get(event["step"], event["step"])
+        elif event["event"] == "cell_finished":
+            arm = event["arm"]
+            self._values[arm, event["seed"]] = event["value"]
+            self._seconds[arm].append(event["seconds"])
+            if len(self._of(arm)) == self._seeds and arm not in self.finished_arms:
+                self.finished_arms.append(arm)
+
+    @property
+    def done(self) -> int:
+        """The number of finished cells."""
+        return len(self._values)
+
+    def mean(self, arm: str) -> float:
+        """Return the mean of an arm's finished cells."""
+        return mean(self._of(arm))
+
+    def best(self) -> str | None:
+        """Return the finished arm with the best mean; one lucky seed does not make an arm the best."""
+        if not self.finished_arms:
+            return None
+        return (max if self._higher else min)(self.finished_arms, key=self.mean)
+
+    def current(self) -> list[str]:
+        """Return the arm that each task trains now."""
+        remaining = ([arm for arm, seed in part if (arm, seed) not in self._values] for part in self._plan)
+        return list(dict.fromkeys(part[0] for part in remaining if part))
+
+    def seconds_left(self) -> float | None:
+        """Guess the training time left: that of the slowest task, each cell as long as its arm's others so far."""
+        if not self._seconds:
+            return None
+        overall = mean(second for seconds in self._seconds.values() for second in seconds)
+        return max(
+            sum(
+                mean(self._seconds[arm]) if arm in self._seconds else overall
+                for arm, seed in part
+                if (arm, seed) not in self._values
+            )
+            for part in self._plan
+        )
+
+    def _of(self, arm: str) -> list[float]:
+        return [value for (name, _), value in self._values.items() if name == arm]
+
+
+class Report:
+    """Shows a run's standing; a context manager, since a bar must be put away."""
+
+    def __init__(self, study: Study, batches: Iterable[str], console: Console):
+        """Show a bar if the console is a terminal, else plain lines."""
+        self.standing = Standing(study, batches)
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TextColumn("cells{task.fields[left]}"),
+        )
+        self._task = self._bar.add_task("", total=self.standing.total, left="")
+        self._live = (
+            Live(console=console, get_renderable=self._picture, transient=True) if console.is_terminal else None
+        )
+        self._said_at = time.monotonic()
+        self._said_phase = ""
+        self._said_arms = 0
+
+    def __enter__(self) -> "Report":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, events: Iterable[dict[str, Any]]) -> None:
+        """Take the new events in and show where the run is; called several times a second."""
+        for event in events:
+            self.standing.take(event)
+            if not self._live:
+                self._say_arms()
+        if not self._live:
+            self._say_phase()
+
+    def _picture(self) -> Group:
+        """Return the bar, and below it what is being trained and the best so far."""
+        left = self._left()
+        self._bar.update(
+            self._task,
+            description=self.standing.phase,
+            completed=self.standing.done,
+            left=f", {left}" if left else "",
+        )
+        return Group(self._bar, Text(self._arms(), style="dim", no_wrap=True, overflow="ellipsis"))
+
+    def _left(self) -> str:
+        left = self.standing.seconds_left()
+        return f"{duration(left)} left" if left and self.standing.phase == PHASES["train"] else ""
+
+    def _arms(self) -> str:
+        standing = self.standing
+        training = standing.phase == PHASES["train"] and " | ".join(standing.current())
+        best = standing.best()
+        parts = [training, best and f"best so far {best} {standing.mean(best):.4f}"]
+        return "; ".join(part for part in parts if part)
+
+    def _say_arms(self) -> None:
+        standing = self.standing
+        for arm in standing.finished_arms[self._said_arms :]:
+            best = standing.best() or arm
+            self._say(
+                f"{standing.done}/{standing.total} cells: {arm} {standing.mean(arm):.4f}, "
+                f"best so far {best} {standing.mean(best):.4f}"
+            )
+        self._said_arms = len(standing.finished_arms)
+
+    def _say_phase(self) -> None:
+        standing = self.standing
+        if standing.phase != self._said_phase:
+            self._said_phase = standing.phase
+            self._say(standing.phase)
+        elif time.monotonic() - self._said_at > PLAIN_SECONDS:
+            done = f"{standing.done}/{standing.total} cells"
+            self._say(", ".join(part for part in (f"{standing.phase}: {done}", self._left(), self._arms()) if part))
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._said_at = time.monotonic()
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: `1.2 s`, `12 s`, `1 min 12 s`, `2 h 05 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -1,0 +1,190 @@
+"""Prints a verdict: table, answer, test rows, the registry's decision; and where the time of a run went."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.study import REFERENCE
+from pipeline.progress import duration
+
+STYLES = {"helped": "bold green", "hurt": "bold red", "too few seeds": "yellow"}
+STARTING = "starting and imports"
+SHARES = {
+    "training": "training",
+    "imports": STARTING,
+    "data": "data",
+    "mlflow": "MLflow",
+    "report": "figures and statistics",
+}
+
+
+def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, Any] | None) -> None:
+    """Print the table and the answer.
+
+    Args:
+        console: where to; 80 columns are enough.
+        verdict: see `components.evaluate`.
+        decision: see `components.register`; None where nothing was decided.
+    """
+    metric = _words(verdict["metric"])
+    console.print()
+    console.print(Text(f"What each technique does to {metric}", style="bold"))
+    console.print(_table(verdict))
+    count = len(verdict["effects"])
+    _say(
+        console,
+        f"{verdict['seeds']} seeds, paired; {metric} on {verdict['validation_rows']} validation rows; 95 % intervals; "
+        f"verdicts at the 5 % level, corrected for {count} comparison{'s' if count != 1 else ''} (Holm).",
+        "dim",
+    )
+    if undecided := [e for e in verdict["effects"] if e["seeds_needed"]]:
+        needed = ", ".join(f"{_name(effect)} {effect['seeds_needed']}" for effect in undecided)
+        _say(console, f"Seeds that would decide: {needed}.", "dim")
+    console.print()
+    _say(console, verdict["sentence"], "bold")
+    console.print()
+    _show_test(console, verdict)
+    if decision:
+        _say(console, _registry(decision))
+
+
+def show_time(console: Console, events: list[dict[str, Any]], begun: float, ended: float) -> None:
+    """Print where the time of a run went, in shares of the whole."""
+    shares = time_shares(events, begun, ended)
+    total = sum(shares.values())
+    parts = [
+        f"{name} {100 * seconds / total:.0f} % ({duration(seconds)})"
+        for name, seconds in sorted(shares.items(), key=lambda share: -share[1])
+        if seconds > 0
+    ]
+    _say(console, f"Time {duration(total)}: {' · '.join(parts)}")
+
+
+def time_shares(events: Iterable[dict[str, Any]], begun: float, ended: float) -> dict[str, float]:
+    """Return the seconds by what they were spent on; they add up to the whole run.
+
+    Steps follow each other, and the train tasks, side by side, are one phase, which lasts from the end of the phase
+    before to its own last end. It is split like the time of its tasks, added up.
+    """
+    shares = dict.fromkeys(SHARES.values(), 0.0)
+    before = begun
+    for tasks in _phases(events):
+        end = max(task["end"] for task in tasks)
+        spent = _spent(tasks, before, end)
+        for name, seconds in spent.items():
+            shares[name] += (end - before) * seconds / sum(spent.values())
+        before = end
+    shares[STARTING] += ended - before
+    return shares
+
+
+def _phases(events: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the finished tasks (`step`, `start`, `end`, `spans`), those of a step together, in order of their ends."""
+    starts: dict[tuple[str, str], float] = {}
+    phases: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        task = (event["step"], event["label"])
+        if event["event"] == "step_started":
+            starts[task] = event["time"]
+        elif event["event"] == "step_finished":
+            finished = {"step": task[0], "start": starts[task], "end": event["time"], "spans": event["spans"]}
+            phases.setdefault(task[0], []).append(finished)
+    return sorted(phases.values(), key=lambda tasks: max(task["end"] for task in tasks))
+
+
+def _spent(tasks: list[dict[str, Any]], begun: float, ended: float) -> dict[str, float]:
+    """Return the seconds of all lanes of a phase; as many lanes as tasks ever ran side by side."""
+    edges = sorted([(task["start"], 1) for task in tasks] + [(task["end"], -1) for task in tasks])
+    running = [sum(step for _, step in edges[: index + 1]) for index in range(len(edges))]
+    lanes = max(running)
+    spent: dict[str, float] = defaultdict(float)
+    free = [begun] * lanes + sorted(task["end"] for task in tasks)  # when the lane that a task got became free
+    for task, since in zip(sorted(tasks, key=lambda task: task["start"]), free, strict=False):
+        for category, seconds in task["spans"].items():
+            spent[SHARES[category]] += seconds
+        spent[STARTING] += max(task["end"] - since - sum(task["spans"].values()), 0)
+    idle = lanes * (ended - begun) - sum(spent.values())
+    spent["training" if tasks[0]["step"] == "train" else STARTING] += max(idle, 0)
+    return spent
+
+
+def _table(verdict: dict[str, Any]) -> Table:
+    points = verdict["metric"] != "loss"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table.add_column("technique")
+    table.add_column("effect\n(points)" if points else "effect", justify="right")
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("chance\nit helps", justify="right")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("training\ntime", justify="right")
+    for effect in sorted(verdict["effects"], key=lambda effect: -effect["effect"]):
+        low, high = _number(effect["low"], points), _number(effect["high"], points)
+        table.add_row(
+            _name(effect),
+            _number(effect["effect"], points),
+            f"[{low}, {high}]" if effect["low"] is not None else "-",
+            _chance(effect["probability"]),
+            Text(effect["verdict"], style=STYLES.get(effect["verdict"], "")),
+            "-" if effect["cost"] is None else f"{100 * effect['cost']:+.0f} %",
+        )
+    return table
+
+
+def _name(effect: dict[str, Any]) -> str:
+    """Return the technique, with the arm's name where it says more."""
+    technique, arm = effect["technique"], effect["arm"]
+    return technique if arm in (technique, f"no {technique}", f"with {technique}") else f"{technique} ({arm})"
+
+
+def _number(value: float | None, points: bool) -> str:
+    if value is None:
+        return "-"
+    text = f"{100 * value:+.1f}" if points else f"{value:+.4f}"
+    return text.replace("-", "+") if float(text) == 0 else text  # no "-0.0"
+
+
+def _chance(probability: float | None) -> str:
+    if probability is None:
+        return "-"
+    percent = 100 * probability
+    if percent > 99 or percent < 1:
+        return "> 99 %" if percent > 50 else "< 1 %"
+    return f"{percent:.0f} %"
+
+
+def _show_test(console: Console, verdict: dict[str, Any]) -> None:
+    test, winner = verdict["test"], verdict["winner"]
+    table = Table(box=None, pad_edge=False, padding=(0, 1), show_header=False)
+    rows = {"reference": test["reference"]}
+    if winner["arm"] != REFERENCE:
+        rows = {f"winner: {winner['arm']}": test["winner"], **rows}
+    for name, score in rows.items():
+        table.add_row(
+            name,
+            f"accuracy {100 * score['accuracy']:.1f} %",
+            f"macro F1 {100 * score['macro_f1']:.1f} %",
+            f"loss {score['loss']:.4f}",
+        )
+    _say(console, f"On {test['rows']} test rows, looked at once, after the choice (means over the seeds):")
+    console.print(table)
+    console.print()
+
+
+def _registry(decision: dict[str, Any]) -> str:
+    model = f"{decision['model']} version {decision['version']}"
+    if decision["decision"] == "promoted":
+        return f"Registry: {model} is the champion now; {decision['reason']}."
+    return f"Registry: the champion stays {model}; {decision['reason']}."
+
+
+def _words(metric: str) -> str:
+    return {"macro_f1": "macro F1"}.get(metric, metric)
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style))

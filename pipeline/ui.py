@@ -1,0 +1,89 @@
+"""Opens the MLflow UI on the store that the runs are in."""
+
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+from components.errors import AssayError, UsageError
+from pipeline.offspring import Offspring
+
+HOST = "127.0.0.1"
+PORTS = range(5000, 5100)
+START_SECONDS = 120  # a loaded machine took 30
+
+
+def open_ui(port: int | None, say: Callable[[str], None]) -> None:
+    """Show the runs in the browser, and serve them until Ctrl-C where no server does yet.
+
+    Args:
+        port: where to serve; the first free one from 5000 by default.
+        say: is told the address and how to stop.
+
+    Raises:
+        AssayError: when there is nothing to show, or the server does not start.
+    """
+    from components.tracking import check_reachable, tracking_uri
+
+    uri = tracking_uri()
+    check_reachable(uri)
+    if uri.startswith(("http://", "https://")):
+        say(f"{uri}")
+        _open_browser(uri)
+        return
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise AssayError(f"no runs here yet: {uri} does not exist; `assay run digits` makes the first")
+    _serve(uri, _free_port(port), say)
+
+
+def _serve(uri: str, port: int, say: Callable[[str], None]) -> None:
+    address = f"http://{HOST}:{port}"
+    arguments = ["server", "--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "GIT_PYTHON_REFRESH": "quiet"}
+    say("starting the MLflow UI (about 15 s)")
+    server = Offspring("mlflow", arguments, environment, sys.stderr)
+    try:
+        _wait(server, address)
+        say(f"{address} shows {uri}; Ctrl-C stops it")
+        _open_browser(address)
+        server.process.wait()
+    except KeyboardInterrupt:
+        say("stopped")
+    finally:
+        server.close()
+
+
+def _wait(server: Offspring, address: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while server.running() and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise AssayError(f"the MLflow server did not start at {address}; its own lines above say why")
+
+
+def _free_port(port: int | None) -> int:
+    reason: str | None = None
+    for candidate in PORTS if port is None else (port,):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, candidate))
+                return candidate
+            except OSError as error:
+                reason = error.strerror
+    where = f"port {port}" if port is not None else f"every port from {PORTS[0]} to {PORTS[-1]}"
+    raise UsageError(f"--port: {where} can't be used ({reason}); expected a free one")
+
+
+def _open_browser(address: str) -> None:
+    """Open a browser where there is a display; elsewhere `webbrowser` would start a text browser in the terminal."""
+    if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(address)
