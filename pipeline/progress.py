@@ -30,7 +30,7 @@ class Standing:
     def __init__(self, study: Study, batches: Iterable[str]):
         """Start with nothing done; `batches` say in which order each task trains its cells."""
         cells = {cell.id: (cell.arm, cell.seed) for cell in study.cells()}
-        self.phase: str = "starting"
+        self.phase = "starting"
         self.total = len(cells)
         self.finished_arms: list[str] = []
         self._higher = HIGHER_IS_BETTER[study.metric]
@@ -42,7 +42,7 @@ class Standing:
     def take(self, event: dict[str, Any]) -> None:
         """Take one event in."""
         if event["event"] == "step_started":
-            self.phase = PHASES.get(event["step"], event["step"])
+            self.phase = PHASES[event["step"]]
         elif event["event"] == "cell_finished":
             arm = event["arm"]
             self._values[arm, event["seed"]] = event["value"]

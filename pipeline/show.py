@@ -42,9 +42,6 @@ def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, 
         f"verdicts at the 5 % level, corrected for {count} comparison{'s' if count != 1 else ''} (Holm).",
         "dim",
     )
-    if undecided := [e for e in verdict["effects"] if e["seeds_needed"]]:
-        needed = ", ".join(f"{_name(effect)} {effect['seeds_needed']}" for effect in undecided)
-        _say(console, f"Seeds that would decide: {needed}.", "dim")
     console.print()
     _say(console, verdict["sentence"], "bold")
     console.print()
@@ -115,13 +112,13 @@ def _spent(tasks: list[dict[str, Any]], begun: float, ended: float) -> dict[str,
 
 def _table(verdict: dict[str, Any]) -> Table:
     points = verdict["metric"] != "loss"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("technique")
     table.add_column("effect\n(points)" if points else "effect", justify="right")
     table.add_column("95 % interval", justify="right", no_wrap=True)
-    table.add_column("chance\nit helps", justify="right")
+    table.add_column("chance\nto help", justify="right")
     table.add_column("verdict", no_wrap=True)
-    table.add_column("training\ntime", justify="right")
+    table.add_column("cost in\ntime", justify="right")
     for effect in sorted(verdict["effects"], key=lambda effect: -effect["effect"]):
         low, high = _number(effect["low"], points), _number(effect["high"], points)
         table.add_row(
@@ -130,7 +127,7 @@ def _table(verdict: dict[str, Any]) -> Table:
             f"[{low}, {high}]" if effect["low"] is not None else "-",
             _chance(effect["probability"]),
             Text(effect["verdict"], style=STYLES.get(effect["verdict"], "")),
-            "-" if effect["cost"] is None else f"{100 * effect['cost']:+.0f} %",
+            _cost(effect["cost"]),
         )
     return table
 
@@ -144,7 +141,15 @@ def _name(effect: dict[str, Any]) -> str:
 def _number(value: float | None, points: bool) -> str:
     if value is None:
         return "-"
-    text = f"{100 * value:+.1f}" if points else f"{value:+.4f}"
+    return _signed(100 * value, 1) if points else _signed(value, 4)
+
+
+def _cost(cost: float | None) -> str:
+    return "-" if cost is None else f"{_signed(100 * cost, 0)} %"
+
+
+def _signed(value: float, digits: int) -> str:
+    text = f"{value:+.{digits}f}"
     return text.replace("-", "+") if float(text) == 0 else text  # no "-0.0"
 
 

@@ -1,0 +1,137 @@
+"""The whole line, with real steps: it runs, it stops, it resumes, it fails, and it never leaves a process behind."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from conftest import TINY, assay, events, processes_in, start
+
+from pipeline.local import read_events
+
+
+def wait_for(condition, seconds=120.0, every=0.02):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(every)
+    return found
+
+
+def cells(folder):
+    return [event for event in events(folder) if event["event"] == "cell_finished"]
+
+
+def table(run):
+    """The verdict without what differs from run to run: times and names."""
+    verdict = json.loads((run / "verdict.json").read_text())
+    for effect in verdict["effects"]:
+        del effect["cost"]
+    return verdict["effects"], verdict["test"], verdict["winner"]
+
+
+@pytest.mark.slow
+def test_a_whole_run_says_what_helped_and_leaves_only_what_is_worth_keeping(finished, run_of):
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    assert "plain" in done.stdout
+    assert "Registry: iris version 1 is the champion now" in done.stdout
+    assert "training " in done.stdout.partition("\nTime ")[2]
+    assert "\x1b" not in done.stdout + done.stderr  # no terminal, no control characters
+    run = run_of(folder)
+    assert {file.name for file in run.iterdir()} == {
+        "run.json", "run.log", "events.jsonl", "verdict.json", "decision.json",
+    }  # fmt: skip
+    assert json.loads((run / "run.json").read_text())["state"] == "finished"
+    assert len(cells(folder)) == 4
+    assert processes_in(folder) == []
+
+
+@pytest.mark.slow
+def test_a_second_run_trains_nothing_and_compare_prints_the_same_table(tmp_path, finished):
+    folder, first = finished
+    time.sleep(1.1)  # a run is named by the second
+    again = assay("run", *TINY, cwd=folder)
+    assert again.returncode == 0, again.stderr
+    reused = [event["reused"] for event in cells(folder)]
+    assert reused == [False] * 4 + [True] * 4
+    compared = assay("compare", "iris", cwd=folder)
+    assert compared.returncode == 0, compared.stderr
+    assert compared.stdout.strip() in again.stdout
+    assert first.stdout.partition("On 30 test rows")[0] == again.stdout.partition("On 30 test rows")[0]
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_training_it_leaves_no_orphan_and_resumes(tmp_path, finished, run_of):
+    with start("run", *TINY, "--fan-out", "1", cwd=tmp_path) as running:
+        wait_for(lambda: cells(tmp_path))
+        running.send_signal(signal.SIGKILL)
+    wait_for(lambda: not processes_in(tmp_path), seconds=5)
+    before = len(cells(tmp_path))
+    assert 0 < before < 4, "killed too late for this test to mean anything"
+
+    again = assay("run", *TINY, "--fan-out", "1", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    trained = [(cell["arm"], cell["seed"]) for cell in cells(tmp_path) if not cell["reused"]]
+    assert sorted(trained) == [("plain", 0), ("plain", 1), ("reference", 0), ("reference", 1)]
+    assert table(run_of(tmp_path)) == table(sorted(finished[0].glob(".assay/runs/*"))[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_says_how_to_resume_and_leaves_no_process(tmp_path, sent):
+    running = start("run", *TINY, cwd=tmp_path)
+    wait_for(lambda: [event for event in events(tmp_path) if event["step"] == "load"])
+
+    second = assay("run", *TINY, cwd=tmp_path)
+    assert second.returncode == 1
+    assert f"study 'iris' is already running here (process {running.pid})" in second.stderr
+
+    running.send_signal(sent)
+    _, said = running.communicate(timeout=10)
+    assert running.returncode == 130
+    assert "stopped; `assay run sklearn:iris --seeds 2" in said
+    assert "continues: 0 of 4 cells are kept" in said
+    assert "Traceback" not in said
+    assert processes_in(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_step_that_is_killed_is_a_failure_that_names_it_and_its_log(tmp_path, run_of):
+    running = start("run", *TINY, cwd=tmp_path)
+    wait_for(lambda: [event for event in events(tmp_path) if event["step"] == "load"])
+    steps = [pid for pid in processes_in(tmp_path) if b"executor_main" in _command(pid)]
+    os.kill(max(steps), signal.SIGKILL)  # what a machine without memory does
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "error: the step `load` failed" in said
+    assert str(run_of(tmp_path) / "run.log") in said
+    assert json.loads((run_of(tmp_path) / "run.json").read_text())["state"] == "failed"
+
+
+@pytest.mark.slow
+def test_what_a_step_says_is_all_that_is_shown(tmp_path):
+    done = assay("run", "tfds:nosuchset", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "nosuchset" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "last lines" not in done.stderr
+
+
+def test_half_a_line_of_a_killed_step_is_no_event(tmp_path):
+    file = tmp_path / "events.jsonl"
+    file.write_text('{"event": "a"}\n{"event": "b", "va{"event": "c"}\n{"event": "d"}\n{"event"')
+    found, offset = read_events(file, 0)
+    assert [event["event"] for event in found] == ["a", "d"]
+    with file.open("a") as stream:
+        stream.write(': "e"}\n')
+    assert [event["event"] for event in read_events(file, offset)[0]] == ["e"]
+
+
+def _command(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            return stream.read()
+    except OSError:
+        return b""
