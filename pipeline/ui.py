@@ -3,12 +3,13 @@
 import os
 import socket
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from components.errors import AssayError, UsageError
 from pipeline.offspring import Offspring
@@ -46,19 +47,25 @@ def _serve(uri: str, port: int, say: Callable[[str], None]) -> None:
     arguments = ["server", "--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "GIT_PYTHON_REFRESH": "quiet"}
     say("starting the MLflow UI (about 15 s)")
-    server = Offspring("mlflow", arguments, environment, sys.stderr)
-    try:
-        _wait(server, address)
-        say(f"{address} shows {uri}; Ctrl-C stops it")
-        _open_browser(address)
-        server.process.wait()
-    except KeyboardInterrupt:
-        say("stopped")
-    finally:
-        server.close()
+    with tempfile.TemporaryFile("w+") as log:  # it writes a line a request
+        server = Offspring("mlflow", arguments, environment, log)
+        try:
+            _wait(server, address, log)
+            say(f"{address} shows {uri}; Ctrl-C stops it")
+            _open_browser(address)
+            server.process.wait()
+        except KeyboardInterrupt:
+            say("stopped")
+        finally:
+            server.close()
 
 
-def _wait(server: Offspring, address: str) -> None:
+def _wait(server: Offspring, address: str, log: IO[str]) -> None:
+    """Wait until the server answers.
+
+    Raises:
+        AssayError: when it has ended, or takes too long.
+    """
     deadline = time.monotonic() + START_SECONDS
     while server.running() and time.monotonic() < deadline:
         try:
@@ -66,7 +73,9 @@ def _wait(server: Offspring, address: str) -> None:
                 return
         except OSError:
             time.sleep(0.3)
-    raise AssayError(f"the MLflow server did not start at {address}; its own lines above say why")
+    log.seek(0)
+    last = "".join(f"  {line}" for line in log.readlines()[-10:])
+    raise AssayError(f"the MLflow server did not start at {address}; its last lines:\n{last.rstrip()}")
 
 
 def _free_port(port: int | None) -> int:

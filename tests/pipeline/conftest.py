@@ -59,8 +59,14 @@ def processes_in(cwd: Path) -> list[int]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The folder and the output of one whole tiny run."""
-    folder = tmp_path_factory.mktemp("whole run")  # with a space, which shells like to split at
+    """The folder and the output of one whole tiny run.
+
+    The folder has a space in its name, which shells split at, and "python3", which kfp.local replaces wherever it stands;
+    and in it a package that is called like one of ours.
+    """
+    folder = tmp_path_factory.mktemp("a python3 course")
+    (folder / "components").mkdir()
+    (folder / "components" / "__init__.py").write_text("raise RuntimeError('the user owns this package')")
     return folder, assay("run", *TINY, cwd=folder)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from conftest import TINY, assay, events, processes_in, start
@@ -131,7 +132,6 @@ def test_half_a_line_of_a_killed_step_is_no_event(tmp_path):
 
 def _command(pid):
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return stream.read()
-    except OSError:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended
         return b""
