@@ -5,7 +5,7 @@ appended by one write, so several steps may share the file.
 
 Events (all have `event`, `step`, `label` and `time`, seconds since the epoch):
     step_started, step_finished (`spans`: seconds by category), cell_finished (`arm`, `seed`, `value`, `epochs`,
-    `seconds`, `reused`), failed (`message`, `exit_code`).
+    `seconds`, `reused`), failed (`message`, `exit_code`; `crash` where it is no AssayError).
 """
 
 import json
@@ -68,6 +68,6 @@ def step(name: str, label: str = "") -> Iterator[Step]:
         raise SystemExit(f"{name}: {error}") from None
     except Exception as error:
         last = "".join(traceback.format_exception_only(error)).strip()
-        running.emit("failed", message=last[:2000], exit_code=1)
+        running.emit("failed", message=last[:2000], exit_code=1, crash=True)
         raise
     running.emit("step_finished", spans=dict(running.spans))

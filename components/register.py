@@ -28,7 +28,8 @@ def register(study: str, data: str, runs: str, verdict: str, decision: str) -> N
         data: the prepared data.
         runs: the file of MLflow run numbers that `load` wrote.
         verdict: the folder that `evaluate` wrote.
-        decision: folder to write decision.json to.
+        decision: folder to write decision.json to: `decision` (promoted or kept), `model`, `version` (of the winner),
+            `champion` (the version that has the alias now) and `reason`.
     """
     parsed, mlflow_runs = Study.model_validate_json(study), json.loads(Path(runs).read_text())
     with step("register") as this:
@@ -45,7 +46,8 @@ def register(study: str, data: str, runs: str, verdict: str, decision: str) -> N
         if champion and champion.tags.get(CELL_TAG) == _predictions_hash(winner, prepared):
             made = {
                 "decision": "kept",
-                "version": champion.version,
+                "version": str(champion.version),
+                "champion": str(champion.version),
                 "reason": f"the winner is the champion already: the same predictions, {parsed.metric} {score:.4f}",
             }
         else:
@@ -57,6 +59,7 @@ def register(study: str, data: str, runs: str, verdict: str, decision: str) -> N
                 made["version"] = _log(api, parsed, mlflow_runs, winner, judged, score, prepared)
                 if made["decision"] == "promoted":
                     api.set_registered_model_alias(parsed.study, CHAMPION, made["version"])
+            made["champion"] = str(champion.version) if champion and made["decision"] == "kept" else made["version"]
         made = {"model": parsed.study, **made}
         with this.span("mlflow"):
             tracking.finish(mlflow_runs, made)
