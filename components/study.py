@@ -350,7 +350,9 @@ class Study(_Part):
     def _arm(self, name: str, changes: Mapping[str, Any], reference: Recipe, place: tuple[str | int, ...]) -> Arm:
         recipe = change(reference, changes, place)
         self._check_kind(recipe, place)
-        return Arm(name, name, False, dict(changes), recipe)
+        # Whoever writes {model.dropout: 0} wants to know what dropout brings.
+        off = [t for t in _techniques_on(reference) if recipe == change(reference, {t.path: t.off}, place)]
+        return Arm(name, off[0].name if off else name, bool(off), dict(changes), recipe)
 
     def _check_kind(self, recipe: Recipe, place: tuple[str | int, ...]) -> None:
         if self.data.kind == "image":
