@@ -1,0 +1,188 @@
+"""Shared by the tests of `components`: studies, prepared data, and one small study that ran through every step."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.load import prepare
+from components.prepared import Prepared
+from components.store import CellResult
+from components.study import Study, merge
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _tensorflow_as_in_a_train_step() -> None:
+    """Set what the train step sets, before anything starts TensorFlow; nothing where no test has imported it."""
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def study_of(source: str = "sklearn:digits", **changes: Any) -> Study:
+    """Return a study with the changes laid over: `study_of(seeds=2, recipe={...})`."""
+    return Study.model_validate(merge({"study": "tiny", "data": {"source": source}}, changes))
+
+
+@pytest.fixture(scope="session")
+def make_study() -> Callable[..., Study]:
+    return study_of
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """All of scikit-learn's digits, prepared for three seeds."""
+    return prepare(study_of(seeds=3, arms={}), tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def iris(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Iris, prepared for three seeds."""
+    return prepare(study_of("sklearn:iris", seeds=3, arms={}), tmp_path_factory.mktemp("iris"))
+
+
+@dataclass
+class Steps:
+    """Runs a study's steps one after another, as the pipeline does, in this process.
+
+    Attributes:
+        study: what is run.
+        folder: where the steps write.
+        store: folder of the finished cells.
+        run: the run's name.
+    """
+
+    study: Study
+    folder: Path
+    store: Path
+    run: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def prepared(self) -> Prepared:
+        return Prepared(self.folder / "data")
+
+    @property
+    def runs(self) -> dict[str, Any]:
+        return json.loads((self.folder / "runs.json").read_text())
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        return json.loads((self.folder / "verdict" / "report" / "verdict.json").read_text())
+
+    @property
+    def decision(self) -> dict[str, Any]:
+        return json.loads((self.folder / "decision" / "decision.json").read_text())
+
+    @property
+    def finished(self) -> list[dict[str, Any]]:
+        """The events of the finished cells."""
+        return [event for event in self.events if event["event"] == "cell_finished"]
+
+    def cell(self, cell_id: str) -> CellResult:
+        return CellResult(self.folder / "cells" / cell_id)
+
+    def all(self) -> "Steps":
+        """Run all steps."""
+        self.until_trained()
+        return self.judged()
+
+    def until_trained(self) -> "Steps":
+        """Run load, scale and train, all cells in one batch."""
+        from components.load import load
+        from components.scale import scale
+        from components.train import train
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        batch = json.dumps({"label": "1/1", "cells": [cell.id for cell in self.study.cells()]})
+        with self._watched():
+            load(self._json, self.run, str(self.store), self._path("data"), self._path("runs.json"))
+            scale(self._json, self._path("data"), self._path("scalers.json"))
+            train(
+                self._json,
+                batch,
+                str(self.store),
+                self._path("data"),
+                self._path("scalers.json"),
+                self._path("runs.json"),
+                self._path("cells"),
+            )
+        return self
+
+    def judged(self) -> "Steps":
+        """Run evaluate and register."""
+        from components.evaluate import evaluate
+        from components.register import register
+
+        data, runs, verdict = self._path("data"), self._path("runs.json"), self._path("verdict")
+        with self._watched():
+            evaluate(self._json, data, runs, [self._path("cells")], verdict)
+            register(self._json, data, runs, verdict, self._path("decision"))
+        return self
+
+    @property
+    def _json(self) -> str:
+        return self.study.model_dump_json()
+
+    def _path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Collect the events, as the command does."""
+        file = self.folder / "events.jsonl"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ASSAY_EVENTS", str(file))
+            yield
+        self.events = [json.loads(line) for line in file.read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with an MLflow store of its own, an empty database made once."""
+    return tmp_path_factory.mktemp("workplace")
+
+
+@pytest.fixture
+def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in that folder: MLflow's default store is its mlflow.db."""
+    monkeypatch.chdir(workplace)
+    return workplace
+
+
+# Cells that train in about a second. `same` is the null: nothing in it differs from the reference.
+RECIPE = {
+    "augment": "none",
+    "model": {"name": "mlp", "units": [16], "dropout": 0.1},
+    "train": {"epochs": 4, "early_stopping": {"patience": 1, "min_delta": 0.02}},
+}
+ARMS = {"same": {}, "narrow": {"model.units": [3]}, "long": {"train.early_stopping": False}}
+
+
+@pytest.fixture(scope="session")
+def run_steps(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Steps]:
+    """Return steps of a small study on digits; all of them share one store of finished cells."""
+    store = tmp_path_factory.mktemp("store")
+
+    def steps(name: str, run: str | None = None, **changes: Any) -> Steps:
+        study = study_of(**merge({"study": name, "recipe": RECIPE, "arms": ARMS, "seeds": 2}, changes))
+        return Steps(study, tmp_path_factory.mktemp("run"), store, run or f"{name}-{np.random.bytes(4).hex()}")
+
+    return steps
+
+
+@pytest.fixture(scope="session")
+def tiny(workplace: Path, run_steps: Callable[..., Steps]) -> Steps:
+    """A small study that ran through every step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workplace)
+        return run_steps("tiny 1.0").all()

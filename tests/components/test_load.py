@@ -1,0 +1,324 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sklearn import datasets
+
+from components.errors import AssayError
+from components.load import check, prepare
+from components.load import _stratified as stratified
+from components.sources import Rows, read
+from components.study import Data
+
+
+def rows_of(x, y, **more) -> Rows:
+    x, y = np.asarray(x), np.asarray(y)
+    columns = () if x.ndim > 2 else tuple(f"c{i}" for i in range(x.shape[1]))
+    return Rows(x, y, more.pop("classes", ("a", "b")), columns, **more)
+
+
+# scikit-learn's data sets
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "rows", "classes"),
+    [
+        ("digits", (8, 8, 1), 1797, 10),
+        ("iris", (4,), 150, 3),
+        ("wine", (13,), 178, 3),
+        ("breast_cancer", (30,), 569, 2),
+    ],
+)
+def test_scikit_learns_rows_come_unchanged(name, shape, rows, classes):
+    found, bunch = read(Data(source=f"sklearn:{name}")), getattr(datasets, f"load_{name}")()
+    assert found.x.shape == (rows, *shape)
+    assert found.x.dtype == np.float32
+    np.testing.assert_array_equal(found.x.reshape(rows, -1), bunch.data.astype(np.float32))
+    np.testing.assert_array_equal(found.y, bunch.target)
+    assert found.classes == tuple(map(str, bunch.target_names))
+    assert len(found.classes) == classes
+    assert len(found.columns) == (0 if name == "digits" else shape[0])
+
+
+# The split
+
+
+def test_splits_are_disjoint_and_complete(digits):
+    for seed in range(3):
+        train, validation = digits.split(seed)
+        together = np.concatenate([train, validation, digits.test_rows])
+        assert sorted(together) == list(range(1797))
+        assert len(train) == digits.schema.splits["train"]
+        assert len(validation) == digits.schema.splits["validation"]
+
+
+def test_the_fractions_are_of_all_rows_and_of_the_rest(digits):
+    assert digits.schema.splits == {"test": 359, "validation": 288, "train": 1150}  # 0.2 of 1797; 0.2 of 1438
+
+
+def test_every_class_is_in_proportion_in_every_part(iris):
+    train, validation = iris.split(1)
+    for part, share in ((iris.test_rows, 10), (validation, 8), (train, 32)):
+        assert np.bincount(iris.y[part]).tolist() == [share] * 3
+
+
+def test_each_seed_has_its_own_validation_rows_and_always_the_same(digits, make_study, tmp_path):
+    again = prepare(make_study(seeds=5, arms={}), tmp_path)
+    drawn = [digits.split(seed)[1].tolist() for seed in range(3)]
+    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+    assert drawn == [again.split(seed)[1].tolist() for seed in range(3)]
+    np.testing.assert_array_equal(digits.test_rows, again.test_rows)
+
+
+@given(st.lists(st.integers(0, 3), min_size=4, max_size=120), st.floats(0.05, 0.9), st.integers(0, 5))
+@example([0] * 97 + [1] * 3, 0.1, 0)  # a rare class, of which a tenth is less than a row
+def test_whatever_the_labels_every_class_is_in_both_parts_or_it_is_refused(labels, fraction, seed):
+    y, rows = np.array(labels), np.arange(len(labels)) + 1000
+    try:
+        taken = stratified(rows, y, fraction, seed, ("a", "b", "c", "d"))
+    except AssayError as error:
+        assert "too few rows to split" in str(error)
+        return
+    rest = np.setdiff1d(rows, taken)
+    assert len(taken) == round(len(y) * fraction)
+    assert len(set(taken)) == len(taken)
+    assert set(taken) <= set(rows)
+    assert set(y[taken - 1000]) == set(y[rest - 1000]) == set(y)
+
+
+@given(st.lists(st.integers(20, 60), min_size=2, max_size=4), st.sampled_from([0.1, 0.2, 0.5]))
+def test_classes_keep_their_proportions(counts, fraction):
+    y = np.repeat(np.arange(len(counts)), counts)
+    taken = stratified(np.arange(len(y)), y, fraction, 0, ("a", "b", "c", "d"))
+    assert np.abs(np.bincount(y[taken], minlength=len(counts)) - np.array(counts) * fraction).max() < 1.0001
+
+
+# The fingerprint
+
+
+def write(digits, folder, **changes):
+    """Write the digits again with changes, and return the fingerprint."""
+    names = ("kind", "source", "classes", "columns")
+    values = {name: getattr(digits.schema, name) for name in names} | {
+        "x": np.array(digits.x),
+        "y": np.array(digits.y),
+        "test": digits.test_rows,
+        "validation": np.stack([digits.split(seed)[1] for seed in range(3)]),
+    }
+    return type(digits).write(folder, **{**values, **changes}).schema.fingerprint
+
+
+def test_the_fingerprint_is_that_of_the_content(digits, tmp_path):
+    assert write(digits, tmp_path) == digits.schema.fingerprint
+
+
+def test_any_changed_pixel_label_or_test_row_is_another_fingerprint(digits, tmp_path):
+    x, y = np.array(digits.x), np.array(digits.y)
+    x[1796, 7, 7, 0] += 1
+    y[1796] = (y[1796] + 1) % 10
+    train = digits.split(0)[0]
+    test = np.sort(np.append(digits.test_rows[1:], train[0]))
+    classes = ("zero", *digits.schema.classes[1:])
+    changed = [{"x": x}, {"y": y}, {"test": test}, {"classes": classes}, {"x": np.float64(digits.x)}]
+    prints = {write(digits, tmp_path, **change) for change in changed}
+    assert len(prints | {digits.schema.fingerprint}) == len(changed) + 1
+
+
+def test_more_seeds_are_the_same_data(digits, make_study, tmp_path):
+    assert prepare(make_study(seeds=1, arms={}), tmp_path).schema.fingerprint == digits.schema.fingerprint
+
+
+# What no study can be made of
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (rows_of(np.zeros((0, 2)), np.zeros(0, int)), "the data has no rows"),
+        (rows_of(np.zeros((3, 2)), [1, 1, 1]), "all 3 rows are of class 'b'; a study needs two classes or more"),
+        (rows_of(np.zeros((3, 2)), [0, -1, -1]), "2 rows have no label"),
+        (rows_of([[0, 1], [2, np.nan], [np.nan, 3]], [0, 1, 0]), "row 1, column 'c1' is nan; .*2 are not"),
+        (rows_of([[0, 1], [-np.inf, 0]], [0, 1]), "row 1, column 'c0' is -inf"),
+        (rows_of(np.full((2, 2, 2, 1), np.nan), [0, 1]), "row 0, pixel 0 is nan"),
+    ],
+)
+def test_unusable_rows_are_refused(rows, words):
+    with pytest.raises(AssayError, match=words):
+        check(rows)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float32, np.float64])
+def test_usable_rows_of_any_number_type_pass(dtype):
+    check(rows_of(np.ones((4, 2), dtype), [0, 1, 0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("source", "data"),
+    [
+        ("sklearn:iris", {"test": 0.01}),  # 2 rows for 3 classes
+        ("sklearn:iris", {"test": 0.99}),
+        ("sklearn:iris", {"validation": 0.001}),
+    ],
+)
+def test_too_small_parts_are_refused(make_study, tmp_path, source, data):
+    with pytest.raises(AssayError, match="too few rows to split: 1[25][0] rows of 3 classes"):
+        prepare(make_study(source, data=data, arms={}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_class_with_one_row_is_named():
+    with pytest.raises(AssayError, match="1 of class 'b'"):
+        stratified(np.arange(10), np.array([0] * 9 + [1]), 0.3, 0, ("a", "b"))
+
+
+# tensorflow-datasets
+
+
+class AssayDigits(tfds.core.GeneratorBasedBuilder):
+    """scikit-learn's digits as a tensorflow data set with two splits, the second of them small."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(8, 8, 1)),
+            "label": tfds.features.ClassLabel(names=[str(i) for i in range(10)]),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label"))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._rows(0, 300), "test": self._rows(300, 360)}
+
+    def _generate_examples(self):
+        return self._rows(0, 0)
+
+    def _rows(self, start: int, end: int):
+        bunch = datasets.load_digits()
+        for i in range(start, end):
+            yield i, {"image": bunch.images[i, ..., np.newaxis].astype(np.uint8), "label": int(bunch.target[i])}
+
+
+class AssayIris(tfds.core.GeneratorBasedBuilder):
+    """Iris as a table of four numbers."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "features": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+            "label": tfds.features.ClassLabel(names=["setosa", "versicolor", "virginica"]),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=("features", "label"))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        bunch = datasets.load_iris()
+        for i, (x, y) in enumerate(zip(bunch.data, bunch.target, strict=True)):
+            yield i, {"features": x.astype(np.float32), "label": int(y)}
+
+
+class AssaySizes(tfds.core.GeneratorBasedBuilder):
+    """Images of two sizes, and no supervised keys in the config `unlabeled`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="labeled"), tfds.core.BuilderConfig(name="unlabeled")]
+
+    def _info(self):
+        features = {"image": tfds.features.Image(shape=(None, None, 1)), "label": tfds.features.ClassLabel(num_classes=2)}
+        keys = ("image", "label") if self.builder_config.name == "labeled" else None
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=keys)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(4):
+            yield i, {"image": np.zeros((4 + i % 2, 4, 1), np.uint8), "label": i % 2}
+
+
+@pytest.fixture(scope="module")
+def _prepared_by_tfds(tmp_path_factory):
+    """Three data sets, prepared by tensorflow-datasets itself in a folder of their own."""
+    folder = tmp_path_factory.mktemp("tfds")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tfds.core.constants, "DATA_DIR", str(folder))
+        for builder in (AssayDigits(), AssayIris(), AssaySizes(config="labeled"), AssaySizes(config="unlabeled")):
+            builder.download_and_prepare()
+        yield folder
+
+
+@pytest.mark.usefixtures("_prepared_by_tfds")
+@pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")  # tensorflow-datasets, of protobuf
+class TestTensorflowDatasets:
+    def test_images_come_with_all_splits_joined(self, make_study, tmp_path):
+        prepared = prepare(make_study("tfds:assay_digits", arms={}, seeds=2), tmp_path)
+        bunch = datasets.load_digits()
+        assert prepared.schema.shape == (8, 8, 1)
+        assert prepared.schema.rows == 360
+        assert prepared.x.dtype == np.uint8
+        assert sorted(map(bytes, np.array(prepared.x))) == sorted(map(bytes, bunch.images[:360].astype(np.uint8)))
+        assert prepared.schema.class_rows == {str(i): int((bunch.target[:360] == i).sum()) for i in range(10)}
+
+    def test_the_sources_own_split_can_be_the_test_rows(self, make_study, tmp_path):
+        prepared = prepare(make_study("tfds:assay_digits", data={"test": "test"}, arms={}, seeds=2), tmp_path)
+        own = datasets.load_digits().images[300:360].astype(np.uint8)
+        assert prepared.schema.splits == {"test": 60, "validation": 60, "train": 240}
+        assert sorted(map(bytes, np.array(prepared.x[prepared.test_rows]))) == sorted(map(bytes, own))
+
+    def test_a_table_has_numbered_columns(self, make_study, tmp_path):
+        prepared = prepare(make_study("tfds:assay_iris", data={"kind": "table"}, arms={}), tmp_path)
+        assert prepared.schema.columns == ("features_0", "features_1", "features_2", "features_3")
+        assert prepared.schema.classes == ("setosa", "versicolor", "virginica")
+        found = np.lexsort(np.array(prepared.x).T)
+        bunch = datasets.load_iris()
+        np.testing.assert_array_equal(prepared.x[found], bunch.data.astype(np.float32)[np.lexsort(bunch.data.T)])
+
+    @pytest.mark.parametrize(
+        ("source", "data", "words"),
+        [
+            ("assay_iris", {}, r"rows of shape \(4,\), which is no image; add `kind: table` to `data`"),
+            ("assay_digits", {"kind": "table"}, r"rows of shape \(8, 8, 1\), which is no table; add `kind: image`"),
+            ("assay_digits", {"test": "tset"}, "data.test: the source has no split 'tset'; its own splits: t"),
+            ("assay_digits:9.9.9", {}, "tfds:assay_digits:9.9.9 is not possible: .*9.9.9"),
+            ("assay_sizes/labeled", {}, "the images of split 'train' differ in size"),
+            ("assay_sizes/unlabeled", {}, "no feature that it is the class label"),
+            ("asay_digits", {}, "knows no data set 'asay_digits'"),
+            ("mnist", {}, "tfds:mnist is not prepared on this machine .*run `tfds build mnist`"),
+        ],
+    )
+    def test_what_can_not_be_used_is_one_sentence(self, make_study, tmp_path, source, data, words):
+        with pytest.raises(AssayError, match=words) as caught:
+            prepare(make_study(f"tfds:{source}", data=data, arms={}), tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+# The step
+
+
+def test_a_store_that_can_not_be_written_stops_the_step_before_anything_is_read(make_study, tmp_path):
+    from components.load import load
+
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    study = make_study("tfds:never_read").model_dump_json()
+    with pytest.raises(OSError, match="file"):
+        load(study, "run", str(blocked / "store"), str(tmp_path / "data"), str(tmp_path / "runs.json"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_step_writes_data_and_run_numbers(tiny):
+    assert json.loads((tiny.folder / "data" / "data.json").read_text())["rows"] == 1797
+    assert set(tiny.runs["arms"]) == {"reference", "same", "narrow", "long"}
+    assert {event["step"] for event in tiny.events} == {"load", "scale", "train", "evaluate", "register"}
+
+
+def test_prepared_data_is_read_where_it_is_used(digits):
+    assert isinstance(digits.x, np.memmap)
+    assert Path(digits.folder / "x.npy").stat().st_size >= digits.x.nbytes
+

@@ -1,0 +1,352 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from components.errors import StudyError
+from components.explain import explain
+from components.study import Arm, Recipe, Study, change, content_hash, merge, paths
+
+HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy", "numpy")
+
+
+def arms_of(study: Study) -> dict[str, Arm]:
+    return {arm.name: arm for arm in study.expand()}
+
+
+def said(values: dict) -> str:
+    """What the user is told of a wrong study."""
+    with pytest.raises((StudyError, ValidationError)) as caught:
+        Study.model_validate(values)
+    error = caught.value
+    return str(explain(error, Study) if isinstance(error, ValidationError) else error)
+
+
+def test_reading_a_study_loads_nothing_heavy():
+    code = f"""if 1:
+        import sys
+        from components.study import Study
+        study = Study.model_validate({{"study": "s", "data": {{"source": "sklearn:digits"}}}})
+        study.cells(), study.digest()
+        print([name for name in {HEAVY} if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# Defaults
+
+
+def test_images_get_a_cnn_with_augmentation_and_tables_the_textbook_mlp(make_study):
+    image, table = make_study("sklearn:digits"), make_study("sklearn:iris")
+    assert (image.data.kind, image.recipe.model.name, image.recipe.scale) == ("image", "cnn", "minmax")
+    assert image.recipe.augment.geometry()
+    assert (table.data.kind, table.recipe.model.name, table.recipe.scale) == ("table", "mlp", "standardize")
+    assert not table.recipe.augment.on()
+
+
+def test_what_the_recipe_says_is_laid_over_the_defaults_of_the_kind(make_study):
+    study = make_study(recipe={"model": {"dropout": 0.5}, "augment": {"zoom": 0}})
+    assert (study.recipe.model.name, study.recipe.model.dropout) == ("cnn", 0.5)
+    assert (study.recipe.augment.zoom, study.recipe.augment.rotate) == (0.0, 10.0)
+
+
+@pytest.mark.parametrize("off", [False, None, "none"])
+def test_false_null_and_none_turn_a_part_off(make_study, off):
+    recipe = make_study(recipe={"augment": off, "scale": off, "train": {"early_stopping": off}}).recipe
+    assert not recipe.augment.on()
+    assert recipe.scale == "none"
+    assert recipe.train.early_stopping is None
+
+
+def test_early_stopping_true_means_its_defaults(make_study):
+    stopping = make_study(recipe={"train": {"early_stopping": True}}).recipe.train.early_stopping
+    assert stopping == make_study().recipe.train.early_stopping
+    assert stopping.restore_best
+
+
+def test_a_study_survives_its_json(make_study):
+    study = make_study(arms=["leave-one-out", {"wide": {"model.units": [8, 16]}, "scale": ["none", "tanh"]}])
+    again = Study.model_validate_json(study.model_dump_json())
+    assert again == study
+    assert again.cells() == study.cells()
+    assert again.digest() == study.digest()
+
+
+# Expansion
+
+
+def test_leave_one_out_turns_off_every_technique_that_is_on(make_study):
+    arms = arms_of(make_study(recipe={"model": {"l2": 0.001}}))
+    assert list(arms) == [
+        "reference",
+        "no augmentation",
+        "no scaling",
+        "no batch normalization",
+        "no dropout",
+        "no L2",
+        "no early stopping",
+        "bare",
+    ]
+    reference = arms["reference"].recipe
+    assert arms["no batch normalization"].recipe == change(reference, {"model.batch_norm": False}, ())
+    assert (arms["no dropout"].technique, arms["no dropout"].removes) == ("dropout", True)
+    bare = arms["bare"].recipe
+    assert (bare.scale, bare.model.dropout, bare.model.l2, bare.model.batch_norm) == ("none", 0, 0, False)
+    assert not bare.augment.on()
+    assert bare.train.early_stopping is None
+
+
+def test_leave_one_out_has_no_arm_for_what_is_off_already(make_study):
+    off = {"augment": "none", "scale": "none", "model": {"dropout": 0.0}, "train": {"early_stopping": False}}
+    assert list(arms_of(make_study(recipe=off))) == ["reference", "no batch normalization"]
+
+
+def test_add_one_in_starts_from_bare_and_ends_with_all(make_study):
+    arms = arms_of(make_study(arms="add-one-in"))
+    full = make_study().recipe
+    assert arms["reference"].recipe == arms_of(make_study())["bare"].recipe
+    assert arms["with all"].recipe == full
+    dropout = arms["with dropout"]
+    assert dropout.recipe == change(arms["reference"].recipe, {"model.dropout": full.model.dropout}, ())
+    assert (dropout.technique, dropout.removes) == ("dropout", False)
+
+
+def test_a_sweep_has_an_arm_for_each_other_value(make_study):
+    arms = arms_of(make_study(arms={"scale": ["none", "minmax", "tanh"]}))
+    assert list(arms) == ["reference", "scale=none", "scale=tanh"]
+    assert arms["scale=tanh"].recipe.scale == "tanh"
+
+
+@pytest.mark.parametrize(
+    ("path", "values"), [("train.early_stopping", [True, False]), ("model.units", [[32, 64], [8]])]
+)
+def test_a_sweep_knows_the_references_own_value_however_it_is_written(make_study, path, values):
+    study = make_study(recipe={"model": {"units": [32, 64]}}, arms={path: values})
+    assert len(study.expand()) == 2
+
+
+def test_named_arms_state_their_differences(make_study):
+    arms = arms_of(make_study(arms={"plain": {"model.dropout": 0.0, "augment.rotate": 0}, "same": {}}))
+    reference = arms["reference"].recipe
+    assert arms["plain"].changes == {"model.dropout": 0.0, "augment.rotate": 0}
+    assert arms["plain"].recipe.augment.zoom == reference.augment.zoom
+    assert arms["plain"].recipe.model == reference.model.model_copy(update={"dropout": 0.0})
+    assert arms["same"].recipe == reference
+
+
+def test_an_arm_may_set_a_key_of_a_part_that_is_off(make_study):
+    off = {"train": {"early_stopping": False}}
+    study = make_study(recipe=off, arms={"stop": {"train.early_stopping.patience": 3}})
+    assert arms_of(study)["stop"].recipe.train.early_stopping.patience == 3
+
+
+def test_a_list_of_arms_joins_them_in_order(make_study):
+    study = make_study(arms=["leave-one-out", {"sgd": {"train.optimizer": "sgd"}}, {"scale": ["tanh"]}])
+    names = list(arms_of(study))
+    assert names[0] == "reference"
+    assert names[-3:] == ["bare", "sgd", "scale=tanh"]
+
+
+def test_presets_with_different_references_can_not_be_joined(make_study):
+    """Leave-one-out is relative to the full recipe, add-one-in to the bare one: there is one reference."""
+    with pytest.raises(StudyError, match="add-one-in"):
+        make_study(arms=["leave-one-out", "add-one-in"])
+
+
+# Cells and keys
+
+
+def test_every_arm_gets_every_seed_and_ids_are_unique(make_study):
+    cells = make_study(seeds=3, arms={"a": {"scale": "tanh"}}).cells()
+    assert [(cell.id, cell.arm, cell.seed) for cell in cells] == [
+        ("0-0", "reference", 0),
+        ("0-1", "reference", 1),
+        ("0-2", "reference", 2),
+        ("1-0", "a", 0),
+        ("1-1", "a", 1),
+        ("1-2", "a", 2),
+    ]
+
+
+def test_cells_with_equal_recipe_and_seed_have_one_key_whatever_they_are_called(make_study):
+    cells = make_study(seeds=2, arms={"same": {}, "also": {"model.dropout": 0.3}}).cells()
+    by_seed = [{cell.key for cell in cells if cell.seed == seed} for seed in (0, 1)]
+    assert [len(keys) for keys in by_seed] == [1, 1]
+    assert by_seed[0] != by_seed[1]
+
+
+def test_name_metric_and_number_of_seeds_are_not_in_the_key(make_study):
+    plain = make_study(seeds=1, arms={}).cells()[0]
+    other = make_study(seeds=4, arms={"a": {"scale": "none"}}, metric="loss", study="other").cells()[0]
+    assert plain.key == other.key
+
+
+CHANGES = {
+    "augment.rotate": 5,
+    "augment.shift": 0.2,
+    "augment.zoom": 0.2,
+    "augment.horizontal_flip": True,
+    "augment.noise": 0.1,
+    "scale": "tanh",
+    "model.name": "mlp",
+    "model.units": [8],
+    "model.batch_norm": False,
+    "model.batch_norm_momentum": 0.5,
+    "model.dropout": 0.1,
+    "model.l2": 0.1,
+    "train.epochs": 3,
+    "train.batch_size": 7,
+    "train.optimizer": "sgd",
+    "train.learning_rate": 0.1,
+    "train.early_stopping.monitor": "loss",
+    "train.early_stopping.patience": 1,
+    "train.early_stopping.mode": "min",
+    "train.early_stopping.min_delta": 0.5,
+    "train.early_stopping.restore_best": False,
+}
+
+
+def test_the_changes_above_are_every_leaf_of_the_recipe():
+    assert sorted(CHANGES) == sorted(p for p in paths() if not any(q.startswith(f"{p}.") for q in paths()))
+
+
+def test_any_difference_in_the_recipe_is_another_key(make_study):
+    study = make_study(seeds=1, arms={path: {path: value} for path, value in CHANGES.items()})
+    keys = [cell.key for cell in study.cells()]
+    assert len(set(keys)) == len(keys) == 1 + len(CHANGES)
+
+
+def test_any_difference_in_the_data_is_another_key(make_study):
+    data = [{}, {"test": 0.3}, {"validation": 0.3}, {"source": "sklearn:iris"}, {"source": "tfds:mnist"}]
+    keys = {make_study(seeds=1, arms={}, data=changes).cells()[0].key for changes in data}
+    assert len(keys) == len(data)
+
+
+def test_the_digest_tells_studies_apart(make_study):
+    studies = [make_study(), make_study(seeds=3), make_study(metric="loss"), make_study(recipe={"scale": "tanh"})]
+    assert len({study.digest() for study in studies}) == len(studies)
+
+
+# What is wrong is said in one sentence
+
+
+DIGITS = {"source": "sklearn:digits"}
+IRIS = {"source": "sklearn:iris"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        # unknown keys, at each depth, in any case
+        ({"seed": 5}, ["seed: unknown key 'seed'", "did you mean seeds?"]),
+        ({"Seeds": 5}, ["Seeds: unknown key 'Seeds'", "did you mean seeds?"]),
+        ({"recipe": {"modle": {}}}, ["recipe.modle: unknown key 'modle'", "did you mean model?"]),
+        ({"recipe": {"Model": {}}}, ["recipe.Model: unknown key 'Model'", "did you mean model?"]),
+        ({"recipe": {"model": {"drop_out": 1}}}, ["recipe.model.drop_out:", "did you mean dropout?"]),
+        ({"recipe": {"model": {"Dropout": 1}}}, ["recipe.model.Dropout:", "did you mean dropout?"]),
+        ({"recipe": {"train": {"early_stopping": {"patient": 1}}}}, ["early_stopping.patient:", "patience?"]),
+        # wrong types and impossible values
+        ({"seeds": 0}, ["seeds: expected a value at least 1, got 0"]),
+        ({"seeds": 2.5}, ["seeds: expected a whole number, got 2.5"]),
+        ({"seeds": True}, ["seeds: expected a whole number, got True"]),
+        ({"recipe": 5}, ["recipe: expected a mapping of keys to values, got 5"]),
+        ({"recipe": {"model": {"dropout": "much"}}}, ["recipe.model.dropout: expected a number, got 'much'"]),
+        ({"recipe": {"model": {"dropout": 1}}}, ["recipe.model.dropout: expected a value less than 1.0, got 1"]),
+        ({"recipe": {"model": {"batch_norm": "maybe"}}}, ["recipe.model.batch_norm: expected true or false"]),
+        ({"recipe": {"model": {"units": []}}}, ["recipe.model.units: expected at least one entry"]),
+        ({"recipe": {"model": {"units": [8, 0]}}}, ["recipe.model.units.1: expected a value at least 1, got 0"]),
+        ({"recipe": {"model": {"units": 64}}}, ["recipe.model.units: expected a list, got 64"]),
+        ({"recipe": {"model": {"l2": float("inf")}}}, ["recipe.model.l2:", "finite"]),
+        ({"recipe": {"train": {"epochs": 0}}}, ["recipe.train.epochs: expected a value at least 1, got 0"]),
+        ({"recipe": {"train": {"learning_rate": 0}}}, ["recipe.train.learning_rate: expected a value more than 0"]),
+        ({"recipe": {"train": {"early_stopping": 5}}}, ["recipe.train.early_stopping: expected a mapping", "got 5"]),
+        ({"recipe": {"train": {"early_stopping": {"mode": "max"}}}}, ["early_stopping: mode 'max'", "'min' or 'auto'"]),
+        ({"recipe": {"augment": {"rotate": 200}}}, ["recipe.augment.rotate: expected a value at most 180"]),
+        # names
+        ({"recipe": {"scale": "min-max"}}, ["recipe.scale: got 'min-max'", "did you mean minmax?"]),
+        ({"recipe": {"model": {"name": "ccn"}}}, ["recipe.model.name: got 'ccn'", "did you mean cnn?"]),
+        ({"recipe": {"train": {"optimizer": "Adam"}}}, ["recipe.train.optimizer: got 'Adam'", "did you mean adam?"]),
+        ({"recipe": {"train": {"early_stopping": {"monitor": "val_los"}}}}, ["monitor: got 'val_los'", "val_loss?"]),
+        ({"metric": "acuracy"}, ["metric: got 'acuracy'", "did you mean accuracy?"]),
+        ({"study": "a/b"}, ["study: expected letters, digits, spaces", "got 'a/b'"]),
+        # data
+        ({"data": 5}, ["data: expected a mapping of keys to values, got 5"]),
+        ({"data": {}}, ["data.source: is missing"]),
+        ({"data": {"source": "sklearn:digit"}}, ["data.source:", "did you mean sklearn:digits?"]),
+        ({"data": {"source": "digits"}}, ["data.source: no source is called 'digits'", "did you mean sklearn:digits?"]),
+        ({"data": {"source": "tfds:"}}, ["data.source: no source is called 'tfds:'", "tfds:NAME"]),
+        ({"data": {"source": 5}}, ["data.source: expected text, got 5"]),
+        ({"data": {**DIGITS, "test": 1.5}}, ["data.test: expected a value less than 1.0, got 1.5"]),
+        ({"data": {**DIGITS, "validation": 0}}, ["data.validation: expected a value more than 0"]),
+        ({"data": {**IRIS, "kind": "image"}}, ["data.kind: sklearn:iris is table data, got 'image'"]),
+        ({"data": {"source": "tfds:x", "kind": "tabel"}}, ["data.kind: got 'tabel'", "did you mean table?"]),
+        ({"data": IRIS, "recipe": {"model": {"name": "cnn"}}}, ["recipe.model.name: cnn needs images"]),
+        ({"data": IRIS, "recipe": {"augment": {"rotate": 5}}}, ["recipe.augment: rotate", "need images"]),
+        # arms
+        ({"arms": "leave-one-in"}, ["arms: no preset is called 'leave-one-in'", "did you mean leave-one-out?"]),
+        ({"arms": {"a": 5}}, ["arms.a: an arm is a mapping of its differences", "got 5"]),
+        ({"arms": {"a": {"dropout": 0.1}}}, ["arms.a.dropout: no recipe has 'dropout'", "model.dropout"]),
+        ({"arms": {"model.dropuot": [0.1]}}, ["arms.model.dropuot: no recipe has 'model.dropuot'", "model.dropout"]),
+        ({"arms": {"a": {"model.dropout": 2}}}, ["arms.a.model.dropout: expected a value less than 1.0, got 2"]),
+        ({"arms": [{"a": {"scale": "tan"}}]}, ["arms.0.a.scale: got 'tan'", "did you mean tanh?"]),
+        ({"arms": {"reference": {}}}, ["arms: two arms are called 'reference'"]),
+        ({"arms": [{"a": {}}, {"a": {}}]}, ["arms: two arms are called 'a'"]),
+        ({"data": IRIS, "arms": {"c": {"model.name": "cnn"}}}, ["arms.c.model.name: cnn needs images"]),
+        ({"arms": 5}, ["arms: expected", "mapping", "got 5"]),
+        ({"arms": {"a": {"scale": ["tanh"]}}}, ["arms.a.scale: got ['tanh']; expected one of none"]),
+        ({"arms": {1: {"scale": "tanh"}}}, ["arms.1: expected text, got 1"]),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_with_its_place(changes, words):
+    sentence = said({"study": "s", "data": DIGITS, **changes})
+    assert "\n" not in sentence
+    assert [word for word in words if word not in sentence] == [], sentence
+
+
+def test_a_missing_source_and_name_are_named():
+    assert said({"data": DIGITS}) == "study: is missing and has no default"
+    assert said({"study": "s"}) == "data: is missing and has no default"
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=6,
+    ),
+    st.sampled_from(["study", "data", "recipe", "arms", "seeds", "metric", "Other"]),
+)
+def test_any_nonsense_is_a_study_or_one_sentence(value, key):
+    values = {"study": "s", "data": DIGITS, key: value}
+    try:
+        Study.model_validate(values)
+    except StudyError as error:
+        assert str(error)
+    except ValidationError as error:
+        assert "\n" not in str(explain(error, Study))
+
+
+# Helpers
+
+
+def test_merge_lays_mappings_over_each_other_and_changes_neither():
+    base, over = {"a": {"x": 1, "y": 2}, "b": 1}, {"a": {"y": 3}, "c": {"z": 4}}
+    assert merge(base, over) == {"a": {"x": 1, "y": 3}, "b": 1, "c": {"z": 4}}
+    assert base == {"a": {"x": 1, "y": 2}, "b": 1}
+    assert over == {"a": {"y": 3}, "c": {"z": 4}}
+
+
+def test_change_leaves_the_recipe_as_it_was():
+    recipe = Recipe()
+    assert change(recipe, {"model.dropout": 0.5}, ()).model.dropout == 0.5
+    assert recipe == Recipe()
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys():
+    assert content_hash({"a": 1, "b": [2]}) == content_hash(json.loads('{"b": [2], "a": 1}'))
+    assert content_hash({"a": 1}) != content_hash({"a": 2})
