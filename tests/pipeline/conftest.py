@@ -61,8 +61,8 @@ def processes_in(cwd: Path) -> list[int]:
 def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """The folder and the output of one whole tiny run.
 
-    The folder has a space in its name, which shells split at, and "python3", which kfp.local replaces everywhere; and in
-    it is a package that is called like one of ours.
+    The folder has a space in its name, which shells split at, and "python3", which kfp.local replaces everywhere. In it
+    is a package that is called like one of ours.
     """
     folder = tmp_path_factory.mktemp("a python3 course")
     (folder / "components").mkdir()
