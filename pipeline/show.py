@@ -181,7 +181,7 @@ def _show_test(console: Console, verdict: dict[str, Any]) -> None:
 
 
 def _registry(decision: dict[str, Any]) -> str:
-    model = f"{decision['model']} version {decision['version']}"
+    model = f"{decision['model']} version {decision['champion']}"
     if decision["decision"] == "promoted":
         return f"Registry: {model} is the champion now; {decision['reason']}."
     return f"Registry: the champion stays {model}; {decision['reason']}."

@@ -120,6 +120,18 @@ def test_what_a_step_says_is_all_that_is_shown(tmp_path):
     assert "last lines" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_step_that_crashes_shows_its_last_lines_and_the_log(tmp_path, run_of):
+    (tmp_path / ".assay").mkdir()
+    (tmp_path / ".assay" / "store").write_text("where a folder should be")
+    done = assay("run", *TINY, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error: the step `load` failed; its last lines:" in done.stderr
+    assert "FileExistsError" in done.stderr
+    assert "KFP Executor" not in done.stderr
+    assert done.stderr.rstrip().endswith(str(run_of(tmp_path) / "run.log"))
+
+
 def test_half_a_line_of_a_killed_step_is_no_event(tmp_path):
     file = tmp_path / "events.jsonl"
     file.write_text('{"event": "a"}\n{"event": "b", "va{"event": "c"}\n{"event": "d"}\n{"event"')

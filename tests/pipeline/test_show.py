@@ -27,7 +27,7 @@ VERDICT = {
     "test": {"rows": 360, "reference": SCORE, "winner": SCORE},
     "sentence": "Dropout helped.",
 }  # fmt: skip
-DECISION = {"decision": "kept", "model": "digits", "version": "2", "reason": "it has 0.9900"}
+DECISION = {"decision": "kept", "model": "digits", "version": "3", "champion": "2", "reason": "it has 0.9900"}
 
 
 def printed(verdict, decision=DECISION):
