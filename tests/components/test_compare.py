@@ -1,0 +1,178 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
+
+from components.compare import Effect, compare, holm, interval, seeds_needed
+
+OVERLAP = 0.25
+ROW = 1 / 288
+DIFFERENCES = [0.012, 0.020, 0.008, 0.016, 0.014]
+
+
+def judge(*differences, resolution=ROW, overlap=OVERLAP) -> list[Effect]:
+    return compare(differences, overlap, resolution)
+
+
+def t_cdf(t: float, freedom: int) -> float:
+    """Student's t distribution by the incomplete beta function: nothing that the code uses."""
+    tail = special.betainc(freedom / 2, 0.5, freedom / (freedom + t * t)) / 2
+    return 1 - tail if t > 0 else tail
+
+
+def test_the_corrected_resampled_t_test_by_hand():
+    """Mean 0.014, s² = 2.0e-5; s² (1/5 + 1/4) = 9.0e-6, standard error 0.003; t = 4.6667 with 4 degrees of freedom."""
+    effect = judge(DIFFERENCES)[0]
+    assert effect.effect == pytest.approx(0.014)
+    assert effect.p == pytest.approx(2 * (1 - t_cdf(0.014 / 0.003, 4)), rel=1e-6)
+    assert effect.p == pytest.approx(0.0095, abs=1e-4)
+    assert effect.probability == pytest.approx(1 - effect.p / 2)
+    assert effect.low == pytest.approx(0.014 - 2.776445 * 0.003, abs=1e-7)
+    assert effect.high == pytest.approx(0.014 + 2.776445 * 0.003, abs=1e-7)
+    assert (effect.verdict, effect.seeds_needed) == ("helped", None)
+
+
+def test_without_overlap_it_is_the_plain_paired_t_test():
+    """Of textbooks: differences 1, 2, 3 have t = 2 / (1 / sqrt 3) = 3.4641 and p = 0.0742."""
+    effect = judge([1.0, 2.0, 3.0], resolution=0, overlap=0)[0]
+    assert effect.p == pytest.approx(0.0742, abs=1e-4)
+
+
+def test_a_technique_that_makes_it_worse_hurts():
+    effect = judge([-value for value in DIFFERENCES])[0]
+    mirrored = judge(DIFFERENCES)[0]
+    assert effect.verdict == "hurt"
+    assert effect.p == pytest.approx(mirrored.p)
+    assert effect.probability == pytest.approx(1 - mirrored.probability)
+    assert (effect.low, effect.high) == pytest.approx((-mirrored.high, -mirrored.low))
+
+
+def test_an_arm_without_any_difference_has_no_evidence_and_costs_no_warning():
+    for resolution in (ROW, 0.0):
+        effect = judge([0.0] * 5, resolution=resolution)[0]
+        assert (effect.effect, effect.p, effect.probability, effect.verdict) == (0, 1, 0.5, "no evidence")
+        assert effect.seeds_needed is None
+        assert effect.low <= 0 <= effect.high
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_equal_differences_of_one_row_are_not_certain(seeds):
+    effect = judge([ROW] * seeds)[0]
+    assert 0.001 < effect.p < 1
+    assert effect.low < effect.effect < effect.high
+
+
+def test_equal_differences_of_the_loss_are_not_certain():
+    """Nothing is known about the spread from two seeds that happen to agree."""
+    effect = judge([0.1, 0.1], resolution=0.0)[0]
+    assert effect.p > 0
+    assert effect.low < effect.high
+
+
+def test_one_seed_says_too_few_and_no_probability():
+    effect = judge([0.5])[0]
+    assert effect == Effect((0.5,), 0.5, None, None, None, None, None, "too few seeds", None)
+
+
+def test_an_effect_that_leans_says_how_many_seeds_would_decide():
+    effect = judge([0.002, 0.014, 0.006, 0.016])[0]
+    assert effect.verdict == "too few seeds"
+    assert effect.seeds_needed is not None
+    assert effect.seeds_needed > 4
+
+
+def test_an_effect_that_no_number_of_seeds_can_show_is_no_evidence():
+    """The overlap of the train sets bounds what seeds can tell: here t tends to 1.4 at most."""
+    effect = judge([0.00, 0.02, -0.005, 0.013, 0.007])[0]
+    assert (effect.verdict, effect.seeds_needed) == ("no evidence", None)
+
+
+# Holm
+
+
+def test_holm_by_hand():
+    """Of 0.01, 0.04, 0.03, 0.005: times 3, 1, 2, 4, never below a smaller one's."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_is_at_most_one_and_leaves_none_out():
+    assert holm([0.6, None, 0.9]) == [1.0, None, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_corrects_upwards_at_most_by_bonferroni_and_keeps_the_order(p_values):
+    corrected = holm(p_values)
+    for p, q in zip(p_values, corrected, strict=True):
+        assert p <= q <= min(1, p * len(p_values)) or q == pytest.approx(max(p, min(1, p * len(p_values))))
+    order = np.argsort(p_values, kind="stable")
+    assert (np.diff(np.array(corrected)[order]) >= 0).all()
+
+
+def test_more_arms_make_the_same_effect_less_sure():
+    alone = judge(DIFFERENCES)[0]
+    among = judge(DIFFERENCES, *[[0.001, -0.001, 0.0, 0.002, -0.002]] * 9)[0]
+    assert alone.verdict == "helped"
+    assert among.p == alone.p
+    assert among.p_holm == pytest.approx(10 * alone.p)
+    assert among.verdict == "too few seeds"
+
+
+# Seeds
+
+
+@given(st.floats(0.001, 1), st.floats(0.001, 1), st.floats(0, 1), st.integers(1, 20))
+def test_the_seeds_needed_would_decide_and_one_less_would_not(effect, spread, overlap, arms):
+    needed = seeds_needed(effect, spread, overlap, arms)
+
+    def decided(seeds: int) -> bool:
+        t = effect / (spread * math.sqrt(1 / seeds + overlap))
+        return 2 * (1 - t_cdf(t, seeds - 1)) < 0.05 / arms
+
+    if needed is None:
+        assert not decided(100)
+    else:
+        assert decided(needed)
+        assert needed == 2 or not decided(needed - 1)
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.integers(1, 10))
+def test_a_smaller_effect_or_more_arms_need_no_fewer_seeds(effect, spread, arms):
+    def needed(effect, spread, arms):
+        return seeds_needed(effect, spread, 0.2, arms) or 101
+
+    base = needed(effect, spread, arms)
+    assert needed(effect / 2, spread, arms) >= base
+    assert needed(effect, spread * 2, arms) >= base
+    assert needed(effect, spread, arms + 1) >= base
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=10), st.floats(0, 1))
+def test_verdict_interval_and_probability_agree(differences, overlap):
+    effect = judge(differences, overlap=overlap)[0]
+    assert effect.low <= effect.effect <= effect.high
+    assert (effect.p < 0.05) == (effect.low > 0 or effect.high < 0)
+    assert (effect.verdict == "helped") == (effect.low > 0)
+    assert (effect.verdict == "hurt") == (effect.high < 0)
+    assert min(effect.probability, 1 - effect.probability) == pytest.approx(effect.p / 2, abs=1e-9)
+
+
+def test_the_interval_of_a_mean_is_as_wide_as_that_of_its_differences():
+    low, high = interval(DIFFERENCES, OVERLAP)
+    effect = judge(DIFFERENCES)[0]
+    assert (low, high) == pytest.approx((effect.low, effect.high))
+    assert interval([0.9], OVERLAP) == (None, None)
+
+
+def test_under_no_effect_few_verdicts_are_wrong():
+    """400 studies of 8 arms that differ from the reference by chance alone: 5 % or fewer claim anything."""
+    rng = np.random.default_rng(0)
+    claims = 0
+    for _ in range(400):
+        reference, arms = rng.normal(0, 0.01, 5), rng.normal(0, 0.01, (8, 5))
+        verdicts = {effect.verdict for effect in judge(*(reference - arms))}
+        claims += bool(verdicts & {"helped", "hurt"})
+    assert claims / 400 <= 0.05

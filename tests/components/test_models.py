@@ -1,0 +1,154 @@
+import keras
+import numpy as np
+import pytest
+
+from components import models
+from components.scale import Statistics
+from components.study import Model
+
+SHAPES = {"mlp": (4,), "cnn": (8, 8, 1)}
+KINDS = ("mlp", "cnn")
+
+
+def build(name: str, seed: int = 0, steps: int = 30, shape=None, **switches) -> keras.Model:
+    return models.build(Model(name=name, **switches), shape or SHAPES[name], 3, steps, seed)
+
+
+def layers(network: keras.Model, kind: str) -> list:
+    return [layer for layer in network.layers if kind in type(layer).__name__]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(np.float64(logits) - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_batch_normalization_follows_every_hidden_layer_or_none(name):
+    assert len(layers(build(name), "BatchNormalization")) == 3
+    assert layers(build(name, batch_norm=False), "BatchNormalization") == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_bias_is_there_exactly_where_no_batch_normalization_follows(name):
+    def hidden(network):
+        return [layer for layer in network.layers if hasattr(layer, "kernel")][:-1]
+
+    assert [layer.use_bias for layer in hidden(build(name))] == [False] * 3
+    assert [layer.use_bias for layer in hidden(build(name, batch_norm=False))] == [True] * 3
+    assert build(name).get_layer("logits").use_bias
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_dropout_has_the_rate_or_is_not_there(name):
+    assert [layer.rate for layer in layers(build(name, dropout=0.25), "Dropout")] == [0.25] * 3
+    assert layers(build(name), "Dropout") == []
+
+
+def test_convolutions_drop_whole_maps():
+    network = build("cnn", dropout=0.5, batch_norm=False)
+    first = keras.Model(network.input, network.get_layer("conv_1_dropout").output)
+    maps = np.array(first(np.ones((4, 8, 8, 1), np.float32), training=True)).reshape(4, 16, -1)
+    dead = (maps == 0).all(axis=1)
+    kept = keras.Model(network.input, network.get_layer("conv_1_pool").output)(np.ones((4, 8, 8, 1), np.float32))
+    alive = (np.array(kept).reshape(4, 16, -1) > 0).any(axis=1)
+    assert 0.2 < dead[alive].mean() < 0.8
+    assert (maps[:, :, :].min(axis=1)[~dead & alive] >= 0).all()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_l2_is_the_penalty_on_the_kernels_alone(name):
+    network = build(name, l2=0.01)
+    kernels = [np.array(layer.kernel) for layer in network.layers if hasattr(layer, "kernel")]
+    assert len(kernels) == 4
+    penalty = sum(float(np.sum(kernel**2)) for kernel in kernels) * 0.01
+    assert float(sum(network.losses)) == pytest.approx(penalty, rel=1e-5)
+    assert build(name).losses == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_layer_starts_with_the_same_weights_in_every_arm(name):
+    plain = {w.path: np.array(w) for w in build(name).weights if w.path.endswith("kernel")}
+    for switches in ({"batch_norm": False}, {"dropout": 0.5}, {"l2": 0.1}):
+        other = {w.path: np.array(w) for w in build(name, **switches).weights if w.path.endswith("kernel")}
+        assert plain.keys() == other.keys()
+        for path, kernel in plain.items():
+            np.testing.assert_array_equal(kernel, other[path])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_seed_decides_the_weights(name):
+    first, again, other = (build(name, seed).get_weights() for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_layers_of_a_network_start_differently():
+    network = build("mlp", units=(8, 8, 8), shape=(8,))
+    kernels = [np.array(network.get_layer(f"dense_{i}").kernel) for i in (1, 2, 3)]
+    assert not np.array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[1], kernels[2])
+
+
+def test_the_mlp_is_the_textbooks():
+    network = build("mlp")
+    assert [layer.units for layer in layers(network, "Dense")] == [64, 128, 128, 3]
+    order = [type(layer).__name__ for layer in network.layers]
+    assert order == ["InputLayer", *["Dense", "BatchNormalization", "ReLU"] * 3, "Dense"]
+
+
+def test_units_set_the_widths():
+    assert [layer.units for layer in layers(build("mlp", units=(5, 7)), "Dense")] == [5, 7, 3]
+    network = build("cnn", units=(4, 6, 8))
+    assert [layer.filters for layer in layers(network, "Conv2D")] == [4, 6, 8]
+    assert network.get_layer("dense_1").units == 16
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (1, 1, 3), (9, 5, 2)])
+@pytest.mark.parametrize("name", KINDS)
+def test_both_networks_take_images_of_any_size(name, shape):
+    network = build(name, shape=shape, units=(4, 4, 4))
+    assert network(np.zeros((2, *shape), np.float32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, 0.9), (10, 0.9), (21, 1 - 1 / 21), (100, 0.99), (5000, 0.99)])
+def test_batch_normalization_averages_span_about_an_epoch(steps, expected):
+    assert models.momentum(steps) == pytest.approx(expected)
+    assert [layer.momentum for layer in layers(build("mlp", steps=steps), "Batch")] == pytest.approx([expected] * 3)
+
+
+def test_a_stated_momentum_is_kept():
+    assert [layer.momentum for layer in layers(build("mlp", batch_norm_momentum=0.5), "Batch")] == [0.5] * 3
+
+
+# What is saved
+
+
+@pytest.mark.parametrize("scaling", ["none", "minmax", "tanh", "standardize"])
+@pytest.mark.parametrize("data", ["digits", "iris"])
+def test_the_served_model_answers_on_raw_rows_as_the_network_on_scaled_ones(request, tmp_path, data, scaling):
+    prepared = request.getfixturevalue(data)
+    x, kind = np.array(prepared.x[:50]), prepared.schema.kind
+    scaler = Statistics.of(prepared.x, prepared.split(0)[0], kind).scaler(scaling)
+    network = build("cnn" if kind == "image" else "mlp", units=(8, 8))
+    evaluated = softmax(np.array(network(scaler(x))))
+    model = models.served(network, scaler)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for served in (model, loaded):
+        np.testing.assert_allclose(np.array(served(x)), evaluated, atol=1e-5)
+    assert loaded.input_shape == (None, *prepared.schema.shape)
+
+
+@pytest.mark.parametrize(
+    ("offset", "unit"),
+    [(1e4, 1.0), (1e6, 1.0), (0.0, 1e-9), (0.0, 1e20), (3e-5, 1e-8)],
+    ids=["ten thousands", "millions", "nanometres", "astronomers' metres", "small about a small mean"],
+)
+@pytest.mark.parametrize("scaling", ["minmax", "tanh", "standardize"])
+def test_columns_in_any_unit_are_served_as_they_were_evaluated(offset, unit, scaling):
+    x = np.float32(offset + unit * np.random.default_rng(0).normal(size=(200, 4)))
+    scaler = Statistics.of(x, np.arange(200), "table").scaler(scaling)
+    network = build("mlp", units=(8,))
+    evaluated = softmax(np.array(network(scaler(x))))
+    np.testing.assert_allclose(np.array(models.served(network, scaler)(x)), evaluated, atol=1e-5)
