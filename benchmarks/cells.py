@@ -2,10 +2,13 @@
 
 Run: python benchmarks/cells.py [--rounds 3]
 
-Both sides train the same cells: the same rows, network, optimizer, epochs and batch size, early stopping with a patience
-that never ends a run. Each side runs in a process of its own (they want different numbers of threads), in turn, so that a
-slow minute of the machine hits both. Imports are not counted; building and tracing are. The augmentation of the
-plain script is Keras' own layers in front of the network.
+All sides train the same cells: the same rows, network, optimizer, epochs and batch size, early stopping with a patience
+that never ends a run. They run in turn, so that a slow minute of the machine hits all. Imports are not counted;
+building and tracing are. The augmentation of the plain script is Keras' own layers in front of the network.
+
+    plain       one process, TensorFlow's own choice of threads (all cores)
+    engine      one process, one thread: what a train step of Assay does with data this small
+    two steps   two such processes side by side, an arm each: what `assay run` does on two cores
 """
 
 import argparse
@@ -16,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from statistics import median
+from statistics import mean, median, stdev
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -27,8 +30,8 @@ CASES = {
 }
 
 
-def cells(case: str, folder: str):
-    """Yield the arm, the seed, the scaled rows and the program's shape of each cell of a case."""
+def cells(case: str, arms: list[str], folder: str):
+    """Yield arm, seed, scaled rows, scaled test rows, scaler and schema of each cell of some arms of a case."""
     from components.engine import Split
     from components.load import prepare
     from components.scale import Statistics
@@ -45,7 +48,7 @@ def cells(case: str, folder: str):
     prepared = prepare(study, folder)
     x, y = prepared.x, prepared.y
     for arm in study.expand():
-        if arm.name in CASES[case]["arms"]:
+        if arm.name in arms:
             for seed in range(SEEDS):
                 train, validation = prepared.split(seed)
                 scaler = Statistics.of(x, train, prepared.schema.kind).scaler(arm.recipe.scale)
@@ -54,17 +57,18 @@ def cells(case: str, folder: str):
                 yield arm, seed, split, test, scaler, prepared.schema
 
 
-def engine(case: str, folder: str) -> list[dict]:
+def engine(case: str, arms: list[str], folder: str) -> list[dict]:
     """Train the cells with the engine: one program an arm, reset for every seed."""
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from components.engine import Program, program_key
+    from components.engine import Program
+    from components.study import program_key
 
     results, programs = [], {}
-    for arm, seed, split, (test_x, test_y), scaler, schema in cells(case, folder):
+    for arm, seed, split, (test_x, test_y), scaler, schema in cells(case, arms, folder):
         start = time.perf_counter()
         key = program_key(arm.recipe)
         if key not in programs:
@@ -76,14 +80,14 @@ def engine(case: str, folder: str) -> list[dict]:
     return results
 
 
-def plain(case: str, folder: str) -> list[dict]:
+def plain(case: str, arms: list[str], folder: str) -> list[dict]:
     """Train the cells as a plain script does."""
     import keras
 
     from components import models
 
     results = []
-    for arm, seed, split, (test_x, test_y), _, schema in cells(case, folder):
+    for arm, seed, split, (test_x, test_y), _, schema in cells(case, arms, folder):
         start = time.perf_counter()
         recipe = arm.recipe
         steps = -(-len(split.y) // recipe.train.batch_size)
@@ -117,44 +121,66 @@ def plain(case: str, folder: str) -> list[dict]:
     return results
 
 
-def measure(side: str, case: str) -> list[dict]:
-    """Run one side of one case in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--side", side, "--case", case], check=True, capture_output=True, text=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+def start(side: str, case: str, arms: tuple[str, ...]) -> subprocess.Popen[str]:
+    """Start one side for some arms of a case in a process of its own."""
+    command = [sys.executable, __file__, "--side", side, "--case", case, "--arms", *arms]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> list[dict]:
+    """Return the cells that a process trained."""
+    out, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{process.args} failed with {process.returncode}")
+    return json.loads(str(out).splitlines()[-1])
+
+
+def measure(case: str) -> dict[str, tuple[float, list[dict]]]:
+    """Return for each side the seconds a cell, by the clock on the wall, and its cells."""
+    arms = CASES[case]["arms"]
+    measured = {}
+    for side in ("engine", "plain"):
+        trained = finish(start(side, case, arms))
+        measured[side] = sum(cell["seconds"] for cell in trained) / len(trained), trained
+    steps = [finish(process) for process in [start("engine", case, (arm,)) for arm in arms]]
+    longest = max(sum(cell["seconds"] for cell in step) for step in steps)
+    both = [cell for step in steps for cell in step]
+    measured["two steps"] = longest / len(both), both
+    return measured
 
 
 def main() -> None:
-    """Print a table: seconds a cell on both sides, their ratio by round, and both accuracies."""
+    """Print for each case the seconds a cell on each side, the ratios by round, and the accuracies."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=("engine", "plain"), help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=tuple(CASES), help=argparse.SUPPRESS)
+    parser.add_argument("--arms", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps({"engine": engine, "plain": plain}[options.side](options.case, folder)))
+            train = {"engine": engine, "plain": plain}[options.side]
+            print(json.dumps(train(options.case, options.arms, folder)))
         return
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.rounds} rounds")
     for case, settings in CASES.items():
-        rounds = [{side: measure(side, case) for side in ("engine", "plain")} for _ in range(options.rounds)]
-        print(f"{case}: {len(settings['arms'])} arms x {SEEDS} seeds x {settings['epochs']} epochs")
-        ratios = []
-        for number, both in enumerate(rounds, 1):
-            mean = {side: sum(cell["seconds"] for cell in of) / len(of) for side, of in both.items()}
-            ratios.append(mean["plain"] / mean["engine"])
-            print(
-                f"  round {number}: engine {mean['engine']:.2f} s a cell, plain fit {mean['plain']:.2f} s a cell, "
-                f"ratio {ratios[-1]:.1f}"
-            )
-        accuracy = {side: [c["accuracy"] for both in rounds for c in both[side]] for side in ("engine", "plain")}
-        epochs = {cell["epochs"] for both in rounds for of in both.values() for cell in of}
-        shown = ", ".join(
-            f"{side} {sum(of) / len(of):.4f} ({min(of):.4f} to {max(of):.4f})" for side, of in accuracy.items()
+        report(case, settings, [measure(case) for _ in range(options.rounds)])
+
+
+def report(case: str, settings: dict, rounds: list[dict[str, tuple[float, list[dict]]]]) -> None:
+    """Print what the rounds of one case gave."""
+    print(f"{case}: {len(settings['arms'])} arms x {SEEDS} seeds x {settings['epochs']} epochs")
+    for side in ("plain", "engine", "two steps"):
+        seconds = [sides[side][0] for sides in rounds]
+        ratios = [sides["plain"][0] / sides[side][0] for sides in rounds]
+        trained = [cell for sides in rounds for cell in sides[side][1]]
+        accuracy = [cell["accuracy"] for cell in trained]
+        epochs = sorted({cell["epochs"] for cell in trained})
+        print(
+            f"  {side:9}  {median(seconds):5.2f} s a cell ({min(seconds):.2f} to {max(seconds):.2f}); plain / {side} "
+            f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}); epochs {epochs}; "
+            f"test accuracy {mean(accuracy):.4f} (sd {stdev(accuracy):.4f})"
         )
-        print(f"  ratio {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}); epochs {sorted(epochs)}")
-        print(f"  accuracy on test rows: {shown}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import tensorflow as tf
 from components import models
 from components.augment import augment
 from components.scale import Scaler
-from components.study import Recipe, Train, content_hash
+from components.study import Recipe, Train
 
 CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy")
 EVALUATION_ROWS = 1024  # rows scored at a time
@@ -34,7 +34,8 @@ class Fit:
         epoch: the epoch whose weights the network ends with, from 0.
         diverged: the epoch in which the loss was no longer a finite number, or None.
         epoch_seconds: the median over the epochs. Not the sum: the first epoch of a program also traces it, which is
-            nothing that an arm should be charged for.
+            nothing that an arm should be charged for. On the CPU these are seconds of processor time: arms run one
+            after another, and whatever else the machine does meanwhile must not look like a technique's cost.
     """
 
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
@@ -77,16 +78,6 @@ class EarlyStop:
     def stop(self) -> bool:
         """Tell whether patience is over."""
         return self.rule is not None and self.waited > 0 and self.waited >= self.rule.patience
-
-
-def program_key(recipe: Recipe) -> str:
-    """Return what decides the compiled program: cells with the same key share one.
-
-    Scaling, the number of epochs and early stopping are not in it.
-    """
-    parts = recipe.model_dump(mode="json", include={"augment", "model"})
-    parts["train"] = recipe.train.model_dump(mode="json", include={"batch_size", "optimizer", "learning_rate"})
-    return content_hash(parts)
 
 
 class Program:
@@ -132,12 +123,13 @@ class Program:
         spread = tf.constant(spread, tf.float32)
         rows, fit, stopper = len(split.y), Fit(), EarlyStop(recipe)
         durations = []
+        clock = time.perf_counter if tf.config.list_physical_devices("GPU") else time.process_time
         for epoch in range(recipe.epochs):
-            start = time.perf_counter()
+            start = clock()
             order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
             step_seed = tf.constant((seed, epoch * self.steps), tf.int32)
             values = dict(zip(CURVES, self._epoch(*tensors, order, step_seed, spread).numpy().tolist(), strict=True))
-            durations.append(time.perf_counter() - start)
+            durations.append(clock() - start)
             if not np.isfinite(values["loss"]):
                 fit.diverged = epoch
                 break

@@ -45,9 +45,18 @@ RECIPES: dict[Kind, dict[str, Any]] = {
 UNITS: dict[ModelName, tuple[int, ...]] = {"mlp": (64, 128, 128), "cnn": (32, 64)}
 
 
+OFF = (False, None, "none")
+
+
 def _off_is(replacement: Any) -> BeforeValidator:
-    """Read `false`, `null` and `none` as "off"."""
-    return BeforeValidator(lambda value: replacement if value in (False, None, "none") else value)
+    """Read each of `OFF` as "off"."""
+    return BeforeValidator(lambda value: replacement if value in OFF else value)
+
+
+def _allow_off(schema: dict[str, Any]) -> None:
+    """Tell editors, too, that each of `OFF` may stand here."""
+    known = schema.pop("anyOf", None) or [{key: schema.pop(key) for key in ("$ref", "enum", "type") if key in schema}]
+    schema["anyOf"] = [*known, {"enum": list(OFF)}]
 
 
 class _Part(BaseModel):
@@ -158,15 +167,23 @@ class Train(_Part):
         EarlyStopping | None,
         BeforeValidator(lambda value: {} if value is True else value),
         _off_is(None),
-    ] = Field(default=EarlyStopping(), description="false: train for all epochs and keep the last")
+    ] = Field(
+        default=EarlyStopping(),
+        json_schema_extra=_allow_off,
+        description="false: train for all epochs and keep the last",
+    )
 
 
 class Recipe(_Part):
     """All that one training run is told, except the data and the seed."""
 
-    augment: Annotated[Augment, _off_is({})] = Field(default=Augment(), description="train rows only")
+    augment: Annotated[Augment, _off_is({})] = Field(
+        default=Augment(), json_schema_extra=_allow_off, description="train rows only"
+    )
     scale: Annotated[Scale, _off_is("none")] = Field(
-        default="none", description="none | minmax (0..1) | tanh (-1..1) | standardize; from train rows only"
+        default="none",
+        json_schema_extra=_allow_off,
+        description="none | minmax (0..1) | tanh (-1..1) | standardize; from train rows only",
     )
     model: Model = Model()
     train: Train = Train()
@@ -242,7 +259,9 @@ class Study(_Part):
         description="its name: the MLflow experiment and the registered model are called so",
     )
     data: Data
-    recipe: Recipe = Field(description="the reference: what you would train today; what is not said has its default")
+    recipe: Recipe = Field(
+        default=Recipe(), description="the reference: what you would train today; what is not said has its default"
+    )
     arms: str | dict[str, Any] | list[str | dict[str, Any]] = Field(
         default=LEAVE_ONE_OUT,
         description="leave-one-out, add-one-in, named differences, lists to sweep, or a list of these",
@@ -338,7 +357,7 @@ class Study(_Part):
             elif isinstance(value, list):
                 own = _at(reference.model_dump(), str(key), here)
                 others = [item for item in value if item != own]
-                arms += [self._arm(f"{key}={item}", {str(key): item}, reference, here) for item in others]
+                arms += [self._arm(f"{key}={item}", {str(key): item}, reference, place) for item in others]
             else:
                 raise StudyError(
                     here,
@@ -363,6 +382,16 @@ class Study(_Part):
             raise StudyError(
                 (*place, "augment"), "rotate, shift, zoom and horizontal_flip need images; a table can have noise"
             )
+
+
+def program_key(recipe: Recipe) -> str:
+    """Return what decides the compiled training program: cells with the same key share one.
+
+    Scaling, the number of epochs and early stopping are not in it.
+    """
+    parts = recipe.model_dump(mode="json", include={"augment", "model"})
+    parts["train"] = recipe.train.model_dump(mode="json", include={"batch_size", "optimizer", "learning_rate"})
+    return content_hash(parts)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ in the working folder, which a plain `mlflow ui` there shows.
 
 import getpass
 import json
+import logging
 import os
 import tempfile
 import time
@@ -21,6 +22,7 @@ from components.prepared import Schema
 from components.store import CellResult, code_version
 from components.study import REFERENCE, Cell, Study
 
+SQLITE = "sqlite:///"
 DEFAULT_STORE = "mlflow.db"
 FLUSH_SECONDS = 2.0  # epochs are sent at most this often: a call costs 15 ms, an epoch of a small cell less
 CALL_METRICS = 1000  # MLflow's limit for one call
@@ -30,7 +32,7 @@ ROLE_TAG = "assay.role"  # study, arm or seed
 
 def tracking_uri() -> str:
     """Return where runs are kept."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / DEFAULT_STORE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / DEFAULT_STORE}"
 
 
 def check_reachable(uri: str) -> None:
@@ -41,8 +43,8 @@ def check_reachable(uri: str) -> None:
     Raises:
         AssayError: when it does not answer, or not like MLflow; or when an sqlite file's folder can't be written.
     """
-    if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///")).parent
+    if uri.startswith(SQLITE):
+        folder = Path(uri.removeprefix(SQLITE)).parent
         if not os.access(folder, os.W_OK):
             raise AssayError(f"MLFLOW_TRACKING_URI: {folder} is not a folder that can be written; got {uri}")
     elif uri.startswith(("http://", "https://")):
@@ -62,6 +64,9 @@ def check_reachable(uri: str) -> None:
 
 def client():
     """Return an MlflowClient for `tracking_uri`."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for chatty in ("alembic", "mlflow.store.db.utils"):  # a line for every table of a new database
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     import mlflow
 
     mlflow.set_tracking_uri(tracking_uri())
@@ -227,14 +232,17 @@ def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """
     import difflib
 
-    check_reachable(tracking_uri())
+    uri = tracking_uri()
+    check_reachable(uri)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        raise AssayError(f"no runs here yet: {uri} does not exist; `assay run {study}` makes the first")
     api = client()
     experiment = api.get_experiment_by_name(study)
     if experiment is None:
         names = [e.name for e in api.search_experiments() if e.name != "Default"]
         near = difflib.get_close_matches(study, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
-        raise AssayError(f"MLflow at {tracking_uri()} has no study {study!r}; {hint}")
+        raise AssayError(f"MLflow at {uri} has no study {study!r}; {hint}")
     where = f"tags.`{ROLE_TAG}` = 'study' and attributes.status = 'FINISHED'"
     found = api.search_runs([experiment.experiment_id], where, max_results=1, order_by=["attributes.start_time DESC"])
     if not found:

@@ -10,7 +10,7 @@ from components.errors import AssayError
 from components.events import Step, step
 from components.prepared import Prepared
 from components.store import CellResult, Store, hand_over
-from components.study import Cell, Study
+from components.study import Cell, Study, program_key
 
 SMALL = 2**20  # values in the train rows up to which one thread is faster than two (measured on 8x8 images)
 
@@ -87,8 +87,8 @@ class Trainer:
 
     def in_order(self, cells: list[Cell]) -> list[Cell]:
         """Return the cells so that those which share a program follow each other."""
-        order = list(dict.fromkeys(self.engine.program_key(cell.recipe) for cell in cells))
-        return sorted(cells, key=lambda cell: order.index(self.engine.program_key(cell.recipe)))
+        order = list(dict.fromkeys(program_key(cell.recipe) for cell in cells))
+        return sorted(cells, key=lambda cell: order.index(program_key(cell.recipe)))
 
     def train(self, cell: Cell, log) -> CellResult:
         """Train one cell and put it into the store.
@@ -134,7 +134,7 @@ class Trainer:
         return CellResult(self.store.path(cell.key))
 
     def _program_for(self, cell: Cell, rows: int):
-        key = self.engine.program_key(cell.recipe)
+        key = program_key(cell.recipe)
         if self._program[0] != key:
             schema = self.prepared.schema
             self._program = (key, self.engine.Program(cell.recipe, schema.shape, len(schema.classes), rows))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kfp import compiler, dsl
 
 from components.errors import UsageError
-from components.study import Cell, Recipe, Study
+from components.study import Cell, Recipe, Study, program_key
 from pipeline import __version__
 
 # "python" in the name keeps kfp.local from warning about every task.
@@ -139,7 +139,7 @@ def assay(study: str, run: str, store: str, batches: list[str]) -> Outcome:
 def batches(study: Study, fan_out: int) -> list[str]:
     """Return the study's cells in at most `fan_out` batches of about the same cost, none of them empty.
 
-    Cells with the same network and augmentation follow each other, since a step builds and traces them once, and are
+    Cells with the same compiled program follow each other, since a step builds and traces it once, and are
     cut into runs of neighbours. Cells with the same key stay in one batch, where the second one reuses the first.
 
     Returns:
@@ -160,12 +160,12 @@ def batches(study: Study, fan_out: int) -> list[str]:
 
 
 def _in_order(cells: list[Cell]) -> list[list[Cell]]:
-    """Return the cells that share a key as one, and beside each other those that share a network."""
-    same_network: dict[object, dict[str, list[Cell]]] = {}
+    """Return the cells that share a key as one, and beside each other those that share a compiled program."""
+    same_program: dict[str, dict[str, list[Cell]]] = {}
     for cell in cells:
-        same_key = same_network.setdefault((cell.recipe.augment, cell.recipe.model), {})
+        same_key = same_program.setdefault(program_key(cell.recipe), {})
         same_key.setdefault(cell.key, []).append(cell)
-    return [same for keys in same_network.values() for same in keys.values()]
+    return [same for keys in same_program.values() for same in keys.values()]
 
 
 def _cut(cells: list[list[Cell]], parts: int) -> list[list[Cell]]:
