@@ -155,6 +155,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in that folder: MLflow's default store is its mlflow.db."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow itself sets it in this process
     monkeypatch.chdir(workplace)
     return workplace
 
@@ -184,5 +185,6 @@ def run_steps(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
 def tiny(workplace: Path, run_steps: Callable[..., Steps]) -> Steps:
     """A small study that ran through every step."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(workplace)
         return run_steps("tiny 1.0").all()

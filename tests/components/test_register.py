@@ -1,0 +1,156 @@
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+from components import tracking
+from components.register import CHAMPION
+
+
+def versions(name: str) -> list[Any]:
+    found = tracking.client().search_model_versions(f"name = '{name}'")
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def champion(name: str) -> Any:
+    return tracking.client().get_model_version_by_alias(name, CHAMPION)
+
+
+# Arms and recipes that the shared store has already, so that nothing is trained: only names differ.
+GOOD, POOR = {"arms": {}}, {"arms": {}, "recipe": {"model": {"units": [3]}}}
+
+pytestmark = pytest.mark.usefixtures("tiny", "in_workplace")
+
+
+def test_the_first_winner_is_promoted(tiny):
+    assert tiny.decision["decision"] == "promoted"
+    assert tiny.decision["model"] == "tiny 1.0"
+    assert str(champion("tiny 1.0").version) == str(tiny.decision["version"]) == "1"
+    assert "first version" in tiny.decision["reason"]
+
+
+def test_the_version_says_where_it_comes_from(tiny):
+    version = champion("tiny 1.0")
+    assert version.run_id == tiny.runs["parent"]
+    assert version.tags["assay.arm"] == tiny.verdict["winner"]["arm"]
+    assert version.tags["assay.data"] == tiny.prepared.schema.fingerprint
+    winner = tiny.cell(f"{[a.name for a in tiny.study.expand()].index(version.tags['assay.arm'])}-0")
+    assert int(version.tags["assay.seed"]) == tiny.verdict["winner"]["seed"]
+    assert winner.result["recipe"]
+
+
+def test_the_champion_answers_on_raw_rows_as_it_was_evaluated(tiny):
+    model = mlflow.pyfunc.load_model("models:/tiny 1.0@champion")
+    raw = np.array(tiny.prepared.x[tiny.prepared.test_rows])
+    winner = tiny.verdict["winner"]
+    arm = [arm.name for arm in tiny.study.expand()].index(winner["arm"])
+    evaluated = tiny.cell(f"{arm}-{winner['seed']}").probabilities("test")
+    np.testing.assert_allclose(model.predict(raw), evaluated, atol=1e-5)
+    np.testing.assert_allclose(model.predict(raw[:1]), evaluated[:1], atol=1e-5)
+
+
+def test_the_champion_refuses_rows_of_another_shape(tiny):
+    model = mlflow.pyfunc.load_model("models:/tiny 1.0@champion")
+    with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
+        model.predict(np.zeros((2, 9, 9, 1), np.float32))
+
+
+def test_a_worse_winner_is_kept_out(run_steps):
+    run_steps("gate", **GOOD).all()
+    worse = run_steps("gate", **POOR).all()
+    assert worse.decision["decision"] == "kept"
+    assert "champion version 1 has" in worse.decision["reason"]
+    assert [str(version.version) for version in versions("gate")] == ["1", "2"]
+    assert str(champion("gate").version) == "1"
+
+
+def test_a_better_winner_is_promoted(run_steps):
+    run_steps("rise", **POOR).all()
+    better = run_steps("rise", **GOOD).all()
+    assert better.decision["decision"] == "promoted"
+    assert str(champion("rise").version) == better.decision["version"] == "2"
+
+
+def test_the_champion_itself_is_kept_without_a_new_version(run_steps):
+    run_steps("again", **GOOD).all()
+    again = run_steps("again", **GOOD).all()
+    assert again.decision["decision"] == "kept"
+    assert "is the champion already" in again.decision["reason"]
+    assert str(again.decision["version"]) == "1"
+    assert len(versions("again")) == 1
+
+
+def test_an_equally_good_winner_is_promoted(run_steps, monkeypatch):
+    """The recorded score of the champion is set to the newcomer's own."""
+    first = run_steps("equal", **POOR).all()
+    second = run_steps("equal", **GOOD).until_trained()
+    score = float(champion("equal").tags["assay.test_score.accuracy"])
+    assert score == pytest.approx(first.verdict["test"]["winner"]["per_seed"][first.verdict["winner"]["seed"]])
+    values = [scored(second, f"0-{seed}") for seed in (0, 1)]
+    api = tracking.client()
+    seed = int(np.argsort([second.cell(f"0-{s}").result["validation"]["accuracy"] for s in (0, 1)], kind="stable")[0])
+    api.set_model_version_tag("equal", "1", "assay.test_score.accuracy", repr(values[seed]))
+    assert second.judged().decision["decision"] == "promoted"
+
+
+def scored(steps: Any, cell: str) -> float:
+    """Return the accuracy on the test rows."""
+    y = np.array(steps.prepared.y[steps.prepared.test_rows])
+    return float(np.mean(steps.cell(cell).probabilities("test").argmax(axis=1) == y))
+
+
+def test_a_champion_of_other_data_is_scored_anew_on_the_present_rows(run_steps):
+    first = run_steps("moved", **GOOD).all()
+    second = run_steps("moved", **POOR, data={"test": 0.3}).all()
+    rows = second.prepared.test_rows
+    model = mlflow.pyfunc.load_model("models:/moved/1")
+    anew = np.mean(model.predict(np.array(second.prepared.x[rows])).argmax(axis=1) == second.prepared.y[rows])
+    recorded = float(champion("moved").tags["assay.test_score.accuracy"])
+    assert second.decision["decision"] == "kept"
+    assert f"champion version 1 has {anew:.4f} on the same rows" in second.decision["reason"]
+    assert f"on {len(rows)} test rows" in second.decision["reason"]
+    assert anew != recorded
+    assert first.decision["decision"] == "promoted"
+
+
+def test_a_champion_for_rows_of_another_shape_stays_and_says_why(run_steps):
+    run_steps("reshaped", **GOOD).all()
+    other = run_steps("reshaped", **TABLE).all()
+    assert other.decision["decision"] == "kept"
+    assert "version 1 stays: it can't be scored on these rows" in other.decision["reason"]
+    assert "give the study another name" in other.decision["reason"]
+
+
+TABLE: dict[str, Any] = {
+    "data": {"source": "sklearn:iris"},
+    "arms": {},
+    "seeds": 1,
+    "recipe": {"train": {"epochs": 1}},
+}
+
+
+def test_a_champion_for_other_classes_is_not_compared_by_class_numbers(run_steps):
+    """Iris' three kinds of flowers and wine's three growers are both 0, 1, 2; that makes no rivals of them."""
+    columns = {"recipe": {**TABLE["recipe"], "model": {"units": [4]}}}
+    run_steps("renamed", **TABLE, **{}).all()
+    api = tracking.client()
+    assert [version.version for version in api.search_model_versions("name = 'renamed'")]
+    other = run_steps("renamed", **{**TABLE, **columns, "data": {"source": "sklearn:wine"}}).all()
+    assert other.decision["decision"] == "kept"
+
+
+def test_a_table_is_served_from_a_data_frame_as_well(run_steps):
+    import pandas as pd
+
+    steps = run_steps("flowers", **TABLE).all()
+    model = mlflow.pyfunc.load_model("models:/flowers@champion")
+    raw = np.array(steps.prepared.x[steps.prepared.test_rows])
+    frame = pd.DataFrame(raw, columns=list(steps.prepared.schema.columns))
+    np.testing.assert_allclose(model.predict(frame), model.predict(raw), atol=1e-6)
+
+
+def test_the_decision_is_in_the_studys_run(tiny):
+    run = tracking.client().get_run(tiny.runs["parent"])
+    assert run.data.tags["assay.decision"].startswith("promoted: the first version")
+    assert run.info.status == "FINISHED"

@@ -1,0 +1,236 @@
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from components import tracking
+from components.errors import AssayError
+from components.tracking import CellLogger, check_reachable, open_runs, tracking_uri
+
+
+def runs_of(experiment: str, run: str) -> list[Any]:
+    return list(tracking.client().search_runs([experiment], f"tags.`assay.run` = '{run}'", max_results=1000))
+
+
+def children(runs: list[Any], parent: str) -> list[Any]:
+    return [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent]
+
+
+@pytest.fixture
+def logged(tiny, in_workplace) -> list[Any]:
+    """All runs of the tiny study."""
+    return runs_of(tiny.runs["experiment"], tiny.run)
+
+
+# Where runs go
+
+
+def test_without_a_server_runs_are_in_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_the_environment_names_another_place(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    assert tracking_uri() == "http://mlflow:5000"
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_server_that_does_not_answer_is_one_sentence(make_study, digits, monkeypatch):
+    uri = f"http://127.0.0.1:{closed_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for ask in (lambda: open_runs(make_study(arms={}), "run", digits.schema), lambda: tracking.latest("tiny")):
+        with pytest.raises(AssayError, match="no MLflow server answers at") as caught:
+            ask()
+        assert uri in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["http://", "http://no such host.invalid", "http://127.0.0.1:99999"])
+def test_an_address_that_is_none_is_one_sentence(uri):
+    with pytest.raises(AssayError, match="MLFLOW_TRACKING_URI: no MLflow server answers"):
+        check_reachable(uri)
+
+
+def test_a_port_where_something_else_listens_is_one_sentence():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(AssayError, match="MLFLOW_TRACKING_URI: no MLflow server answers"):
+            check_reachable(f"http://127.0.0.1:{port}")
+        thread.join()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(AssayError, match="MLFLOW_TRACKING_URI: .*missing is not a folder that can be written"):
+        check_reachable(f"sqlite:///{tmp_path}/missing/mlflow.db")
+
+
+# Runs of a study
+
+
+def test_the_study_is_above_its_arms_and_they_above_their_seeds(tiny, logged):
+    study = [run for run in logged if "mlflow.parentRunId" not in run.data.tags]
+    assert [run.info.run_id for run in study] == [tiny.runs["parent"]]
+    arms = children(logged, tiny.runs["parent"])
+    assert sorted(run.info.run_name for run in arms) == ["long", "narrow", "reference", "same"]
+    for arm in arms:
+        seeds = children(logged, arm.info.run_id)
+        assert sorted(run.info.run_name for run in seeds) == [f"{arm.info.run_name}, seed {s}" for s in (0, 1)]
+    assert len(logged) == 1 + 4 + 8
+    assert {run.info.status for run in logged} == {"FINISHED"}
+
+
+def test_a_seeds_run_has_its_recipe_its_curves_and_the_restored_epochs_scores(tiny, logged):
+    run = next(run for run in logged if run.info.run_name == "narrow, seed 1")
+    result = tiny.cell("2-1").result
+    assert run.data.params["model.units"] == "[3]"
+    assert run.data.params["train.early_stopping.patience"] == "1"
+    assert run.data.params["seed"] == "1"
+    metrics = run.data.metrics
+    assert metrics["validation/accuracy"] == result["validation"]["accuracy"]
+    assert metrics["validation/macro_f1"] == result["validation"]["macro_f1"]
+    assert metrics["restored_epoch"] == result["epoch"]
+    assert metrics["recall/7"] == result["recall"][7]
+    history = tracking.client().get_metric_history(run.info.run_id, "val_loss")
+    assert [(point.step, point.value) for point in history] == list(enumerate(result["curves"]["val_loss"]))
+
+
+def test_a_reused_cells_run_says_so_and_is_as_complete(tiny, logged):
+    by_name = {run.info.run_name: run for run in logged}
+    trained, reused = by_name["reference, seed 0"], by_name["same, seed 0"]
+    assert (trained.data.tags["assay.reused"], reused.data.tags["assay.reused"]) == ("false", "true")
+    assert reused.data.metrics == trained.data.metrics
+    assert {**reused.data.params, "arm": ""} == {**trained.data.params, "arm": ""}
+
+
+def test_an_arms_run_has_its_effect_and_verdict(tiny, logged):
+    by_name = {run.info.run_name: run for run in logged}
+    for effect in tiny.verdict["effects"]:
+        run = by_name[effect["arm"]]
+        assert run.data.tags["assay.verdict"] == effect["verdict"]
+        assert run.data.metrics["effect"] == effect["effect"]
+        assert run.data.metrics["validation/accuracy"] == effect["arm_mean"]
+
+
+def test_the_studys_run_has_data_reference_table_and_figures(tiny, logged):
+    run = next(run for run in logged if run.info.run_id == tiny.runs["parent"])
+    assert run.data.params["data.source"] == "sklearn:digits"
+    assert run.data.params["reference.model.units"] == "[16]"
+    assert [data.dataset.name for data in run.inputs.dataset_inputs] == ["sklearn:digits"]
+    assert "| technique | effect |" in run.data.tags["mlflow.note.content"]
+    test = tiny.verdict["test"]
+    assert run.data.metrics["test/winner/accuracy"] == test["winner"]["accuracy"]
+    files = {file.path for file in tracking.client().list_artifacts(run.info.run_id)}
+    assert {"verdict.json", "verdict.csv", "verdict.md", "decision.json", "study.json"} <= files
+    assert {"effects.png", "curves.png", "confusion.png"} <= files
+
+
+def test_the_latest_verdict_comes_back_out_of_mlflow_alone(tiny, in_workplace):
+    verdict, decision = tracking.latest("tiny 1.0")
+    assert verdict == tiny.verdict
+    assert decision == tiny.decision
+
+
+def test_an_unknown_study_is_named_with_the_nearest(tiny, in_workplace):
+    with pytest.raises(AssayError, match=r"has no study 'tiny'; did you mean 'tiny 1.0'\?"):
+        tracking.latest("tiny")
+
+
+def test_a_study_without_a_finished_run_says_so(make_study, digits, tiny, in_workplace):
+    open_runs(make_study(study="just begun", arms={}, seeds=1), "begun", digits.schema)
+    with pytest.raises(AssayError, match="no run of study 'just begun' is finished yet"):
+        tracking.latest("just begun")
+
+
+# Continuing
+
+
+@pytest.fixture
+def opened(make_study, digits, tiny, in_workplace, request):
+    """A study with one arm, just opened."""
+    study = make_study(study=request.node.name[:40], arms={"tanh": {"scale": "tanh"}}, seeds=1)
+    return study, open_runs(study, request.node.name, digits.schema)
+
+
+def test_a_run_that_is_opened_again_continues_the_same_runs(opened, digits):
+    study, runs = opened
+    assert open_runs(study, runs["run"], digits.schema) == runs
+    assert len(runs_of(runs["experiment"], runs["run"])) == 1 + 2
+
+
+def test_another_run_of_the_study_has_runs_of_its_own(opened, digits):
+    study, runs = opened
+    other = open_runs(study, "another", digits.schema)
+    assert other["experiment"] == runs["experiment"]
+    assert not set(other["arms"].values()) & set(runs["arms"].values())
+    assert other["parent"] != runs["parent"]
+
+
+def test_a_seed_that_died_is_made_anew_and_a_finished_one_is_left(opened, digits, tiny):
+    study, runs = opened
+    died, finished = study.cells()
+    first = CellLogger(runs, digits.schema)
+    log = first.start(died)
+    log.epoch(0, {"val_loss": 9.0})
+    log._send()
+    first.start(finished).finish(tiny.cell("0-0"), reused=False)
+    before = {run.info.run_name: run.info.run_id for run in runs_of(runs["experiment"], runs["run"])}
+
+    second = CellLogger(runs, digits.schema)
+    for cell in (died, finished):
+        log = second.start(cell)
+        log.epoch(0, {"val_loss": 1.0})
+        log.finish(tiny.cell("0-0"), reused=False)
+    after = {run.info.run_name: run for run in runs_of(runs["experiment"], runs["run"])}
+    assert len(after) == len(before) == 1 + 2 + 2
+    assert after["tanh, seed 0"].info.run_id == before["tanh, seed 0"]
+    anew = after["reference, seed 0"]
+    assert anew.info.run_id != before["reference, seed 0"]
+    assert anew.info.status == "FINISHED"
+    assert [p.value for p in tracking.client().get_metric_history(anew.info.run_id, "val_loss")] == [1.0]
+
+
+def test_many_epochs_are_all_logged(opened, digits, tiny):
+    """More values than MLflow takes in one call, as a reused cell of a long training has."""
+    study, runs = opened
+    cell = tiny.cell("0-0")
+    curve = [float(i) for i in range(251)]
+    cell.result |= {"curves": dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), curve), "epochs": 251}
+    log = CellLogger(runs, digits.schema).start(study.cells()[0])
+    log.finish(cell, reused=True)
+    history = tracking.client().get_metric_history(log.run_id, "loss")
+    assert [point.value for point in history] == curve
+
+
+@pytest.mark.parametrize("classes", [("a+", "a*", *"23456789"), ("", "/", *"23456789")])
+def test_every_class_keeps_its_recall_whatever_its_name(opened, digits, tiny, classes):
+    from dataclasses import replace
+
+    study, runs = opened
+    log = CellLogger(runs, replace(digits.schema, classes=classes)).start(study.cells()[0])
+    log.finish(tiny.cell("0-0"), reused=True)
+    metrics = tracking.client().get_run(log.run_id).data.metrics
+    assert len([name for name in metrics if name.startswith("recall/")]) == 10
+
+
+def test_an_experiment_that_was_deleted_is_said(opened, digits):
+    study, runs = opened
+    tracking.client().delete_experiment(runs["experiment"])
+    with pytest.raises(AssayError, match=f"was deleted; restore it .*-x {runs['experiment']}"):
+        open_runs(study, "again", digits.schema)
