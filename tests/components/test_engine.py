@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components import models
-from components.engine import CURVES, EarlyStop, Fit, Program, Split, program_key, served
+from components.engine import CURVES, EarlyStop, Fit, Program, Split, served
 from components.scale import Statistics
-from components.study import EarlyStopping, Recipe, Train, merge
+from components.study import EarlyStopping, Recipe, Train, merge, program_key
 
 TRAIN, VALIDATION = 150, 60
 NO_STOPPING = {"early_stopping": None}
@@ -63,7 +63,9 @@ def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict
         batches = [order[start : start + recipe.train.batch_size] for start in range(0, TRAIN, recipe.train.batch_size)]
         logs = [network.train_on_batch(split.x[rows], split.y[rows], return_dict=True) for rows in batches]
         for name, key in (("loss", "plain_loss"), ("accuracy", "accuracy")):
-            curves[name].append(sum(len(rows) * float(log[key]) for rows, log in zip(batches, logs, strict=True)) / TRAIN)
+            curves[name].append(
+                sum(len(rows) * float(log[key]) for rows, log in zip(batches, logs, strict=True)) / TRAIN
+            )
         scored = network.evaluate(split.val_x, split.val_y, verbose=0, return_dict=True)
         curves["val_loss"].append(float(scored["plain_loss"]))
         curves["val_accuracy"].append(float(scored["accuracy"]))

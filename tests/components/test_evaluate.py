@@ -26,9 +26,13 @@ def test_an_arm_that_is_the_reference_has_an_effect_of_exactly_nothing(tiny):
 
 def test_effects_are_paired_differences_on_validation_rows(tiny):
     for number, effect in enumerate(tiny.verdict["effects"], 1):
+        direction = -1 if effect["removes"] else 1
         of_seed = [
-            tiny.cell(f"{number}-{seed}").result["validation"]["accuracy"]
-            - tiny.cell(f"0-{seed}").result["validation"]["accuracy"]
+            direction
+            * (
+                tiny.cell(f"{number}-{seed}").result["validation"]["accuracy"]
+                - tiny.cell(f"0-{seed}").result["validation"]["accuracy"]
+            )
             for seed in (0, 1)
         ]
         assert effect["differences"] == pytest.approx(of_seed)
@@ -85,7 +89,7 @@ def test_the_test_predictions_of_other_arms_are_never_opened(tiny, copied):
     for file in others:
         file.unlink()
     judged = judge(tiny.study, gather(tiny.study, [str(copied)]), tiny.prepared)
-    assert judged == {name: tiny.verdict[name] for name in judged}
+    assert json.loads(json.dumps(judged)) == {name: tiny.verdict[name] for name in judged}
 
 
 def test_cells_may_come_in_several_folders(tiny, copied, tmp_path):
@@ -120,11 +124,11 @@ def test_of_equals_the_reference_wins(tiny, copied):
 
 
 def test_of_the_loss_less_is_better(tiny, copied):
-    with_values(copied, {"0": [0.5, 0.4], "1": [0.5, 0.4], "2": [0.9, 0.8], "3": [0.2, 0.1]}, "loss")
+    with_values(copied, {"0": [0.5, 0.4], "1": [0.5, 0.4], "2": [0.2, 0.1], "3": [0.9, 0.8]}, "loss")
     study = changed(tiny.study, metric="loss")
     judged = judge(study, gather(study, [str(copied)]), tiny.prepared)
-    assert judged["winner"]["arm"] == "long"
-    assert [effect["effect"] for effect in judged["effects"]] == pytest.approx([0, -0.4, 0.3])
+    assert judged["winner"]["arm"] == "narrow"
+    assert [effect["effect"] for effect in judged["effects"]] == pytest.approx([0, 0.3, 0.4])
     assert not judged["higher_is_better"]
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn import datasets
 
 from components.errors import AssayError
-from components.load import check, prepare
 from components.load import _stratified as stratified
+from components.load import check, prepare
 from components.sources import Rows, read
 from components.study import Data
 
@@ -188,7 +188,9 @@ class AssayDigits(tfds.core.GeneratorBasedBuilder):
             "image": tfds.features.Image(shape=(8, 8, 1)),
             "label": tfds.features.ClassLabel(names=[str(i) for i in range(10)]),
         }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label"))
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+        )
 
     def _split_generators(self, dl_manager):
         return {"train": self._rows(0, 300), "test": self._rows(300, 360)}
@@ -212,7 +214,9 @@ class AssayIris(tfds.core.GeneratorBasedBuilder):
             "features": tfds.features.Tensor(shape=(4,), dtype=np.float32),
             "label": tfds.features.ClassLabel(names=["setosa", "versicolor", "virginica"]),
         }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=("features", "label"))
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=("features", "label")
+        )
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples()}
@@ -230,7 +234,10 @@ class AssaySizes(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="labeled"), tfds.core.BuilderConfig(name="unlabeled")]
 
     def _info(self):
-        features = {"image": tfds.features.Image(shape=(None, None, 1)), "label": tfds.features.ClassLabel(num_classes=2)}
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 1)),
+            "label": tfds.features.ClassLabel(num_classes=2),
+        }
         keys = ("image", "label") if self.builder_config.name == "labeled" else None
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), supervised_keys=keys)
 
@@ -321,4 +328,3 @@ def test_the_step_writes_data_and_run_numbers(tiny):
 def test_prepared_data_is_read_where_it_is_used(digits):
     assert isinstance(digits.x, np.memmap)
     assert Path(digits.folder / "x.npy").stat().st_size >= digits.x.nbytes
-

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import mlflow
@@ -5,7 +6,11 @@ import numpy as np
 import pytest
 
 from components import tracking
+from components.evaluate import median_seed
+from components.metrics import scores
 from components.register import CHAMPION
+from components.sources import read
+from components.study import Data
 
 
 def versions(name: str) -> list[Any]:
@@ -23,6 +28,12 @@ GOOD, POOR = {"arms": {}}, {"arms": {}, "recipe": {"model": {"units": [3]}}}
 pytestmark = pytest.mark.usefixtures("tiny", "in_workplace")
 
 
+def answer(model: Any, raw: np.ndarray) -> np.ndarray:
+    """Return the probabilities as an array: MLflow names them where the signature does."""
+    found = model.predict(raw)
+    return found["probabilities"] if isinstance(found, dict) else found
+
+
 def test_the_first_winner_is_promoted(tiny):
     assert tiny.decision["decision"] == "promoted"
     assert tiny.decision["model"] == "tiny 1.0"
@@ -35,9 +46,7 @@ def test_the_version_says_where_it_comes_from(tiny):
     assert version.run_id == tiny.runs["parent"]
     assert version.tags["assay.arm"] == tiny.verdict["winner"]["arm"]
     assert version.tags["assay.data"] == tiny.prepared.schema.fingerprint
-    winner = tiny.cell(f"{[a.name for a in tiny.study.expand()].index(version.tags['assay.arm'])}-0")
-    assert int(version.tags["assay.seed"]) == tiny.verdict["winner"]["seed"]
-    assert winner.result["recipe"]
+    assert version.tags["assay.seed"] == str(tiny.verdict["winner"]["seed"])
 
 
 def test_the_champion_answers_on_raw_rows_as_it_was_evaluated(tiny):
@@ -46,8 +55,8 @@ def test_the_champion_answers_on_raw_rows_as_it_was_evaluated(tiny):
     winner = tiny.verdict["winner"]
     arm = [arm.name for arm in tiny.study.expand()].index(winner["arm"])
     evaluated = tiny.cell(f"{arm}-{winner['seed']}").probabilities("test")
-    np.testing.assert_allclose(model.predict(raw), evaluated, atol=1e-5)
-    np.testing.assert_allclose(model.predict(raw[:1]), evaluated[:1], atol=1e-5)
+    np.testing.assert_allclose(answer(model, raw), evaluated, atol=1e-5)
+    np.testing.assert_allclose(answer(model, raw[:1]), evaluated[:1], atol=1e-5)
 
 
 def test_the_champion_refuses_rows_of_another_shape(tiny):
@@ -81,23 +90,17 @@ def test_the_champion_itself_is_kept_without_a_new_version(run_steps):
     assert len(versions("again")) == 1
 
 
-def test_an_equally_good_winner_is_promoted(run_steps, monkeypatch):
-    """The recorded score of the champion is set to the newcomer's own."""
-    first = run_steps("equal", **POOR).all()
+def test_an_equally_good_winner_is_promoted(run_steps):
+    """The champion's recorded score is set to the newcomer's own."""
+    run_steps("equal", **POOR).all()
     second = run_steps("equal", **GOOD).until_trained()
-    score = float(champion("equal").tags["assay.test_score.accuracy"])
-    assert score == pytest.approx(first.verdict["test"]["winner"]["per_seed"][first.verdict["winner"]["seed"]])
-    values = [scored(second, f"0-{seed}") for seed in (0, 1)]
-    api = tracking.client()
-    seed = int(np.argsort([second.cell(f"0-{s}").result["validation"]["accuracy"] for s in (0, 1)], kind="stable")[0])
-    api.set_model_version_tag("equal", "1", "assay.test_score.accuracy", repr(values[seed]))
-    assert second.judged().decision["decision"] == "promoted"
-
-
-def scored(steps: Any, cell: str) -> float:
-    """Return the accuracy on the test rows."""
-    y = np.array(steps.prepared.y[steps.prepared.test_rows])
-    return float(np.mean(steps.cell(cell).probabilities("test").argmax(axis=1) == y))
+    seed = median_seed([second.cell(f"0-{seed}").result["validation"]["accuracy"] for seed in (0, 1)])
+    y = np.array(second.prepared.y[second.prepared.test_rows])
+    score = scores(second.cell(f"0-{seed}").probabilities("test"), y)["accuracy"]
+    tracking.client().set_model_version_tag("equal", "1", "assay.test_score.accuracy", repr(score))
+    decision = second.judged().decision
+    assert decision["decision"] == "promoted"
+    assert f"accuracy {score:.4f} on 359 test rows, champion version 1 has {score:.4f}" in decision["reason"]
 
 
 def test_a_champion_of_other_data_is_scored_anew_on_the_present_rows(run_steps):
@@ -105,7 +108,7 @@ def test_a_champion_of_other_data_is_scored_anew_on_the_present_rows(run_steps):
     second = run_steps("moved", **POOR, data={"test": 0.3}).all()
     rows = second.prepared.test_rows
     model = mlflow.pyfunc.load_model("models:/moved/1")
-    anew = np.mean(model.predict(np.array(second.prepared.x[rows])).argmax(axis=1) == second.prepared.y[rows])
+    anew = np.mean(answer(model, np.array(second.prepared.x[rows])).argmax(axis=1) == second.prepared.y[rows])
     recorded = float(champion("moved").tags["assay.test_score.accuracy"])
     assert second.decision["decision"] == "kept"
     assert f"champion version 1 has {anew:.4f} on the same rows" in second.decision["reason"]
@@ -130,14 +133,16 @@ TABLE: dict[str, Any] = {
 }
 
 
-def test_a_champion_for_other_classes_is_not_compared_by_class_numbers(run_steps):
-    """Iris' three kinds of flowers and wine's three growers are both 0, 1, 2; that makes no rivals of them."""
-    columns = {"recipe": {**TABLE["recipe"], "model": {"units": [4]}}}
-    run_steps("renamed", **TABLE, **{}).all()
-    api = tracking.client()
-    assert [version.version for version in api.search_model_versions("name = 'renamed'")]
-    other = run_steps("renamed", **{**TABLE, **columns, "data": {"source": "sklearn:wine"}}).all()
-    assert other.decision["decision"] == "kept"
+def test_a_champion_for_other_classes_is_not_compared_by_class_numbers(run_steps, monkeypatch):
+    """Class 0 of the one is not class 0 of the other; whoever renames or reorders classes has another problem."""
+    run_steps("renamed", **TABLE).all()
+    iris = read(Data(source="sklearn:iris"))
+    others = replace(iris, y=2 - iris.y, classes=("a", "b", "c"))
+    monkeypatch.setattr("components.load.read", lambda data: others)
+    decision = run_steps("renamed", **TABLE).all().decision
+    assert decision["decision"] == "kept"
+    assert "version 1 stays" in decision["reason"]
+    assert "classes" in decision["reason"]
 
 
 def test_a_table_is_served_from_a_data_frame_as_well(run_steps):
@@ -147,7 +152,7 @@ def test_a_table_is_served_from_a_data_frame_as_well(run_steps):
     model = mlflow.pyfunc.load_model("models:/flowers@champion")
     raw = np.array(steps.prepared.x[steps.prepared.test_rows])
     frame = pd.DataFrame(raw, columns=list(steps.prepared.schema.columns))
-    np.testing.assert_allclose(model.predict(frame), model.predict(raw), atol=1e-6)
+    np.testing.assert_allclose(answer(model, frame), answer(model, raw), atol=1e-6)
 
 
 def test_the_decision_is_in_the_studys_run(tiny):

@@ -61,7 +61,7 @@ def test_scores_are_of_the_saved_predictions_and_those_of_the_saved_model(tiny):
 
 def test_the_restored_epochs_scores_are_the_cells(tiny):
     result = tiny.cell("0-0").result
-    assert result["epoch"] == int(np.argmin(result["curves"]["val_loss"])) or result["epochs"] > 1
+    assert result["epoch"] < result["epochs"] - 1  # it stopped early, and went back
     assert result["validation"]["loss"] == pytest.approx(result["curves"]["val_loss"][result["epoch"]], rel=1e-4)
     accuracy = result["curves"]["val_accuracy"][result["epoch"]]
     assert result["validation"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
