@@ -175,7 +175,8 @@ def run_steps(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     store = tmp_path_factory.mktemp("store")
 
     def steps(name: str, run: str | None = None, **changes: Any) -> Steps:
-        study = study_of(**merge({"study": name, "recipe": RECIPE, "arms": ARMS, "seeds": 2}, changes))
+        arms = changes.pop("arms", ARMS)
+        study = study_of(**merge({"study": name, "recipe": RECIPE, "seeds": 2}, changes), arms=arms)
         return Steps(study, tmp_path_factory.mktemp("run"), store, run or f"{name}-{np.random.bytes(4).hex()}")
 
     return steps

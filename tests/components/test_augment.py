@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,13 +10,13 @@ from components.study import Augment
 STEP = (3, 11)  # seed of the cell, number of the step
 
 
-def run(x, recipe: Augment, seed=STEP, spread=1.0) -> np.ndarray:
+def run(x, recipe: Augment, seed=STEP, spread: Any = 1.0) -> np.ndarray:
     return augment(tf.constant(x, tf.float32), recipe, tf.constant(seed, tf.int32), tf.constant(spread)).numpy()
 
 
 @pytest.fixture(scope="module")
 def images(digits) -> np.ndarray:
-    return np.float32(digits.x[:64]) / 16
+    return np.asarray(digits.x[:64], np.float32) / 16
 
 
 def test_nothing_changes_when_all_is_off(images):
@@ -105,8 +107,8 @@ def test_geometry_commutes_with_scaling(images):
 
 
 def test_noise_is_normal_with_the_stated_spread_of_each_column():
-    x = np.tile(np.float32([5, -2, 0]), (20000, 1))
-    noise = run(x, Augment(noise=0.5), spread=np.float32([1, 4, 0])) - x
+    x = np.tile(np.array([5, -2, 0], np.float32), (20000, 1))
+    noise = run(x, Augment(noise=0.5), spread=np.array([1, 4, 0], np.float32)) - x
     np.testing.assert_allclose(noise.mean(axis=0), 0, atol=0.05)
     np.testing.assert_allclose(noise.std(axis=0), [0.5, 2, 0], rtol=0.03)
     assert abs(np.corrcoef(noise[:, 0], noise[:, 1])[0, 1]) < 0.03

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ ROW = 1 / 288
 DIFFERENCES = [0.012, 0.020, 0.008, 0.016, 0.014]
 
 
-def judge(*differences, resolution=ROW, overlap=OVERLAP) -> list[Effect]:
+def judge(*differences, resolution=ROW, overlap=OVERLAP) -> list[Any]:
     return compare(differences, overlap, resolution)
 
 
@@ -107,6 +108,7 @@ def test_holm_is_at_most_one_and_leaves_none_out():
 def test_holm_corrects_upwards_at_most_by_bonferroni_and_keeps_the_order(p_values):
     corrected = holm(p_values)
     for p, q in zip(p_values, corrected, strict=True):
+        assert q is not None
         assert p <= q <= min(1, p * len(p_values)) or q == pytest.approx(max(p, min(1, p * len(p_values))))
     order = np.argsort(p_values, kind="stable")
     assert (np.diff(np.array(corrected)[order]) >= 0).all()

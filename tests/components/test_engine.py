@@ -13,13 +13,13 @@ from components.scale import Statistics
 from components.study import EarlyStopping, Recipe, Train, merge, program_key
 
 TRAIN, VALIDATION = 150, 60
-NO_STOPPING = {"early_stopping": None}
+SPREAD = np.array(0.3)
 
 
 @pytest.fixture(scope="module")
 def split(digits) -> Split:
     """A few digits, scaled to 0..1; with batches of 64 the last one has 22 rows."""
-    x, y = np.float32(digits.x[: TRAIN + VALIDATION]) / 16, np.array(digits.y[: TRAIN + VALIDATION])
+    x, y = np.asarray(digits.x[: TRAIN + VALIDATION], np.float32) / 16, np.array(digits.y[: TRAIN + VALIDATION])
     return Split(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])
 
 
@@ -33,7 +33,7 @@ def program_of(recipe: Recipe) -> Program:
 
 
 def fit(program: Program, split: Split, recipe: Recipe, seed: int = 0, **more: Any) -> Fit:
-    return program.fit(split, recipe.train, seed, np.float64(0.3), **more)
+    return program.fit(split, recipe.train, seed, SPREAD, **more)
 
 
 def weights(program: Program) -> list[np.ndarray]:
@@ -63,9 +63,8 @@ def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict
         batches = [order[start : start + recipe.train.batch_size] for start in range(0, TRAIN, recipe.train.batch_size)]
         logs = [network.train_on_batch(split.x[rows], split.y[rows], return_dict=True) for rows in batches]
         for name, key in (("loss", "plain_loss"), ("accuracy", "accuracy")):
-            curves[name].append(
-                sum(len(rows) * float(log[key]) for rows, log in zip(batches, logs, strict=True)) / TRAIN
-            )
+            total = sum(len(rows) * float(log[key]) for rows, log in zip(batches, logs, strict=True))
+            curves[name].append(total / TRAIN)
         scored = network.evaluate(split.val_x, split.val_y, verbose=0, return_dict=True)
         curves["val_loss"].append(float(scored["plain_loss"]))
         curves["val_accuracy"].append(float(scored["accuracy"]))
@@ -264,14 +263,14 @@ def test_the_restored_weights_are_those_that_training_had_then(stopped, split):
     program, fitted, recipe = stopped
     best = weights(program)
     short = recipe.train.model_copy(update={"epochs": fitted.epoch + 1, "early_stopping": None})
-    program.fit(split, short, 0, np.float64(0.3))
+    program.fit(split, short, 0, SPREAD)
     assert same(best, weights(program))
 
 
 def test_without_restoring_the_last_epochs_weights_stay(stopped, split):
     program, before, recipe = stopped
     rule = recipe.train.early_stopping.model_copy(update={"restore_best": False})
-    fitted = program.fit(split, recipe.train.model_copy(update={"early_stopping": rule}), 0, np.float64(0.3))
+    fitted = program.fit(split, recipe.train.model_copy(update={"early_stopping": rule}), 0, SPREAD)
     assert fitted.curves == before.curves
     assert fitted.epoch == len(fitted.curves["loss"]) - 1
     of_truth = program.probabilities(split.val_x)[np.arange(VALIDATION), split.val_y]
@@ -335,7 +334,7 @@ def test_the_served_model_keeps_the_cells_weights_when_the_program_goes_on(split
     program = program_of(recipe)
     fit(program, split, recipe, seed=0)
     raw = np.array(digits.x[TRAIN : TRAIN + VALIDATION])
-    scaler = Statistics.of(np.float32([[0], [16]]), np.arange(2), "image").scaler("minmax")
+    scaler = Statistics.of(np.array([[0], [16]], np.float32), np.arange(2), "image").scaler("minmax")
     evaluated = program.probabilities(scaler(raw))
     served(program, scaler).save(tmp_path / "model.keras")
     fit(program, split, recipe, seed=1)

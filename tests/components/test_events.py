@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import AssayError, StudyError, UsageError
-from components.events import CATEGORIES, step
+from components.events import CATEGORIES, Step, step
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def test_any_other_error_keeps_its_traceback_and_is_a_crash(file):
 
 
 def test_a_span_counts_even_when_it_fails(file):
-    running = None
-    with pytest.raises(SystemExit), step("load") as running, running.span("data"):
-        raise AssayError("bad")
+    running = Step("load")
+    with pytest.raises(ValueError, match="bad"), running.span("data"):
+        raise ValueError("bad")
     assert "data" in running.spans
 
 

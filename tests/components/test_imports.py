@@ -5,19 +5,7 @@ import sys
 
 import pytest
 
-LIGHT = (
-    "study",
-    "errors",
-    "events",
-    "prepared",
-    "load",
-    "scale",
-    "compare",
-    "metrics",
-    "store",
-    "evaluate",
-    "register",
-)
+LIGHT = ("study", "errors", "events", "load", "scale", "compare", "metrics", "store", "evaluate", "register")
 
 
 def loaded(code: str, *packages: str) -> str:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ SHAPES = {"mlp": (4,), "cnn": (8, 8, 1)}
 KINDS = ("mlp", "cnn")
 
 
-def build(name: str, seed: int = 0, steps: int = 30, shape=None, **switches) -> keras.Model:
-    return models.build(Model(name=name, **switches), shape or SHAPES[name], 3, steps, seed)
+def build(name: str, seed: int = 0, steps: int = 30, shape=None, **switches: Any) -> keras.Model:
+    return models.build(Model.model_validate({"name": name, **switches}), shape or SHAPES[name], 3, steps, seed)
 
 
 def layers(network: keras.Model, kind: str) -> list:
@@ -69,7 +71,8 @@ def test_l2_is_the_penalty_on_the_kernels_alone(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_layer_starts_with_the_same_weights_in_every_arm(name):
     plain = {w.path: np.array(w) for w in build(name).weights if w.path.endswith("kernel")}
-    for switches in ({"batch_norm": False}, {"dropout": 0.5}, {"l2": 0.1}):
+    different: list[dict[str, Any]] = [{"batch_norm": False}, {"dropout": 0.5}, {"l2": 0.1}]
+    for switches in different:
         other = {w.path: np.array(w) for w in build(name, **switches).weights if w.path.endswith("kernel")}
         assert plain.keys() == other.keys()
         for path, kernel in plain.items():
@@ -147,7 +150,7 @@ def test_the_served_model_answers_on_raw_rows_as_the_network_on_scaled_ones(requ
 )
 @pytest.mark.parametrize("scaling", ["minmax", "tanh", "standardize"])
 def test_columns_in_any_unit_are_served_as_they_were_evaluated(offset, unit, scaling):
-    x = np.float32(offset + unit * np.random.default_rng(0).normal(size=(200, 4)))
+    x = (offset + unit * np.random.default_rng(0).normal(size=(200, 4))).astype(np.float32)
     scaler = Statistics.of(x, np.arange(200), "table").scaler(scaling)
     network = build("mlp", units=(8,))
     evaluated = softmax(np.array(network(scaler(x))))

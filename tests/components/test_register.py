@@ -23,7 +23,8 @@ def champion(name: str) -> Any:
 
 
 # Arms and recipes that the shared store has already, so that nothing is trained: only names differ.
-GOOD, POOR = {"arms": {}}, {"arms": {}, "recipe": {"model": {"units": [3]}}}
+GOOD: dict[str, Any] = {"arms": {}, "recipe": {"train": {"early_stopping": False}}}
+POOR: dict[str, Any] = {"arms": {}, "recipe": {"model": {"units": [3]}}}
 
 pytestmark = pytest.mark.usefixtures("tiny", "in_workplace")
 

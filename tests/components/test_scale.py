@@ -33,7 +33,7 @@ def expected(kind: str, x: np.ndarray, axis) -> np.ndarray:
 @pytest.mark.parametrize("kind", SCALES)
 def test_columns_of_a_table_are_scaled_each_by_itself(iris, kind):
     rows = iris.split(0)[0]
-    x = np.float64(iris.x[rows])
+    x = np.asarray(iris.x[rows], np.float64)
     scaler = Statistics.of(iris.x, rows, "table").scaler(kind)
     np.testing.assert_allclose(scaler(iris.x[rows]), expected(kind, x, 0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(scaler.spread, expected(kind, x, 0).std(axis=0), rtol=1e-6)
@@ -43,7 +43,7 @@ def test_columns_of_a_table_are_scaled_each_by_itself(iris, kind):
 @pytest.mark.parametrize("kind", SCALES)
 def test_pixels_of_images_are_scaled_all_alike(digits, kind):
     rows = digits.split(0)[0]
-    x = np.float64(digits.x[rows])
+    x = np.asarray(digits.x[rows], np.float64)
     scaler = Statistics.of(digits.x, rows, "image").scaler(kind)
     np.testing.assert_allclose(scaler(digits.x[rows]), expected(kind, x, None), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(scaler.spread, expected(kind, x, None).std(), rtol=1e-6)

@@ -77,7 +77,7 @@ def test_a_port_where_something_else_listens_is_one_sentence():
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(AssayError, match="MLFLOW_TRACKING_URI: .*missing is not a folder that can be written"):
+    with pytest.raises(AssayError, match=r"MLFLOW_TRACKING_URI: .*missing is not a folder that can be written"):
         check_reachable(f"sqlite:///{tmp_path}/missing/mlflow.db")
 
 
@@ -214,7 +214,7 @@ def test_many_epochs_are_all_logged(opened, digits, tiny):
     cell.result |= {"curves": dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), curve), "epochs": 251}
     log = CellLogger(runs, digits.schema).start(study.cells()[0])
     log.finish(cell, reused=True)
-    history = tracking.client().get_metric_history(log.run_id, "loss")
+    history = tracking.client().get_metric_history(str(log.run_id), "loss")
     assert [point.value for point in history] == curve
 
 
@@ -225,7 +225,7 @@ def test_every_class_keeps_its_recall_whatever_its_name(opened, digits, tiny, cl
     study, runs = opened
     log = CellLogger(runs, replace(digits.schema, classes=classes)).start(study.cells()[0])
     log.finish(tiny.cell("0-0"), reused=True)
-    metrics = tracking.client().get_run(log.run_id).data.metrics
+    metrics = tracking.client().get_run(str(log.run_id)).data.metrics
     assert len([name for name in metrics if name.startswith("recall/")]) == 10
 
 

@@ -175,6 +175,13 @@ def fill(folder) -> None:
     (folder / "result.json").write_text("{}")
 
 
+def result_in(store: Store) -> dict:
+    """Return the result of the cell "key"."""
+    cell = store.find("key")
+    assert cell is not None
+    return cell.result
+
+
 def test_a_cell_is_found_by_its_key_on_the_same_data_alone(finished):
     store, key = finished
     assert store.find(key).result["seed"] == 0
@@ -195,10 +202,15 @@ def test_the_code_version_is_a_hash():
 
 def test_a_cell_that_is_half_written_never_counts(tmp_path):
     store = Store(tmp_path, "data")
-    with pytest.raises(RuntimeError, match="killed"), store.write("key") as folder:
-        fill(folder)
-        assert store.find("key") is None
-        raise RuntimeError("killed")
+
+    def killed() -> None:
+        with store.write("key") as folder:
+            fill(folder)
+            assert store.find("key") is None
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        killed()
     assert store.find("key") is None
     assert list(tmp_path.iterdir()) == []
 
@@ -211,7 +223,7 @@ def test_what_a_killed_process_left_behind_never_counts(tmp_path):
     assert store.find("key") is None
     with store.write("key") as folder:
         fill(folder)
-    assert store.find("key").result == {}
+    assert result_in(store) == {}
 
 
 def test_the_first_of_two_writers_wins(tmp_path):
@@ -220,7 +232,7 @@ def test_the_first_of_two_writers_wins(tmp_path):
         (slow / "result.json").write_text('{"who": "slow"}')
         with store.write("key") as fast:
             (fast / "result.json").write_text('{"who": "fast"}')
-    assert store.find("key").result == {"who": "fast"}
+    assert result_in(store) == {"who": "fast"}
     assert len(list(tmp_path.iterdir())) == 1
 
 
