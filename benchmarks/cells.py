@@ -151,7 +151,7 @@ def measure(case: str) -> dict[str, tuple[float, list[dict]]]:
 
 def main() -> None:
     """Print for each case the seconds a cell on each side, the ratios by round, and the accuracies."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=("engine", "plain"), help=argparse.SUPPRESS)
     parser.add_argument("--case", choices=tuple(CASES), help=argparse.SUPPRESS)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from components.study import Augment
 
 
+@tf.autograph.experimental.do_not_convert  # nothing here loops; AutoGraph would read this file again while tracing
 def augment(x: tf.Tensor, recipe: Augment, seed: tf.Tensor, spread: tf.Tensor) -> tf.Tensor:
     """Return the batch, changed at random.
 

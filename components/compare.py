@@ -101,11 +101,15 @@ def seeds_needed(effect: float, spread: float, overlap: float, arms: int) -> int
 def _spread(differences: Sequence[float], resolution: float) -> float:
     """Return the standard deviation over seeds, but no less than what rounding to whole rows hides.
 
-    A few seeds often have the same difference (one row, say) by chance: their spread of 0 would make it certain.
+    A few seeds often have the same difference (one row, say) by chance: their spread of 0 would make it certain. Half a
+    row keeps five such seeds near the sign test's p of 0.06. Equal differences of a continuous metric are an accident
+    too; their own size is the only scale there is.
     """
     if len(differences) < 2:
         return math.nan
-    return max(float(np.std(differences, ddof=1)), resolution / math.sqrt(12))
+    size = abs(float(np.mean(differences)))
+    all_equal = float(np.ptp(differences)) <= 1e-6 * size
+    return max(float(np.std(differences, ddof=1)), resolution / 2, size if all_equal and not resolution else 0.0)
 
 
 def _half_width(spread: float, seeds: int, overlap: float, alpha: float) -> float:

@@ -130,7 +130,8 @@ class Program:
             step_seed = tf.constant((seed, epoch * self.steps), tf.int32)
             values = dict(zip(CURVES, self._epoch(*tensors, order, step_seed, spread).numpy().tolist(), strict=True))
             durations.append(clock() - start)
-            if not np.isfinite(values["loss"]):
+            # Both: the step that breaks the weights shows first on the validation rows.
+            if not np.isfinite([values["loss"], values["val_loss"]]).all():
                 fit.diverged = epoch
                 break
             for name, value in values.items():

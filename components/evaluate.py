@@ -147,7 +147,7 @@ def _cost(arm: Arm, seconds: dict[str, float]) -> float:
 
 def amount(value: float, metric: str) -> str:
     """Return a difference of the metric as text: `+1.4 points` for shares, `+0.021` for the loss."""
-    return f"{value:+.3f}" if metric == "loss" else f"{100 * value:+.1f} points"
+    return f"{value:+z.3f}" if metric == "loss" else f"{100 * value:+z.1f} points"
 
 
 def sentence(verdict: dict[str, Any]) -> str:
@@ -206,8 +206,9 @@ def as_markdown(verdict: dict[str, Any]) -> str:
         between = f"{amount(e['low'], metric)} to {amount(e['high'], metric)}" if e["low"] is not None else "one seed"
         sure = f"{e['probability']:.0%} | {e['p_holm']:.3f}" if e["probability"] is not None else " | "
         word = e["verdict"] + (f" (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else "")
+        technique = e["technique"].replace("|", "\\|")
         lines.append(
-            f"| {e['technique']} | {amount(e['effect'], metric)} | {between} | {sure} | {word} | {e['cost']:+.0%} |"
+            f"| {technique} | {amount(e['effect'], metric)} | {between} | {sure} | {word} | {e['cost']:+.0%} |"
         )
     test, winner = verdict["test"], verdict["winner"]
     lines += [

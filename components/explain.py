@@ -33,7 +33,9 @@ def explain(error: ValidationError, model: type[BaseModel], place: tuple[str | i
     """
     # A union reports a failure per member; the deepest is the one that the user meant.
     first = max(error.errors(), key=lambda e: (e["type"] == "extra_forbidden", len(e["loc"])))
-    loc = tuple(part for part in first["loc"] if not _is_union_tag(part))
+    *parents, last = first["loc"]
+    keep_last = first["type"] == "extra_forbidden" or not _is_union_tag(last)  # a user's key may look like a tag
+    loc = tuple(part for part in parents if not _is_union_tag(part)) + ((last,) if keep_last else ())
     path = (*place, *loc)
     got = first["input"]
     context = first.get("ctx", {})
@@ -75,6 +77,7 @@ def _expected(error: Mapping[str, Any]) -> str:
         "too_short": "at least one entry",
         "string_pattern_mismatch": "letters, digits, spaces, and . _ - (the first a letter or digit)",
         "tuple_type": "a list",
+        "finite_number": "a finite number",
     }
     return nouns.get(kind) or error["msg"].removeprefix("Input should be ")
 
@@ -87,7 +90,7 @@ def _short(value: Any) -> str:
 def _is_union_tag(part: str | int) -> bool:
     """Tell whether a part of a location is pydantic's name for a member of a union, not a key of the user's."""
     return isinstance(part, str) and (
-        part in ("float", "str", "constrained-str")
+        part in ("float", "str", "constrained-str", "[key]")
         or part.startswith(("constrained", "function-", "tuple[", "dict[", "list["))
         or part[:1].isupper()
     )

@@ -68,7 +68,7 @@ def check(rows: Rows) -> None:
     """Refuse data that no study can be made of.
 
     Raises:
-        AssayError: for no rows, one class only, a class without rows, or a value that is not a finite number.
+        AssayError: for no rows, rows without a label, one class only, or a value that is not a finite number.
     """
     if len(rows.y) == 0:
         raise AssayError("the data has no rows")
@@ -108,10 +108,12 @@ def _stratified(rows: np.ndarray, y: np.ndarray, fraction: float, seed: int, cla
     present = np.flatnonzero(counts)
     rarest = present[counts[present].argmin()]
     held_out = round(len(y) * fraction)
-    if counts[rarest] < 2 or held_out < len(present) or len(y) - held_out < len(present):
-        raise AssayError(
-            f"too few rows to split: {len(y)} rows of {len(present)} classes, {counts[rarest]} of class "
-            f"{classes[rarest]!r}, {held_out} held out; every class must be in every part: "
-            "add rows or change the fraction"
-        )
-    return np.sort(train_test_split(rows, test_size=held_out, stratify=y, random_state=seed)[1])
+    if counts[rarest] >= 2 and held_out >= len(present) and len(y) - held_out >= len(present):
+        rest, taken = train_test_split(np.arange(len(y)), test_size=held_out, stratify=y, random_state=seed)
+        # Shares are rounded: of a rare class a part may get less than one row.
+        if all(len(np.unique(y[part])) == len(present) for part in (rest, taken)):
+            return rows[np.sort(taken)]
+    raise AssayError(
+        f"too few rows to split: {len(y)} rows of {len(present)} classes, {counts[rarest]} of class "
+        f"{classes[rarest]!r}, {held_out} held out; every class must be in every part: add rows or change the fraction"
+    )

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Callable
 
 import keras
-import numpy as np
 
 from components.scale import Scaler
 from components.study import UNITS, Model
@@ -115,12 +114,10 @@ def build(recipe: Model, shape: tuple[int, ...], classes: int, steps: int, seed:
 def served(network: keras.Model, scaler: Scaler) -> keras.Model:
     """Return the model to save: raw rows in, probabilities out; the scaler is a layer of it."""
     inputs = keras.Input(network.input_shape[1:], name="raw")
-    axis = None if scaler.offset.ndim == 0 else -1
-    scaling = keras.layers.Normalization(
-        axis=axis,
-        mean=np.float32(scaler.offset),
-        variance=np.float32(scaler.divisor**2),
-        name="scaler",
-    )
-    probabilities = keras.layers.Softmax(name="probabilities")(network(scaling(inputs)))
+    offset, factor = scaler.float32()
+    # Two layers: one would add offset * factor, and lose the digits that the subtraction keeps. Not Normalization,
+    # whose divisor is at least 1e-7.
+    shifted = keras.layers.Rescaling(1.0, (-offset).tolist(), name="shift")(inputs)
+    scaled = keras.layers.Rescaling(factor.tolist(), name="scale")(shifted)
+    probabilities = keras.layers.Softmax(name="probabilities")(network(scaled))
     return keras.Model(inputs, probabilities, name=f"{network.name}_served")

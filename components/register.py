@@ -12,11 +12,12 @@ from components.events import step
 from components.metrics import scores
 from components.prepared import Prepared
 from components.store import CellResult
-from components.study import HIGHER_IS_BETTER, Study
+from components.study import HIGHER_IS_BETTER, Study, content_hash
 
 CHAMPION = "champion"
 DATA_TAG = "assay.data"  # the fingerprint of the data: the same test rows when it is the same
 CELL_TAG = "assay.model"  # a hash of the saved model's predictions
+CLASSES_TAG = "assay.classes"  # a hash: names may be many and long
 SCORE_TAG = "assay.test_score"
 
 
@@ -52,7 +53,9 @@ def register(study: str, data: str, runs: str, verdict: str, decision: str) -> N
             }
         else:
             with this.span("imports"):
-                import mlflow.keras  # noqa: F401 (brings TensorFlow, whose seconds are no one else's)
+                import mlflow.keras  # brings TensorFlow, whose seconds are no one else's
+
+                mlflow.set_tracking_uri(tracking.tracking_uri())  # models are logged by the fluent interface alone
             with this.span("report"):
                 made = _gate(parsed, champion, score, prepared)
             with this.span("mlflow"):
@@ -92,6 +95,8 @@ def _score_of(champion, study: Study, prepared: Prepared) -> float:
         return float(champion.tags[f"{SCORE_TAG}.{study.metric}"])
     import mlflow.keras
 
+    if champion.tags.get(CLASSES_TAG) != _classes(prepared):
+        raise AssayError("it knows other classes; give the study another name")
     try:
         model = mlflow.keras.load_model(f"models:/{study.study}/{champion.version}")
         probabilities = model.predict(np.float32(prepared.x[prepared.test_rows]), verbose=0)
@@ -111,8 +116,8 @@ def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, pre
 
     schema = prepared.schema
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, *schema.shape), "raw")]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1, len(schema.classes)), "probabilities")]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, *schema.shape))]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, len(schema.classes)))]),
     )
     needs = [f"{name}=={version(name)}" for name in ("keras", "tensorflow", "numpy")]
     with mlflow.start_run(run_id=runs["parent"]):
@@ -131,6 +136,7 @@ def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, pre
     tags = {
         DATA_TAG: schema.fingerprint,
         CELL_TAG: _predictions_hash(winner, prepared),
+        CLASSES_TAG: _classes(prepared),
         "assay.arm": verdict["winner"]["arm"],
         "assay.seed": str(winner.result["seed"]),
         f"{SCORE_TAG}.{study.metric}": repr(score),
@@ -148,6 +154,10 @@ def _champion(api, name: str):
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def _classes(prepared: Prepared) -> str:
+    return content_hash([prepared.schema.classes, prepared.schema.columns])
 
 
 def _labels(prepared: Prepared) -> np.ndarray:

@@ -33,7 +33,12 @@ class Scaler:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return the rows scaled, as float32."""
-        return ((x - self.offset) / self.divisor).astype(np.float32)
+        offset, factor = self.float32()
+        return (np.asarray(x, np.float32) - offset) * factor
+
+    def float32(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return offset and factor (1 / divisor) as the saved model has them, so that it answers as the trained one."""
+        return self.offset.astype(np.float32), (1 / self.divisor).astype(np.float32)
 
 
 def scale(study: str, data: str, scalers: str) -> None:

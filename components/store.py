@@ -68,6 +68,7 @@ class Store:
         unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
         try:
             yield unfinished
+            unfinished.chmod(self.folder.stat().st_mode)  # mkdtemp's folder is for its owner alone
             if not self.path(key).exists():
                 unfinished.rename(self.path(key))
         finally:
@@ -78,6 +79,7 @@ def hand_over(cell: CellResult, target: Path) -> None:
     """Make the cell's files appear in another folder: hard links where the file system allows, else copies."""
     target.mkdir(parents=True, exist_ok=True)
     for file in cell.folder.iterdir():
+        (target / file.name).unlink(missing_ok=True)  # of a try that died
         try:
             os.link(file, target / file.name)
         except OSError:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.errors import StudyError
 from components.explain import did_you_mean, explain
@@ -62,7 +62,7 @@ def _allow_off(schema: dict[str, Any]) -> None:
 class _Part(BaseModel):
     """A part of the study: frozen, and closed against unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(_Part):
@@ -240,7 +240,7 @@ class Cell:
         arm: the arm's name.
         seed: from 0.
         recipe: the arm's full recipe.
-        key: the same for two cells exactly when, on the same data, they must give the same result.
+        key: cells with the same key give, on the same data, the same result.
     """
 
     id: str
@@ -284,6 +284,14 @@ class Study(_Part):
             return values
         return {**values, "recipe": merge(RECIPES[kind], recipe)}
 
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms_are_of_a_known_form(cls, arms: Any) -> Any:
+        if not all(isinstance(entry, str | Mapping) for entry in (arms if isinstance(arms, list) else [arms])):
+            expected = f"expected {LEAVE_ONE_OUT}, {ADD_ONE_IN}, a mapping of arms, or a list of these"
+            raise StudyError(("arms",), f"{expected}, got {arms!r}")
+        return arms
+
     @model_validator(mode="after")
     def _arms_are_possible(self) -> Self:
         self.expand()
@@ -298,6 +306,11 @@ class Study(_Part):
         entries = self.arms if isinstance(self.arms, list) else [self.arms]
         reference = self.recipe
         if ADD_ONE_IN in entries:
+            if LEAVE_ONE_OUT in entries:
+                raise StudyError(
+                    ("arms",),
+                    f"{LEAVE_ONE_OUT} starts from the full recipe and {ADD_ONE_IN} from a bare one; choose one",
+                )
             reference = change(self.recipe, {t.path: t.off for t in _techniques_on(self.recipe)}, ("arms",))
         self._check_kind(reference, ("recipe",))
         arms = [Arm(REFERENCE, REFERENCE, False, {}, reference)]
@@ -355,9 +368,8 @@ class Study(_Part):
             if isinstance(value, Mapping):
                 arms.append(self._arm(str(key), value, reference, here))
             elif isinstance(value, list):
-                own = _at(reference.model_dump(), str(key), here)
-                others = [item for item in value if item != own]
-                arms += [self._arm(f"{key}={item}", {str(key): item}, reference, place) for item in others]
+                swept = [self._arm(f"{key}={item}", {str(key): item}, reference, place) for item in value]
+                arms += [arm for arm in swept if arm.recipe != reference]
             else:
                 raise StudyError(
                     here,

@@ -6,6 +6,7 @@ in the working folder, which a plain `mlflow ui` there shows.
 """
 
 import getpass
+import http.client
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from components.study import REFERENCE, Cell, Study
 SQLITE = "sqlite:///"
 DEFAULT_STORE = "mlflow.db"
 FLUSH_SECONDS = 2.0  # epochs are sent at most this often: a call costs 15 ms, an epoch of a small cell less
-CALL_METRICS = 1000  # MLflow's limit for one call
 RUN_TAG = "assay.run"
 ROLE_TAG = "assay.role"  # study, arm or seed
 
@@ -54,7 +54,7 @@ def check_reachable(uri: str) -> None:
         except urllib.error.HTTPError as error:
             if error.code not in (401, 403, 404):  # a server, though one with a door or a prefix
                 raise AssayError(f"MLFLOW_TRACKING_URI: {uri} answers {error.code} {error.reason}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise AssayError(
                 f"MLFLOW_TRACKING_URI: no MLflow server answers at {uri} ({reason}); start it, or unset the variable "
@@ -67,10 +67,9 @@ def client():
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for chatty in ("alembic", "mlflow.store.db.utils"):  # a line for every table of a new database
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    import mlflow
+    from mlflow import MlflowClient
 
-    mlflow.set_tracking_uri(tracking_uri())
-    return mlflow.MlflowClient()
+    return MlflowClient(tracking_uri())
 
 
 def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
@@ -165,8 +164,8 @@ class CellLog:
             {
                 **{f"validation/{name}": value for name, value in result["validation"].items()},
                 **{
-                    f"recall/{_safe(name)}": value
-                    for name, value in zip(self.logger.schema.classes, result["recall"], strict=True)
+                    f"recall/{name}": value
+                    for name, value in zip(_safe(self.logger.schema.classes), result["recall"], strict=True)
                 },
                 "restored_epoch": result["epoch"],
                 "epochs": result["epochs"],
@@ -181,9 +180,7 @@ class CellLog:
     def _send(self, **more: Any) -> None:
         if self.run_id is None:
             return
-        for start in range(CALL_METRICS, len(self._waiting), CALL_METRICS):
-            self.logger.api.log_batch(self.run_id, metrics=self._waiting[start : start + CALL_METRICS])
-        self.logger.api.log_batch(self.run_id, metrics=self._waiting[:CALL_METRICS], **more)
+        self.logger.api.log_batch(self.run_id, metrics=self._waiting, **more)
         self._waiting, self._sent = [], time.monotonic()
 
 
@@ -322,9 +319,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _safe(name: str) -> str:
-    """Return the name with the characters that MLflow allows in a metric."""
-    return "".join(c if c.isalnum() or c in "_-. " else "_" for c in name)
+def _safe(names: Sequence[str]) -> list[str]:
+    """Return the names with the characters that MLflow allows in a metric; where two become one, they are numbered."""
+    cleaned = ["".join(c if c.isalnum() or c in "_-. " else "_" for c in name).strip(". ") for name in names]
+    return [name if name and cleaned.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(cleaned)]
 
 
 def _metrics(values: Mapping[str, float], epoch: int) -> list[Any]:

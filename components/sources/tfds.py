@@ -60,6 +60,11 @@ def _supervised(name: str, builder: tfds.core.DatasetBuilder) -> tuple[str, str]
 
 
 def _arrays(builder: tfds.core.DatasetBuilder, split: str, features: str, label: str) -> tuple[np.ndarray, np.ndarray]:
+    fixed = None not in builder.info.features[features].shape
+    if not fixed:  # as_dataset would fill up smaller images with zeros, silently
+        sizes = {row[features].shape for row in tfds.as_numpy(builder.as_dataset(split=split))}
+        if len(sizes) > 1:
+            raise AssayError(f"the images of split {split!r} differ in size; Assay needs one size")
     rows = list(tfds.as_numpy(builder.as_dataset(split=split, batch_size=1024)))
     try:
         return np.concatenate([r[features] for r in rows]), np.concatenate([r[label] for r in rows])
