@@ -258,8 +258,7 @@ def _experiment(api, name: str) -> str:
     known = api.get_experiment_by_name(name)
     if known is None:
         try:
-            # The tag makes the UI open on its pages for training, not on those for language models.
-            return api.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
+            return api.create_experiment(name)
         except MlflowException:  # another process was faster
             known = api.get_experiment_by_name(name)
     if known.lifecycle_stage != "active":
