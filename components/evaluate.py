@@ -147,7 +147,11 @@ def _cost(arm: Arm, seconds: dict[str, float]) -> float:
 
 def amount(value: float, metric: str) -> str:
     """Return a difference of the metric as text: `+1.4 points` for shares, `+0.021` for the loss."""
-    return f"{value:+z.3f}" if metric == "loss" else f"{100 * value:+z.1f} points"
+    return _number(value, metric) + ("" if metric == "loss" else " points")
+
+
+def _number(value: float, metric: str) -> str:
+    return f"{value:+z.3f}" if metric == "loss" else f"{100 * value:+z.1f}"
 
 
 def sentence(verdict: dict[str, Any]) -> str:
@@ -193,22 +197,23 @@ def as_csv(verdict: dict[str, Any]) -> str:
 def as_markdown(verdict: dict[str, Any]) -> str:
     """Return the verdict as Markdown, for the description of the study's run."""
     metric = verdict["metric"]
+    unit = "" if metric == "loss" else " (points)"
     lines = [
         f"**{verdict['sentence']}**",
         "",
         f"Effect of each technique on validation {metric}, paired over {verdict['seeds']} seeds; the reference has "
         f"{verdict['reference']['mean']:.4f}.",
         "",
-        "| technique | effect | 95 % interval | probability to help | p (Holm) | verdict | training time |",
+        f"| technique | effect{unit} | 95 % interval | probability to help | p (Holm) | verdict | training time |",
         "|---|---|---|---|---|---|---|",
     ]
     for e in sorted(verdict["effects"], key=lambda e: -e["effect"]):
-        between = f"{amount(e['low'], metric)} to {amount(e['high'], metric)}" if e["low"] is not None else "one seed"
+        between = f"{_number(e['low'], metric)} to {_number(e['high'], metric)}" if e["low"] is not None else "one seed"
         sure = f"{e['probability']:.0%} | {e['p_holm']:.3f}" if e["probability"] is not None else " | "
         word = e["verdict"] + (f" (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else "")
         technique = e["technique"].replace("|", "\\|")
         lines.append(
-            f"| {technique} | {amount(e['effect'], metric)} | {between} | {sure} | {word} | {e['cost']:+.0%} |"
+            f"| {technique} | {_number(e['effect'], metric)} | {between} | {sure} | {word} | {e['cost']:+z.0%} |"
         )
     test, winner = verdict["test"], verdict["winner"]
     lines += [

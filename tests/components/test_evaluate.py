@@ -252,7 +252,7 @@ def test_the_table_is_ordered_by_effect_and_every_line_has_every_column():
     )
     assert {len(row) for row in rows} == {7}
     assert [row[0] for row in rows[2:]] == ["scaling", "L2", "dropout"]
-    said = ["scaling", "+2.0 points", "+1.0 points to +3.0 points", "99%", "0.020"]
+    said = ["scaling", "+2.0", "+1.0 to +3.0", "99%", "0.020"]
     assert rows[2] == [*said, "too few seeds (about 7 would decide)", "+40%"]
     assert rows[3][2:5] == ["one seed", "", ""]
 
