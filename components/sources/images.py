@@ -446,11 +446,11 @@ def _findings(root: Path, listing: _Listing, seen: list[_Header], broken: dict[i
         text = f"files of other types are left out: {_counted(listing.unread)}"
         found.append(Finding("other-files", "warning", text))
     if listing.loose:
-        text = f"{listing.loose} images lie beside the class folders, so they have no class and are left out"
+        text = f"images beside the class folders have no class and are left out: {listing.loose}"
         found.append(Finding("loose-files", "warning", text))
     deep = sum(header.deep for header in seen)
     if deep:
-        found.append(Finding("deep-images", "note", f"{deep} images have 16 bits a pixel; the upper 8 are kept"))
+        found.append(Finding("deep-images", "note", f"of images with 16 bits a pixel the upper 8 are kept: {deep}"))
     return tuple(found)
 
 
