@@ -36,14 +36,15 @@ def data_figure(report: dict[str, Any]) -> Figure:
     axes.barh(places, [entry["test"] for entry in classes], left=rest, color="#bc4c00", label="test")
     if len(classes) <= NAMED_CLASSES:
         axes.set_yticks(places, [entry["name"][:30] for entry in classes])
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(classes), 6) - 0.5, -0.5)
     axes.set_xlabel("rows")
     axes.set_title(f"{report['source']}: {report['rows']} rows")
-    axes.legend(fontsize=8)
+    left.legend(loc="outside lower center", ncols=2, fontsize=8)
     if "images" in report:
         axes, sizes = right.subplots(), report["images"]["sizes"]
-        axes.barh([f"{size['height']} x {size['width']}" for size in sizes], [size["rows"] for size in sizes])
-        axes.invert_yaxis()
+        named = [f"{size['height']} x {size['width']}" for size in sizes]
+        axes.barh(named, [size["rows"] for size in sizes], color="#0969da")
+        axes.set_ylim(max(len(sizes), 6) - 0.5, -0.5)  # one bar alone would fill the panel
         axes.set_xlabel("images")
         axes.set_title("height x width, before resizing")
         return figure

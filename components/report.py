@@ -73,6 +73,12 @@ def inspect(data: Data, rows: Rows, test: np.ndarray, groups: np.ndarray) -> dic
             "data.test: test holds them out instead"
         )
         findings.append(Finding("own-test-rows", "warning", text))
+    if "validation" in rows.splits:
+        text = (
+            f"the source's own validation rows ({len(rows.splits['validation'])}) are among those to train and validate "
+            "on, from which each seed draws its own"
+        )
+        findings.append(Finding("own-validation-rows", "note", text))
     if data.kind == "image":
         report["images"] = _images(rows)
         report["near_duplicates"] = _near_duplicates(rows, is_test, groups, findings)

@@ -1,5 +1,8 @@
 """`images:DIR`: the user's own images, in a folder per class, or in train/validation/test folders of such folders.
 
+Rows of a validation folder are among those that are drawn from anew for each seed; test rows are those of the test
+folder with `data.test: test`.
+
 Two passes over the files: the headers say how many rows, which size and how many channels there are, then each image
 is decoded straight into its row of a memory-mapped array. So what is in memory is a few images, not the data set.
 """
@@ -124,9 +127,6 @@ def _rows(
         split: np.array([row for row, (_, _, of) in enumerate(kept) if of == split], np.int64)
         for split in dict.fromkeys(of for _, _, of in kept if of)
     }
-    for label, i in number.items():
-        if i not in y:
-            raise AssayError(f"no image of class {_shown(label)!r} can be read; mend its files or remove the folder")
     return Rows(
         x,
         y,
@@ -420,13 +420,19 @@ def _only(x: np.memmap, kept: np.ndarray) -> np.memmap:
 
 
 def _refuse_broken(root: Path, listing: _Listing, broken: dict[int, str], data: Data) -> None:
-    """Refuse files that can't be read, unless the study allows them and some are left.
+    """Refuse files that can't be read, unless the study allows them and every class has others.
 
     Raises:
-        AssayError: with the files.
+        AssayError: with the files, or the class.
     """
-    if not broken or (UNREADABLE in data.allow and len(broken) < len(listing.files)):
+    if not broken:
         return
+    if UNREADABLE in data.allow:
+        left = {label for i, (_, label, _) in enumerate(listing.files) if i not in broken}
+        lost = next((label for label in listing.classes if label not in left), None)
+        if lost is None:
+            return
+        raise AssayError(f"no image of class {_shown(lost)!r} can be read; mend its files or remove the folder")
     raise AssayError(
         f"{len(broken)} of {len(listing.files)} image files can't be read: {_some(_told(root, listing, broken))}; "
         f"mend or remove them, or go on without them: data.allow: [{UNREADABLE}]"

@@ -306,6 +306,7 @@ def test_a_class_without_a_readable_image_is_named(root, tmp_path):
         file.write_bytes(b"")
     with pytest.raises(AssayError, match="no image of class 'cat' can be read"):
         read_images(root, tmp_path / "scratch", allow=["unreadable-files"])
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_other_types_are_left_out_and_counted(root, tmp_path):

@@ -258,7 +258,7 @@ def test_what_is_found_is_in_mlflow_and_among_the_events(run_steps, in_workplace
         file = tmp_path / "pets" / ("cat", "dog")[i % 11 == 0] / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise(8, 8, seed=i)).save(file)
-    (file.parent / "notes.txt").write_text("")
+    (tmp_path / "pets" / "cat" / "notes.txt").write_text("")
     data = {"source": f"images:{tmp_path / 'pets'}", "test": 0.25, "validation": 0.25}
     steps = run_steps("pets", data=data, arms={}, seeds=1)
     from components.load import load
