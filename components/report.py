@@ -75,8 +75,8 @@ def inspect(data: Data, rows: Rows, test: np.ndarray, groups: np.ndarray) -> dic
         findings.append(Finding("own-test-rows", "warning", text))
     if "validation" in rows.splits:
         text = (
-            f"the source's own validation rows ({len(rows.splits['validation'])}) are among those to train and validate "
-            "on, from which each seed draws its own"
+            f"the source's own validation rows ({len(rows.splits['validation'])}) are among those from which each seed "
+            "draws its own"
         )
         findings.append(Finding("own-validation-rows", "note", text))
     if data.kind == "image":
