@@ -235,8 +235,13 @@ def _check_classes(root: Path, found: _Listing, classes: dict[str, int]) -> None
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
     """Return the sorted names of the folders and of the files in a folder, without hidden and system files."""
     names = sorted(name for name in os.listdir(folder) if not _is_hidden(name))  # noqa: PTH208 (names, not paths)
-    folders = [name for name in names if (folder / name).is_dir()]
+    folders = [name for name in names if (folder / name).is_dir() and not _leads_back(folder / name)]
     return folders, [name for name in names if name not in set(folders)]
+
+
+def _leads_back(folder: Path) -> bool:
+    """Tell whether it is a link to a folder that it lies in: as a class it would have the images of all others."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _files(folder: Path) -> Iterator[str]:

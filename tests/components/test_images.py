@@ -75,6 +75,8 @@ def test_images_are_mapped_from_the_prepared_folder_and_not_written_twice(root, 
         "data.json", "report", "test.npy", "validation.npy", "x.npy", "y.npy",
     ]  # fmt: skip
     assert isinstance(prepared.x, np.memmap)
+    np.testing.assert_array_equal(prepared.x[1, ..., 0], noise(2, 5, 6))
+    np.testing.assert_array_equal(prepared.x[19, ..., 0], noise(19, 5, 6))
     assert prepared.schema.splits == {"test": 4, "validation": 3, "train": 13}
     again = prepare(make_study(f"images:{root}", arms={}, seeds=2), tmp_path / "again")
     assert again.schema.fingerprint == prepared.schema.fingerprint
@@ -114,7 +116,9 @@ def test_folders_in_a_class_belong_to_it_and_circles_of_links_end(root, tmp_path
     save(root / "cat" / "more" / "20.png", noise(20, 5, 6))
     (root / "cat" / "more" / "up").symlink_to(root / "cat")
     (root / "dog" / "self").symlink_to(root / "dog" / "self")
-    assert len(read_images(root, tmp_path / "scratch").y) == 21
+    (root / "all").symlink_to(root)
+    rows = read_images(root, tmp_path / "scratch")
+    assert (len(rows.y), rows.classes) == (21, ("cat", "dog"))
 
 
 def test_a_relative_folder_is_seen_from_the_working_folder(root, tmp_path, monkeypatch):
