@@ -10,8 +10,10 @@ from components.study import Augment
 STEP = (3, 11)  # seed of the cell, number of the step
 
 
-def run(x, recipe: Augment, seed=STEP, spread: Any = 1.0) -> np.ndarray:
-    return augment(tf.constant(x, tf.float32), recipe, tf.constant(seed, tf.int32), tf.constant(spread)).numpy()
+def run(x, recipe: Augment, seed=STEP, spread: Any = (1.0, 0.0, 1.0)) -> np.ndarray:
+    return augment(tf.constant(x, tf.float32), recipe, tf.constant(seed, tf.int32), tf.constant(spread, tf.float32))[
+        0
+    ].numpy()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_geometry_commutes_with_scaling(images):
 
 def test_noise_is_normal_with_the_stated_spread_of_each_column():
     x = np.tile(np.array([5, -2, 0], np.float32), (20000, 1))
-    noise = run(x, Augment(noise=0.5), spread=np.array([1, 4, 0], np.float32)) - x
+    noise = run(x, Augment(noise=0.5), spread=[[1, 4, 0], [0, 0, 0], [1, 1, 1]]) - x
     np.testing.assert_allclose(noise.mean(axis=0), 0, atol=0.05)
     np.testing.assert_allclose(noise.std(axis=0), [0.5, 2, 0], rtol=0.03)
     assert abs(np.corrcoef(noise[:, 0], noise[:, 1])[0, 1]) < 0.03

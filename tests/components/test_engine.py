@@ -13,7 +13,7 @@ from components.scale import Statistics
 from components.study import EarlyStopping, Recipe, Train, merge, program_key
 
 TRAIN, VALIDATION = 150, 60
-SPREAD = np.array(0.3)
+SPREAD = np.array([0.3, 0.0, 1.0])  # standard deviation, least and greatest value
 
 
 @pytest.fixture(scope="module")
