@@ -6,13 +6,14 @@ noise measure with the scaled train rows' own range and standard deviation.
 Random numbers come from the seed and the step alone: a seed gives every arm the same draws. Each technique folds a
 number of its own (`STREAMS`) into that seed, so what one draws does not depend on which others are on.
 
-Drawing is a few small ops. All that touches pixels is compiled by XLA into one kernel: coordinates, the four reads of
-a pixel and their blend are never stored in between. On the CPU that is 2 to 4 times as fast as
+Drawing is a few small ops. What touches pixels is compiled by XLA: a warp is one kernel, where coordinates, the four
+reads of a pixel and their blend are never stored in between. On the CPU that is 2 to 4 times as fast as
 `ImageProjectiveTransformV3`, for a tenth of a second of compiling per size of batch.
 """
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -73,10 +74,7 @@ def augment(x: tf.Tensor, recipe: Augment, seed: tf.Tensor, spread: tf.Tensor) -
         seed: int32 (2,): the cell's seed and the number of the step.
         spread: float32 (3,) or (3, channels or columns), see `Scaler.spread`.
     """
-    if not recipe.on():
-        return x, None
-    apply = tf.function(functools.partial(change, recipe=recipe), jit_compile=True, autograph=False)
-    return apply(x, draw(x, recipe, seed), spread)
+    return change(x, recipe, draw(x, recipe, seed), spread)
 
 
 def draw(x: tf.Tensor, recipe: Augment, seed: tf.Tensor) -> Draws:
@@ -127,13 +125,32 @@ def draw(x: tf.Tensor, recipe: Augment, seed: tf.Tensor) -> Draws:
     return draws
 
 
-def change(x: tf.Tensor, draws: Draws, spread: tf.Tensor, *, recipe: Augment) -> tuple[tf.Tensor, Mixture | None]:
+def change(
+    x: tf.Tensor, recipe: Augment, draws: Draws, spread: tf.Tensor, *, compiled: bool = True
+) -> tuple[tf.Tensor, Mixture | None]:
     """Return the batch changed as drawn, and how its labels are mixed; arguments as for `augment`."""
+
+    def run(stage: Callable, *tensors):
+        function = functools.partial(stage, recipe=recipe)
+        return tf.function(function, jit_compile=True, autograph=False)(*tensors) if compiled else function(*tensors)
+
+    # Each stage is compiled by itself: XLA would warp a pixel again wherever a later stage reads it.
+    if recipe.geometry():
+        x = run(_move, x, draws)
+    if recipe.values():
+        x = run(_revalue, x, draws, spread)
+    return run(_mix, x, draws) if recipe.mixes() else (x, None)
+
+
+def _move(x: tf.Tensor, draws: Draws, *, recipe: Augment) -> tf.Tensor:
+    randoms = _rand_augment(draws["rand_augment"], recipe, x.shape[-1]) if recipe.rand_augment else []
+    return _warp(x, _affine(draws, recipe, randoms, x.shape))
+
+
+def _revalue(x: tf.Tensor, draws: Draws, spread: tf.Tensor, *, recipe: Augment) -> tf.Tensor:
+    """Change values where they are: brightness, contrast, RandAugment's colours, erasing, noise."""
     deviation, low, high = tf.unstack(spread)
     width = high - low
-    randoms = _rand_augment(draws["rand_augment"], recipe, x.shape[-1]) if recipe.rand_augment else []
-    if recipe.geometry():
-        x = _warp(x, _affine(draws, recipe, randoms, x.shape))
     if recipe.brightness:
         x += _over_pixels(draws["brightness"]) * recipe.brightness * width
     if recipe.contrast:
@@ -141,15 +158,16 @@ def change(x: tf.Tensor, draws: Draws, spread: tf.Tensor, *, recipe: Augment) ->
         x = mean + (x - mean) * (1.0 + _over_pixels(draws["contrast"]) * recipe.contrast)
     if recipe.brightness or recipe.contrast:
         x = tf.clip_by_value(x, low, high)
-    if randoms:
+    if recipe.rand_augment:
         shown = tf.where(width > 0, width, 1.0)
+        randoms = _rand_augment(draws["rand_augment"], recipe, x.shape[-1])
         x = low + shown * functools.reduce(_recolour, randoms, (x - low) / shown)
     if recipe.erase:
         fill = low + (draws["erase_fill"] + 1.0) / 2.0 * width
         x = tf.where(_erased(draws["erase"], recipe.erase, x.shape), fill, x)
     if recipe.noise:
         x += draws["noise"] * (recipe.noise * deviation)
-    return _mix(x, draws, recipe) if recipe.mixes() else (x, None)
+    return x
 
 
 def _over_pixels(values: tf.Tensor) -> tf.Tensor:
@@ -312,7 +330,7 @@ def _box(top: tf.Tensor, left: tf.Tensor, bottom: tf.Tensor, right: tf.Tensor, s
     return (down >= top) & (down < bottom) & (across >= left) & (across < right)
 
 
-def _mix(x: tf.Tensor, draws: Draws, recipe: Augment) -> tuple[tf.Tensor, Mixture]:
+def _mix(x: tf.Tensor, draws: Draws, *, recipe: Augment) -> tuple[tf.Tensor, Mixture]:
     """Mix each row with its partner: MixUp (Zhang et al. 2018), CutMix (Yun et al. 2019), or by chance one of both.
 
     A partner is another row of the batch, or now and then the row itself; each row is the partner of one.

@@ -148,6 +148,10 @@ class Augment(_Part):
         """Tell whether anything moves pixels."""
         return any(name in GEOMETRY for name in self.techniques())
 
+    def values(self) -> bool:
+        """Tell whether anything changes values where they are."""
+        return any(name in VALUES for name in self.techniques())
+
     def mixes(self) -> bool:
         """Tell whether rows of a batch are mixed with each other."""
         return bool(self.mixup or self.cutmix)
@@ -157,8 +161,9 @@ class Augment(_Part):
         return bool(self.techniques())
 
 
-# Augmentations that are part of the warp, and those that a table can have.
+# Augmentations that are part of the warp, those that change values (RandAugment does both), and those for tables.
 GEOMETRY = ("rotate", "shift", "zoom", "shear", "horizontal_flip", "vertical_flip", "rand_augment")
+VALUES = ("brightness", "contrast", "rand_augment", "erase", "noise")
 FOR_TABLES = ("noise", "mixup")
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from components.errors import AssayError
 from components.events import Step, step
 from components.prepared import Prepared
-from components.store import CellResult, Store, hand_over
-from components.study import Cell, Study, program_key
+from components.scale import Scaler, read_scaler
+from components.store import PREVIEW, CellResult, Store, hand_over
+from components.study import REFERENCE, Cell, Study, program_key
 
 SMALL = 2**20  # values in the train rows up to which one thread is faster than two (measured on 8x8 images)
 
@@ -97,7 +98,6 @@ class Trainer:
             AssayError: when the loss is no number from the first epoch on.
         """
         from components.metrics import recalls, scores
-        from components.scale import read_scaler
 
         with self.running.span("data"):
             train_rows, val_rows = self.prepared.split(cell.seed)
@@ -126,12 +126,23 @@ class Trainer:
             "diverged": fit.diverged,
             "seconds": len(fit.curves["loss"]) * fit.epoch_seconds,
         }
-        with self.running.span("data"), self.store.write(cell.key) as folder:
-            np.save(folder / "validation.npy", validation)
-            np.save(folder / "test.npy", test)
-            self.engine.served(program, scaler).save(folder / "model.keras")
-            (folder / "result.json").write_text(json.dumps(result))
+        with self.store.write(cell.key) as folder:
+            with self.running.span("data"):
+                np.save(folder / "validation.npy", validation)
+                np.save(folder / "test.npy", test)
+                self.engine.served(program, scaler).save(folder / "model.keras")
+                (folder / "result.json").write_text(json.dumps(result))
+            if (cell.arm, cell.seed) == (REFERENCE, 0):
+                with self.running.span("report"):
+                    self._preview(cell, scaler, folder)
         return CellResult(self.store.path(cell.key))
+
+    def _preview(self, cell: Cell, scaler: Scaler, folder: Path) -> None:
+        """Draw what augmentation does to images: here, since `evaluate` has no TensorFlow."""
+        if self.prepared.schema.kind == "image" and cell.recipe.augment.on():
+            from components import preview
+
+            preview.draw(self.prepared, scaler, cell.recipe.augment, folder / PREVIEW)
 
     def _program_for(self, cell: Cell, rows: int):
         key = program_key(cell.recipe)

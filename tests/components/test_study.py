@@ -139,6 +139,24 @@ def test_named_arms_state_their_differences(make_study):
     assert arms["same"].recipe == reference
 
 
+def test_an_arm_without_one_augmentation_is_about_that_augmentation(make_study):
+    recipe = {"augment": {"mixup": 0.2}}
+    changes = {"a": {"augment.mixup": 0}, "b": {"augment.rotate": 0.0}, "c": {"augment": "none"}, "d": {"augment.zoom": 0.3}}
+    arms = arms_of(make_study(recipe=recipe, arms=changes))
+    told = {name: (arms[name].technique, arms[name].removes) for name in changes}
+    assert told == {"a": ("mixup", True), "b": ("rotate", True), "c": ("augmentation", True), "d": ("d", False)}
+
+
+def test_the_techniques_of_a_recipe_are_those_that_are_on(make_study):
+    augment = make_study(recipe={"augment": {"cutmix": 1, "horizontal_flip": True, "zoom": 0}}).recipe.augment
+    assert augment.techniques() == ["rotate", "shift", "horizontal_flip", "cutmix"]
+    assert (augment.geometry(), augment.values(), augment.mixes(), augment.on()) == (True, False, True, True)
+
+
+def test_every_augmentation_moves_pixels_changes_values_or_mixes_rows():
+    assert {*GEOMETRY, *VALUES, "mixup", "cutmix"} == set(Augment.model_fields) > set(FOR_TABLES)
+
+
 def test_an_arm_may_set_a_key_of_a_part_that_is_off(make_study):
     off = {"train": {"early_stopping": False}}
     study = make_study(recipe=off, arms={"stop": {"train.early_stopping.patience": 3}})
