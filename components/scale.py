@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from components.events import step
-from components.prepared import Prepared
+from components.prepared import Prepared, RowFile
 from components.study import Kind, Scale, Study
 
 CHUNK = 4096  # rows read at a time, so that data larger than memory can be scaled
@@ -50,7 +50,7 @@ def scale(study: str, data: str, scalers: str) -> None:
         fitted = {}
         for seed in range(parsed.seeds):
             train_rows, _ = prepared.split(seed)
-            statistics = Statistics.of(prepared.x, train_rows, prepared.schema.kind)
+            statistics = Statistics.of(prepared.rows, train_rows, prepared.schema.kind)
             fitted[seed] = {kind: _to_json(statistics.scaler(kind)) for kind in kinds}
         Path(scalers).write_text(json.dumps(fitted))
 
@@ -75,7 +75,7 @@ class Statistics:
     std: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, rows: np.ndarray, kind: Kind) -> "Statistics":
+    def of(cls, x: np.ndarray | RowFile, rows: np.ndarray, kind: Kind) -> "Statistics":
         """Measure the given rows, chunk by chunk.
 
         The variance is taken about the first chunk's mean: a sum of plain squares would lose its digits where the
