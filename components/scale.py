@@ -14,7 +14,7 @@ from components.events import step
 from components.prepared import Prepared, RowFile
 from components.study import Kind, Scale, Study
 
-CHUNK = 4096  # rows read at a time, so that data larger than memory can be scaled
+CHUNK_VALUES = 2**22  # values read at a time (32 MB as float64), so that data larger than memory can be scaled
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class Statistics:
         mean is large beside the spread (Chan, Golub and LeVeque 1983).
         """
         axes = None if kind == "image" else 0
-        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+        size = max(CHUNK_VALUES // x[rows[:1]].size, 1)
+        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
         about = np.mean(x[chunks[0]], axis=axes, dtype=np.float64)
         lows, highs, sums, squares, count = [], [], [], [], 0
         for chunk in chunks:
