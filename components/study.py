@@ -326,6 +326,9 @@ class Study(_Part):
     )
     seeds: int = Field(default=5, ge=1, le=1000, strict=True, description="each arm is trained once per seed")
     metric: Metric = Field(default="accuracy", description="what the verdict is about; on validation rows")
+    memory: float = Field(
+        default=2.0, gt=0, description="GiB of rows that a train task may hold; more is streamed, with the same numbers"
+    )
 
     @model_validator(mode="before")
     @classmethod

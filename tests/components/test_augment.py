@@ -205,6 +205,8 @@ def test_whether_draws_are_compiled_does_not_matter(colours):
     compiled, compiled_mixture = both(colours, ALL, spread=[0.3, 0.0, 1.0])
     # Posterizing and solarizing jump: a rounding error may put a pixel on the other side.
     assert np.isclose(eager, compiled, atol=1e-4).mean() > 0.99
+    assert mixture is not None
+    assert compiled_mixture is not None
     np.testing.assert_array_equal(mixture[0], compiled_mixture[0])
     np.testing.assert_allclose(mixture[1], compiled_mixture[1], atol=1e-6)
 
@@ -240,7 +242,7 @@ def test_all_geometry_is_one_warp_of_the_product_of_its_maps(colours):
         across, down = u["shift"]
         whole = (
             matrix(c=across * 0.2 * 10, f=down * 0.2 * 13)
-            @ rotation(u["rotate"] * math.radians(40))
+            @ rotation(float(u["rotate"]) * math.radians(40))
             @ ((1 + 0.3 * u["zoom"]) * np.diag([1, 1, 0]) + np.diag([0, 0, 1]))
             @ matrix(b=math.tan(u["shear"] * math.radians(20)))
             @ matrix(a=-1 if u["horizontal_flip"] < 0 else 1)
@@ -427,8 +429,8 @@ def test_cutmix_pastes_a_box_and_weighs_by_what_is_left():
             assert mixture.weight[row] == pytest.approx(1 - mask.mean(), abs=1e-6)
             np.testing.assert_array_equal(mask, np.outer(mask.any(axis=1), mask.any(axis=0)))
             assert set(np.unique(mixed[row])) <= {row, mixture.partner[row]}
-    assert 0.6 < mixture.weight.mean() < 0.8  # a box of half the image, less what is cut off
-    assert 0.6 < mixture.weight.mean() < 0.9  # a box of half the image on average, less what leaves it
+    assert 0.6 < mixture.weight.mean() < 0.8  # a box of half the image on average, less what leaves it
+    assert pasted.any(axis=0).all()
 
 
 def test_mixup_and_cutmix_share_the_rows_by_chance():

@@ -59,10 +59,11 @@ def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict
         metrics=["accuracy", keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="plain_loss")],
     )
     curves: dict[str, list[float]] = {name: [] for name in CURVES}
+    x = np.asarray(split.x)
     for epoch in range(recipe.train.epochs):
         order = np.random.default_rng((seed, epoch)).permutation(TRAIN)
         batches = [order[start : start + recipe.train.batch_size] for start in range(0, TRAIN, recipe.train.batch_size)]
-        logs = [network.train_on_batch(split.x[rows], split.y[rows], return_dict=True) for rows in batches]
+        logs = [network.train_on_batch(x[rows], split.y[rows], return_dict=True) for rows in batches]
         for name, key in (("loss", "plain_loss"), ("accuracy", "accuracy")):
             total = sum(len(rows) * float(log[key]) for rows, log in zip(batches, logs, strict=True))
             curves[name].append(total / TRAIN)
@@ -377,5 +378,6 @@ def test_the_epoch_is_compiled_once_for_all_seeds(split):
     program = program_of(recipe)
     for seed in range(3):
         fit(program, split, recipe, seed=seed)
-    assert isinstance(program._epoch, tf.types.experimental.PolymorphicFunction)
-    assert program._epoch.experimental_get_tracing_count() == 1
+    for compiled in (program._train, program._score):
+        assert isinstance(compiled, tf.types.experimental.PolymorphicFunction)
+        assert compiled.experimental_get_tracing_count() == 1

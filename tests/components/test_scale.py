@@ -15,7 +15,7 @@ SCALES = ("none", "minmax", "tanh", "standardize")
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 7)
+    monkeypatch.setattr(module, "CHUNK_VALUES", 7)
 
 
 def expected(kind: str, x: np.ndarray, axis) -> np.ndarray:
@@ -68,7 +68,7 @@ def test_bytes_are_scaled_without_overflow():
 )
 def test_statistics_are_those_of_numpy_however_the_rows_are_cut(x, chunk):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK", chunk)
+        patch.setattr(module, "CHUNK_VALUES", chunk)
         found = Statistics.of(x, np.arange(len(x)), "table")
     x = np.float64(x)
     np.testing.assert_array_equal(found.low, x.min(0))
@@ -81,7 +81,7 @@ def test_statistics_are_those_of_numpy_however_the_rows_are_cut(x, chunk):
 def test_a_constant_column_is_only_shifted(value, rows, dtype):
     x = np.full((rows, 1), value, dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK", 16)
+        patch.setattr(module, "CHUNK_VALUES", 16)
         statistics = Statistics.of(x, np.arange(rows), "table")
     for kind in SCALES[1:]:
         scaler = statistics.scaler(kind)

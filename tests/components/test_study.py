@@ -9,7 +9,19 @@ from pydantic import ValidationError
 
 from components.errors import StudyError
 from components.explain import explain
-from components.study import Arm, Recipe, Study, change, content_hash, merge, paths
+from components.study import (
+    FOR_TABLES,
+    GEOMETRY,
+    VALUES,
+    Arm,
+    Augment,
+    Recipe,
+    Study,
+    change,
+    content_hash,
+    merge,
+    paths,
+)
 
 HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy", "numpy")
 
@@ -141,7 +153,8 @@ def test_named_arms_state_their_differences(make_study):
 
 def test_an_arm_without_one_augmentation_is_about_that_augmentation(make_study):
     recipe = {"augment": {"mixup": 0.2}}
-    changes = {"a": {"augment.mixup": 0}, "b": {"augment.rotate": 0.0}, "c": {"augment": "none"}, "d": {"augment.zoom": 0.3}}
+    off = {"a": {"augment.mixup": 0}, "b": {"augment.rotate": 0.0}, "c": {"augment": "none"}}
+    changes = {**off, "d": {"augment.zoom": 0.3}}
     arms = arms_of(make_study(recipe=recipe, arms=changes))
     told = {name: (arms[name].technique, arms[name].removes) for name in changes}
     assert told == {"a": ("mixup", True), "b": ("rotate", True), "c": ("augmentation", True), "d": ("d", False)}
