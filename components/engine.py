@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from components import models
-from components.augment import augment
+from components.augment import Mixture, augment
 from components.feed import Feed, Streamed
 from components.scale import Scaler
 from components.study import Recipe, Train
@@ -118,7 +118,7 @@ class Program:
             split: the rows.
             recipe: how many epochs and when to stop; the rest of it is compiled into the program.
             seed: of weights, order, augmentation and dropout.
-            spread: standard deviation of the scaled train rows, see `Scaler`.
+            spread: what augmentation measures with, see `Scaler`.
             on_epoch: called after every epoch with its number and its value for each name of `CURVES`.
         """
         self._reset(seed)
@@ -193,14 +193,14 @@ class Program:
 
     def _step(self, x, y, seed, spread):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
-        x = tf.ensure_shape(augment(x, self.augment_recipe, seed, spread), (None, *self.shape))
+        x, mixture = augment(tf.ensure_shape(x, (None, *self.shape)), self.augment_recipe, seed, spread)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.network(x, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+            losses = _cross_entropy(logits, y, mixture)
             objective = tf.reduce_mean(losses) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
         self.optimizer.apply(tape.gradient(objective, [w.value for w in weights]), weights)
-        return tf.stack([tf.reduce_sum(losses), _hits(logits, y)])
+        return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))])
 
     def _score_graph(self, x, y, totals):
         """Score one block in evaluation mode; adds the summed cross-entropy and the number of hits to `totals`."""
@@ -216,6 +216,20 @@ class Program:
 def served(program: Program, scaler: Scaler) -> keras.Model:
     """Return the trained network with its scaler and softmax: raw rows in, probabilities out."""
     return models.served(program.network, scaler)
+
+
+def _cross_entropy(logits: tf.Tensor, y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
+    """Return each row's loss; cross-entropy is linear in the label, so that of a mixed one is the mixture of two."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+    if mixture is None:
+        return losses
+    others = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(y, mixture.partner), logits)
+    return mixture.weight * losses + (1.0 - mixture.weight) * others
+
+
+def _main_label(y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
+    """Return each row's label of greater weight: what counts as a hit while training."""
+    return y if mixture is None else tf.where(mixture.weight < 0.5, tf.gather(y, mixture.partner), y)
 
 
 def _hits(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

@@ -24,7 +24,8 @@ class Scaler:
     Attributes:
         offset: float64, () for images, (columns,) for tables.
         divisor: as `offset`; 1 where the train rows are all alike.
-        spread: standard deviation of the scaled train rows; the unit of the noise augmentation.
+        spread: float64 (3,) for images, (3, columns) for tables: standard deviation, least and greatest value of the
+            scaled train rows; what augmentation measures with.
     """
 
     offset: np.ndarray
@@ -107,4 +108,5 @@ class Statistics:
             "standardize": (self.mean, self.std),
         }[kind]
         divisor = np.where(divisor > 0, divisor, 1.0)
-        return Scaler(np.asarray(offset), divisor, self.std / divisor)
+        spread = np.stack([self.std, self.low - offset, self.high - offset]) / divisor
+        return Scaler(np.asarray(offset), divisor, spread)

@@ -12,8 +12,8 @@ from components.errors import AssayError
 from components.events import Step, step
 from components.prepared import Prepared
 from components.scale import Scaler, read_scaler
-from components.store import CellResult, Store, hand_over
-from components.study import Cell, Study, program_key
+from components.store import PREVIEW, CellResult, Store, hand_over
+from components.study import REFERENCE, Cell, Study, program_key
 
 if TYPE_CHECKING:
     from components.feed import Streamed
@@ -138,11 +138,15 @@ class Trainer:
             "diverged": fit.diverged,
             "seconds": len(fit.curves["loss"]) * fit.epoch_seconds,
         }
-        with self.running.span("data"), self.store.write(cell.key) as folder:
-            np.save(folder / "validation.npy", validation)
-            np.save(folder / "test.npy", test)
-            self.engine.served(program, scaler).save(folder / "model.keras")
-            (folder / "result.json").write_text(json.dumps(result))
+        with self.store.write(cell.key) as folder:
+            with self.running.span("data"):
+                np.save(folder / "validation.npy", validation)
+                np.save(folder / "test.npy", test)
+                self.engine.served(program, scaler).save(folder / "model.keras")
+                (folder / "result.json").write_text(json.dumps(result))
+            if (cell.arm, cell.seed) == (REFERENCE, 0):
+                with self.running.span("report"):
+                    self._preview(cell, scaler, folder)
         return CellResult(self.store.path(cell.key))
 
     def _rows(self, numbers: np.ndarray, scaler: Scaler) -> np.ndarray | Streamed:
@@ -157,6 +161,13 @@ class Trainer:
 
         block = max(self.budget // 4 // row_bytes, 1)
         return Streamed(lambda rows: scaler(self.prepared.rows[rows]), numbers, block)
+
+    def _preview(self, cell: Cell, scaler: Scaler, folder: Path) -> None:
+        """Draw what augmentation does to images: here, since `evaluate` has no TensorFlow."""
+        if self.prepared.schema.kind == "image" and cell.recipe.augment.on():
+            from components import preview
+
+            preview.draw(self.prepared, scaler, cell.recipe.augment, folder / PREVIEW)
 
     def _program_for(self, cell: Cell, rows: int):
         key = program_key(cell.recipe)
