@@ -149,13 +149,6 @@ class Trainer:
                     self._preview(cell, scaler, folder)
         return CellResult(self.store.path(cell.key))
 
-    def _preview(self, cell: Cell, scaler: Scaler, folder: Path) -> None:
-        """Draw what augmentation does to images: here, since `evaluate` has no TensorFlow."""
-        if self.prepared.schema.kind == "image" and cell.recipe.augment.on():
-            from components import preview
-
-            preview.draw(self.prepared, scaler, cell.recipe.augment, folder / PREVIEW)
-
     def _rows(self, numbers: np.ndarray, scaler: Scaler) -> np.ndarray | Streamed:
         """Return scaled rows as an array if all rows fit into the budget, else to be streamed in blocks.
 
@@ -168,6 +161,13 @@ class Trainer:
 
         block = max(self.budget // 4 // row_bytes, 1)
         return Streamed(lambda rows: scaler(self.prepared.rows[rows]), numbers, block)
+
+    def _preview(self, cell: Cell, scaler: Scaler, folder: Path) -> None:
+        """Draw what augmentation does to images: here, since `evaluate` has no TensorFlow."""
+        if self.prepared.schema.kind == "image" and cell.recipe.augment.on():
+            from components import preview
+
+            preview.draw(self.prepared, scaler, cell.recipe.augment, folder / PREVIEW)
 
     def _program_for(self, cell: Cell, rows: int):
         key = program_key(cell.recipe)

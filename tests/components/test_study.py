@@ -153,8 +153,12 @@ def test_named_arms_state_their_differences(make_study):
 
 def test_an_arm_without_one_augmentation_is_about_that_augmentation(make_study):
     recipe = {"augment": {"mixup": 0.2}}
-    off = {"a": {"augment.mixup": 0}, "b": {"augment.rotate": 0.0}, "c": {"augment": "none"}}
-    changes = {**off, "d": {"augment.zoom": 0.3}}
+    changes = {
+        "a": {"augment.mixup": 0},
+        "b": {"augment.rotate": 0.0},
+        "c": {"augment": "none"},
+        "d": {"augment.zoom": 0.3},
+    }
     arms = arms_of(make_study(recipe=recipe, arms=changes))
     told = {name: (arms[name].technique, arms[name].removes) for name in changes}
     assert told == {"a": ("mixup", True), "b": ("rotate", True), "c": ("augmentation", True), "d": ("d", False)}
