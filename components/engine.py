@@ -1,10 +1,11 @@
 """The training engine: one compiled program for a shape of model, reset and reused by every seed.
 
 `keras.Model.fit` on arrays makes an input pipeline every epoch and traces the network for every fresh model; on small
-data that is most of its time. Here an epoch (shuffled batches, augmentation, gradient steps, validation) is ONE
-`tf.function` over tensors that are already in memory. It is traced once; the next seed assigns fresh initial values to
-the same variables. The numbers are those of the ordinary loop: same batches (a smaller last one included), same order
-of operations, Keras' own layers and optimizers.
+data that is most of its time. Here all batches of an epoch (shuffled, augmented, with their gradient steps) are ONE
+`tf.function` over tensors that are already in memory, and so is validation. They are traced once; the next seed assigns
+fresh initial values to the same variables. Data that does not fit into memory comes in large blocks. The numbers are
+those of the ordinary loop: same batches (a smaller last one included), same order of operations, Keras' own layers and
+optimizers.
 """
 
 import time
@@ -16,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from components import models
-from components.augment import augment
+from components.augment import Mixture, augment
+from components.feed import Feed, Streamed
 from components.scale import Scaler
 from components.study import Recipe, Train
 
@@ -46,11 +48,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class Split:
-    """Scaled rows to train and validate on: x float32 (rows, ...), y int32 (rows,)."""
+    """Scaled rows to train and validate on: x float32 (rows, ...) or streamed, y int32 (rows,)."""
 
-    x: np.ndarray
+    x: np.ndarray | Streamed
     y: np.ndarray
-    val_x: np.ndarray
+    val_x: np.ndarray | Streamed
     val_y: np.ndarray
 
 
@@ -96,7 +98,8 @@ class Program:
         self.optimizer.build(self.network.trainable_variables)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
-        self._epoch = tf.function(self._epoch_graph)
+        self._train = tf.function(self._train_graph)
+        self._score = tf.function(self._score_graph)
         self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
         self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
         self._logits = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
@@ -115,11 +118,13 @@ class Program:
             split: the rows.
             recipe: how many epochs and when to stop; the rest of it is compiled into the program.
             seed: of weights, order, augmentation and dropout.
-            spread: standard deviation of the scaled train rows, see `Scaler`.
+            spread: what augmentation measures with, see `Scaler`.
             on_epoch: called after every epoch with its number and its value for each name of `CURVES`.
         """
         self._reset(seed)
-        tensors = [tf.constant(array) for array in (split.x, split.y, split.val_x, split.val_y)]
+        train = Feed(split.x, split.y, self.batch_size)
+        validation = Feed(split.val_x, split.val_y, EVALUATION_ROWS)
+        in_order = np.arange(len(split.val_y), dtype=np.int32)
         spread = tf.constant(spread, tf.float32)
         rows, fit, stopper = len(split.y), Fit(), EarlyStop(recipe)
         durations = []
@@ -127,8 +132,15 @@ class Program:
         for epoch in range(recipe.epochs):
             start = clock()
             order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
-            step_seed = tf.constant((seed, epoch * self.steps), tf.int32)
-            values = dict(zip(CURVES, self._epoch(*tensors, order, step_seed, spread).numpy().tolist(), strict=True))
+            step_seed = np.array((seed, epoch * self.steps), np.int32)
+            trained, scored = tf.zeros(2), tf.zeros(2)
+            for x, y, wanted in train.blocks(order):
+                trained = self._train(x, y, wanted, step_seed, spread, trained)
+                step_seed = step_seed + np.array((0, -(-len(wanted) // self.batch_size)), np.int32)
+            for x, y, _ in validation.blocks(in_order):
+                scored = self._score(x, y, scored)
+            values = trained.numpy() / len(split.y), scored.numpy() / len(split.val_y)
+            values = dict(zip(CURVES, np.concatenate(values).tolist(), strict=True))
             durations.append(clock() - start)
             # Both: the step that breaks the weights shows first on the validation rows.
             if not np.isfinite([values["loss"], values["val_loss"]]).all():
@@ -150,9 +162,14 @@ class Program:
         fit.epoch_seconds = float(np.median(durations))
         return fit
 
-    def probabilities(self, x: np.ndarray) -> np.ndarray:
+    def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
         """Return float32 (rows, classes) for scaled rows."""
-        chunks = [self._logits(tf.constant(x[i : i + EVALUATION_ROWS])) for i in range(0, len(x), EVALUATION_ROWS)]
+        unlabelled = np.zeros(len(x), np.int32)
+        blocks = Feed(x, unlabelled, EVALUATION_ROWS).blocks(np.arange(len(x), dtype=np.int32))
+        return np.concatenate([self._probabilities(block) for block, _, _ in blocks])
+
+    def _probabilities(self, x: tf.Tensor) -> np.ndarray:
+        chunks = [self._logits(x[start : start + EVALUATION_ROWS]) for start in range(0, len(x), EVALUATION_ROWS)]
         return tf.nn.softmax(tf.concat(chunks, axis=0)).numpy()
 
     def _fresh(self, seed: int) -> keras.Model:
@@ -165,47 +182,54 @@ class Program:
         for variable, start in zip(self.optimizer.variables, self._optimizer_start, strict=True):
             variable.assign(start)
 
-    def _epoch_graph(self, x, y, val_x, val_y, order, seed, spread):
-        """Train for one epoch and validate; returns float32 (4,): the values of `CURVES`."""
+    def _train_graph(self, x, y, order, seed, spread, totals):
+        """Train on one block; adds the summed cross-entropy and the number of hits to `totals`, float32 (2,)."""
         rows, batch = tf.shape(order)[0], self.batch_size
-        loss_sum, hits = tf.constant(0.0), tf.constant(0.0)
-        for step in tf.range(self.steps):
+        for step in tf.range((rows + batch - 1) // batch):
             taken = order[step * batch : tf.minimum((step + 1) * batch, rows)]
-            step_loss, step_hits = self._step(
-                tf.gather(x, taken), tf.gather(y, taken), tf.stack([seed[0], seed[1] + step]), spread
-            )
-            loss_sum += step_loss
-            hits += step_hits
-        val_loss, val_hits = self._score(val_x, val_y)
-        count, val_count = tf.cast(rows, tf.float32), tf.cast(tf.shape(val_y)[0], tf.float32)
-        return tf.stack([loss_sum / count, hits / count, val_loss / val_count, val_hits / val_count])
+            step_seed = tf.stack([seed[0], seed[1] + step])
+            totals += self._step(tf.gather(x, taken), tf.gather(y, taken), step_seed, spread)
+        return totals
 
     def _step(self, x, y, seed, spread):
-        """Take one gradient step; returns the summed cross-entropy and the number of hits before the step."""
-        x = tf.ensure_shape(augment(x, self.augment_recipe, seed, spread), (None, *self.shape))
+        """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
+        x, mixture = augment(tf.ensure_shape(x, (None, *self.shape)), self.augment_recipe, seed, spread)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.network(x, training=True)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+            losses = _cross_entropy(logits, y, mixture)
             objective = tf.reduce_mean(losses) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
         self.optimizer.apply(tape.gradient(objective, [w.value for w in weights]), weights)
-        return tf.reduce_sum(losses), _hits(logits, y)
+        return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))])
 
-    def _score(self, x, y):
-        """Return the summed cross-entropy and the number of hits, in evaluation mode."""
-        loss_sum, hits = tf.constant(0.0), tf.constant(0.0)
+    def _score_graph(self, x, y, totals):
+        """Score one block in evaluation mode; adds the summed cross-entropy and the number of hits to `totals`."""
         rows = tf.shape(y)[0]
         for start in tf.range(0, rows, EVALUATION_ROWS):
             end = tf.minimum(start + EVALUATION_ROWS, rows)
             logits = self.network(tf.ensure_shape(x[start:end], (None, *self.shape)), training=False)
-            loss_sum += tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits))
-            hits += _hits(logits, y[start:end])
-        return loss_sum, hits
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
+            totals += tf.stack([tf.reduce_sum(losses), _hits(logits, y[start:end])])
+        return totals
 
 
 def served(program: Program, scaler: Scaler) -> keras.Model:
     """Return the trained network with its scaler and softmax: raw rows in, probabilities out."""
     return models.served(program.network, scaler)
+
+
+def _cross_entropy(logits: tf.Tensor, y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
+    """Return each row's loss; cross-entropy is linear in the label, so that of a mixed one is the mixture of two."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+    if mixture is None:
+        return losses
+    others = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(y, mixture.partner), logits)
+    return mixture.weight * losses + (1.0 - mixture.weight) * others
+
+
+def _main_label(y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
+    """Return each row's label of greater weight: what counts as a hit while training."""
+    return y if mixture is None else tf.where(mixture.weight < 0.5, tf.gather(y, mixture.partner), y)
 
 
 def _hits(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

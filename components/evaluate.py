@@ -52,6 +52,8 @@ def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: st
             description = as_markdown(judged)
             (report / "verdict.md").write_text(description)
             figures.draw(report, judged, by_arm, prepared)
+            if by_arm[REFERENCE][0].preview.exists():
+                shutil.copy(by_arm[REFERENCE][0].preview, report)
             shutil.copytree(_winner(judged, by_arm).folder, Path(verdict) / "winner")
         with this.span("mlflow"):
             tracking.log_verdict(mlflow_runs, judged, description, report)

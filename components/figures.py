@@ -1,4 +1,4 @@
-"""The study's figures: its data, effects with intervals, learning curves with seed bands, confusion matrices."""
+"""The study's figures: data, effects with intervals, learning curves with seed bands, confusions, augmentation."""
 
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,25 @@ def confusions(verdict: dict[str, Any], cells: dict[str, list[Any]], prepared: P
         axes.set_title(f"{title}, {len(y)} test rows x {len(cells[arm])} seeds")
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
+    return figure
+
+
+def augmentations(versions: dict[str, np.ndarray]) -> Figure:
+    """Return a row of images for each version, under its name.
+
+    Args:
+        versions: (images, height, width, channels) each, the same images; 0 is black and 1 is white.
+    """
+    columns = len(next(iter(versions.values())))
+    figure = Figure(figsize=(1.3 + columns, 0.2 + 1.05 * len(versions)), layout="constrained")
+    panels = figure.subplots(len(versions), columns, squeeze=False)
+    for row, (title, images) in zip(panels, versions.items(), strict=True):
+        for axes, image in zip(row, images, strict=True):
+            # Three channels are colours; of any other number the first is shown.
+            axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1)
+            axes.set_xticks([])
+            axes.set_yticks([])
+        row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 

@@ -44,10 +44,12 @@ class Layers:
         return keras.layers.Dense(classes, **kernel, dtype="float32")(x)
 
     def _activate(self, x, name: str, dropout: type, pool=None) -> keras.KerasTensor:
+        # Pooling comes first. The largest of four pixels stays the largest under a ReLU and under a normalization with
+        # a positive gain, so only the pixels that the statistics are taken from differ; they are a quarter as many.
+        x = pool(x) if pool else x
         if self.recipe.batch_norm:
             x = keras.layers.BatchNormalization(momentum=self.momentum, name=f"{name}_norm")(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
-        x = pool(x) if pool else x
         if self.recipe.dropout:
             x = dropout(self.recipe.dropout, seed=self._seed(f"{name}_dropout"), name=f"{name}_dropout")(x)
         return x

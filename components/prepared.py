@@ -47,6 +47,29 @@ class Schema:
     fingerprint: str
 
 
+class RowFile:
+    """The rows of an .npy file; `rows[numbers]` reads those rows and nothing else.
+
+    A memory map keeps the pages that were read, and they count as the process's memory. Here what is returned is all.
+    """
+
+    def __init__(self, file: Path):
+        """Read the file's header."""
+        self._file = file
+        self._map = np.load(file, mmap_mode="r")
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the rows with these numbers, in their order."""
+        taken = np.empty((len(numbers), *self._map.shape[1:]), self._map.dtype)
+        size = taken[:1].nbytes
+        targets = taken.reshape(len(taken), -1).view(np.uint8) if len(taken) else taken
+        with self._file.open("rb", buffering=0) as file:
+            for target, number in zip(targets, numbers, strict=True):
+                file.seek(self._map.offset + int(number) * size)
+                file.readinto(target.data)
+        return taken
+
+
 class Prepared:
     """Prepared data, read from its folder; arrays are memory-mapped and read only where they are used."""
 
@@ -75,6 +98,11 @@ class Prepared:
     def test_rows(self) -> np.ndarray:
         """Row numbers of the test rows."""
         return np.load(self.folder / "test.npy")
+
+    @cached_property
+    def rows(self) -> "RowFile":
+        """All rows, of which only those in use are in memory."""
+        return RowFile(self.folder / "x.npy")
 
     def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the row numbers to train on and those to validate on, for one seed."""
@@ -113,7 +141,7 @@ class Prepared:
             # Not the validation rows: they follow from the rest and the seed, and more seeds are the same data.
             if name != "validation":
                 fingerprint.update(f"{name}{array.dtype}{array.shape}".encode())
-                fingerprint.update(array.data)  # not a copy: it may be larger than memory
+                fingerprint.update(array.reshape(-1).view(np.uint8).data)
         counts = np.bincount(y, minlength=len(classes))
         splits = {"test": len(test), "validation": validation.shape[1]}
         splits["train"] = len(y) - sum(splits.values())

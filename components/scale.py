@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from components.events import step
-from components.prepared import Prepared
+from components.prepared import Prepared, RowFile
 from components.study import Kind, Scale, Study
 
-CHUNK = 4096  # rows read at a time, so that data larger than memory can be scaled
+CHUNK_VALUES = 2**22  # values read at a time (32 MB as float64), so that data larger than memory can be scaled
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Scaler:
     Attributes:
         offset: float64, () for images, (columns,) for tables.
         divisor: as `offset`; 1 where the train rows are all alike.
-        spread: standard deviation of the scaled train rows; the unit of the noise augmentation.
+        spread: float64 (3,) for images, (3, columns) for tables: standard deviation, least and greatest value of the
+            scaled train rows; what augmentation measures with.
     """
 
     offset: np.ndarray
@@ -50,7 +51,7 @@ def scale(study: str, data: str, scalers: str) -> None:
         fitted = {}
         for seed in range(parsed.seeds):
             train_rows, _ = prepared.split(seed)
-            statistics = Statistics.of(prepared.x, train_rows, prepared.schema.kind)
+            statistics = Statistics.of(prepared.rows, train_rows, prepared.schema.kind)
             fitted[seed] = {kind: _to_json(statistics.scaler(kind)) for kind in kinds}
         Path(scalers).write_text(json.dumps(fitted))
 
@@ -75,14 +76,15 @@ class Statistics:
     std: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, rows: np.ndarray, kind: Kind) -> "Statistics":
+    def of(cls, x: np.ndarray | RowFile, rows: np.ndarray, kind: Kind) -> "Statistics":
         """Measure the given rows, chunk by chunk.
 
         The variance is taken about the first chunk's mean: a sum of plain squares would lose its digits where the
         mean is large beside the spread (Chan, Golub and LeVeque 1983).
         """
         axes = None if kind == "image" else 0
-        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+        size = max(CHUNK_VALUES // x[rows[:1]].size, 1)
+        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
         about = np.mean(x[chunks[0]], axis=axes, dtype=np.float64)
         lows, highs, sums, squares, count = [], [], [], [], 0
         for chunk in chunks:
@@ -106,4 +108,5 @@ class Statistics:
             "standardize": (self.mean, self.std),
         }[kind]
         divisor = np.where(divisor > 0, divisor, 1.0)
-        return Scaler(np.asarray(offset), divisor, self.std / divisor)
+        spread = np.stack([self.std, self.low - offset, self.high - offset]) / divisor
+        return Scaler(np.asarray(offset), divisor, spread)

@@ -6,6 +6,7 @@ A cell's folder holds
     test.npy          float32 (rows, classes), probabilities of the test rows: sealed, `evaluate` opens only the
                       winner's and the reference's
     model.keras       raw rows in, probabilities out
+    augmentation.png  of the reference's first seed, where it augments images: some of them, and what becomes of them
 """
 
 import json
@@ -23,6 +24,8 @@ import numpy as np
 
 from components.study import content_hash
 
+PREVIEW = "augmentation.png"
+
 # What may change the numbers of a cell, besides its recipe, seed and data.
 LIBRARIES = ("keras", "tensorflow", "numpy", "scikit-learn")
 
@@ -39,6 +42,11 @@ class CellResult:
     def model(self) -> Path:
         """The saved model."""
         return self.folder / "model.keras"
+
+    @property
+    def preview(self) -> Path:
+        """The figure of augmented images; most cells have none."""
+        return self.folder / PREVIEW
 
     def probabilities(self, part: str) -> np.ndarray:
         """Return float32 (rows, classes) of the part `validation` or `test`."""

@@ -8,7 +8,7 @@ Nothing heavy is imported: reading, checking and expanding a study takes millise
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -125,21 +125,69 @@ class Data(_Part):
 
 
 class Augment(_Part):
-    """Random changes of train rows, drawn anew in every epoch; each is off at 0."""
+    """Random changes of train rows, drawn anew in every step; each is off at 0.
+
+    They come in this order: what moves pixels (as one warp), brightness, contrast, RandAugment's colours, erasing,
+    noise, mixing. Brightness never leaves the range of the scaled train rows.
+    """
 
     rotate: float = Field(default=0.0, ge=0, le=180, description="images: up to this many degrees either way")
     shift: float = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction of height and width")
     zoom: float = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction nearer or farther")
+    shear: float = Field(default=0.0, ge=0, le=60, description="images: slanted by up to this many degrees either way")
     horizontal_flip: bool = Field(default=False, description="images: mirror every second row, by chance")
+    vertical_flip: bool = Field(default=False, description="images: turn every second row upside down, by chance")
+    brightness: float = Field(
+        default=0.0, ge=0, le=1, description="images: up to this fraction of the train rows' range brighter or darker"
+    )
+    contrast: float = Field(
+        default=0.0, ge=0, le=1, description="images: up to this fraction more or less contrast, about the image's mean"
+    )
+    rand_augment: float = Field(
+        default=0.0, ge=0, le=1, description="images: magnitude of two changes drawn for each row (RandAugment)"
+    )
+    erase: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="images: random values in a rectangle of up to this fraction of the area, in every second row",
+    )
     noise: float = Field(default=0.0, ge=0, le=10, description="normal noise, in standard deviations of the train rows")
+    mixup: float = Field(
+        default=0.0, ge=0, le=100, description="blend rows and labels in pairs, with weights of Beta(alpha, alpha)"
+    )
+    cutmix: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="images: paste a rectangle of another row, its area of Beta(alpha, alpha)",
+    )
+
+    def techniques(self) -> list[str]:
+        """Return the names of those that are on, in the order of the fields."""
+        return [name for name in type(self).model_fields if getattr(self, name)]
 
     def geometry(self) -> bool:
         """Tell whether anything moves pixels."""
-        return bool(self.rotate or self.shift or self.zoom or self.horizontal_flip)
+        return any(name in GEOMETRY for name in self.techniques())
+
+    def values(self) -> bool:
+        """Tell whether anything changes values where they are."""
+        return any(name in VALUES for name in self.techniques())
+
+    def mixes(self) -> bool:
+        """Tell whether rows of a batch are mixed with each other."""
+        return bool(self.mixup or self.cutmix)
 
     def on(self) -> bool:
         """Tell whether anything is changed at all."""
-        return self.geometry() or self.noise > 0
+        return bool(self.techniques())
+
+
+# Augmentations that are part of the warp, those that change values (RandAugment does both), and those for tables.
+GEOMETRY = ("rotate", "shift", "zoom", "shear", "horizontal_flip", "vertical_flip", "rand_augment")
+VALUES = ("brightness", "contrast", "rand_augment", "erase", "noise")
+FOR_TABLES = ("noise", "mixup")
 
 
 class Model(_Part):
@@ -211,6 +259,12 @@ class Recipe(_Part):
     model: Model = Model()
     train: Train = Train()
 
+    @model_validator(mode="after")
+    def _rows_have_partners(self) -> Self:
+        if self.augment.mixes() and self.train.batch_size < 2:
+            raise ValueError("mixup and cutmix mix rows of one batch; expected a train.batch_size of at least 2, got 1")
+        return self
+
 
 @dataclass(frozen=True)
 class Technique:
@@ -228,6 +282,10 @@ TECHNIQUES = (
     Technique("dropout", "model.dropout", 0.0),
     Technique("L2", "model.l2", 0.0),
     Technique("early stopping", "train.early_stopping", None),
+)
+# Single augmentations. Leave-one-out does not take them one by one: each more arm makes every verdict less sure.
+AUGMENTATIONS = tuple(
+    Technique(name.replace("_", " "), f"augment.{name}", field.default) for name, field in Augment.model_fields.items()
 )
 
 REFERENCE = "reference"
@@ -291,6 +349,9 @@ class Study(_Part):
     )
     seeds: int = Field(default=5, ge=1, le=1000, strict=True, description="each arm is trained once per seed")
     metric: Metric = Field(default="accuracy", description="what the verdict is about; on validation rows")
+    memory: float = Field(
+        default=2.0, gt=0, description="GiB of rows that a train task may hold; more is streamed, with the same numbers"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -405,7 +466,8 @@ class Study(_Part):
         recipe = change(reference, changes, place)
         self._check_kind(recipe, place)
         # Whoever writes {model.dropout: 0} wants to know what dropout brings.
-        off = [t for t in _techniques_on(reference) if recipe == change(reference, {t.path: t.off}, place)]
+        on = _techniques_on(reference, (*TECHNIQUES, *AUGMENTATIONS))
+        off = [t for t in on if recipe == change(reference, {t.path: t.off}, place)]
         return Arm(name, off[0].name if off else name, bool(off), dict(changes), recipe)
 
     def _check_kind(self, recipe: Recipe, place: tuple[str | int, ...]) -> None:
@@ -413,9 +475,11 @@ class Study(_Part):
             return
         if recipe.model.name == "cnn":
             raise StudyError((*place, "model", "name"), "cnn needs images, and the data is a table; expected mlp")
-        if recipe.augment.geometry():
+        wrong = [name for name in recipe.augment.techniques() if name not in FOR_TABLES]
+        if wrong:
+            can = " and ".join(FOR_TABLES)
             raise StudyError(
-                (*place, "augment"), "rotate, shift, zoom and horizontal_flip need images; a table can have noise"
+                (*place, "augment"), f"{', '.join(wrong)}: for images only, and the data is a table; it can have {can}"
             )
 
 
@@ -474,9 +538,9 @@ def paths(part: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     return found
 
 
-def _techniques_on(recipe: Recipe) -> list[Technique]:
+def _techniques_on(recipe: Recipe, techniques: Iterable[Technique] = TECHNIQUES) -> list[Technique]:
     """Return the techniques that the recipe uses: those for which "off" would change it."""
-    return [t for t in TECHNIQUES if change(recipe, {t.path: t.off}, ()) != recipe]
+    return [t for t in techniques if change(recipe, {t.path: t.off}, ()) != recipe]
 
 
 def _lookup(values: Any, path: str) -> Any:

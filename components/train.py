@@ -1,16 +1,22 @@
 """Step `train`: a batch of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.errors import AssayError
 from components.events import Step, step
 from components.prepared import Prepared
-from components.store import CellResult, Store, hand_over
-from components.study import Cell, Study, program_key
+from components.scale import Scaler, read_scaler
+from components.store import PREVIEW, CellResult, Store, hand_over
+from components.study import REFERENCE, Cell, Study, program_key
+
+if TYPE_CHECKING:
+    from components.feed import Streamed
 
 SMALL = 2**20  # values in the train rows up to which one thread is faster than two (measured on 8x8 images)
 
@@ -35,10 +41,11 @@ def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str
         with this.span("imports"):
             from components import tracking
         logger = tracking.CellLogger(json.loads(Path(runs).read_text()), prepared.schema)
+        budget = int(parsed.memory * 2**30)
         trainer: Trainer | None = None
         if any(finished.find(cell.key) is None for cell in mine):
             with this.span("imports"):
-                trainer = Trainer(prepared, scalers, finished, this)
+                trainer = Trainer(prepared, scalers, finished, this, budget)
             mine = trainer.in_order(mine)
         for cell in mine:
             with this.span("mlflow"):
@@ -67,8 +74,11 @@ def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str
 class Trainer:
     """Trains cells one after another; cells with the same shape of model share one compiled program."""
 
-    def __init__(self, prepared: Prepared, scalers: str, store: Store, running: Step):
-        """Import TensorFlow and set it up: deterministic, and with as many threads as the data is worth."""
+    def __init__(self, prepared: Prepared, scalers: str, store: Store, running: Step, budget: int):
+        """Import TensorFlow and set it up: deterministic, and with as many threads as the data is worth.
+
+        `budget` is the number of bytes of scaled rows that may be in memory.
+        """
         import tensorflow as tf
 
         from components import engine
@@ -78,6 +88,7 @@ class Trainer:
         self.scalers = scalers
         self.store = store
         self.running = running
+        self.budget = budget
         self._program: tuple[str, Any] = ("", None)
         tf.config.experimental.enable_op_determinism()
         schema = prepared.schema
@@ -97,13 +108,14 @@ class Trainer:
             AssayError: when the loss is no number from the first epoch on.
         """
         from components.metrics import recalls, scores
-        from components.scale import read_scaler
 
         with self.running.span("data"):
             train_rows, val_rows = self.prepared.split(cell.seed)
             scaler = read_scaler(self.scalers, cell.seed, cell.recipe.scale)
-            x, y = self.prepared.x, self.prepared.y
-            split = self.engine.Split(scaler(x[train_rows]), y[train_rows], scaler(x[val_rows]), y[val_rows])
+            y = self.prepared.y
+            split = self.engine.Split(
+                self._rows(train_rows, scaler), y[train_rows], self._rows(val_rows, scaler), y[val_rows]
+            )
         with self.running.span("training"):
             program = self._program_for(cell, len(train_rows))
             fit = program.fit(split, cell.recipe.train, cell.seed, scaler.spread, log.epoch)
@@ -114,7 +126,7 @@ class Trainer:
                     f"(now scale: {cell.recipe.scale})"
                 )
             validation = program.probabilities(split.val_x)
-            test = program.probabilities(scaler(x[self.prepared.test_rows]))
+            test = program.probabilities(self._rows(self.prepared.test_rows, scaler))
         result = {
             "recipe": cell.recipe.model_dump(mode="json"),
             "seed": cell.seed,
@@ -126,12 +138,36 @@ class Trainer:
             "diverged": fit.diverged,
             "seconds": len(fit.curves["loss"]) * fit.epoch_seconds,
         }
-        with self.running.span("data"), self.store.write(cell.key) as folder:
-            np.save(folder / "validation.npy", validation)
-            np.save(folder / "test.npy", test)
-            self.engine.served(program, scaler).save(folder / "model.keras")
-            (folder / "result.json").write_text(json.dumps(result))
+        with self.store.write(cell.key) as folder:
+            with self.running.span("data"):
+                np.save(folder / "validation.npy", validation)
+                np.save(folder / "test.npy", test)
+                self.engine.served(program, scaler).save(folder / "model.keras")
+                (folder / "result.json").write_text(json.dumps(result))
+            if (cell.arm, cell.seed) == (REFERENCE, 0):
+                with self.running.span("report"):
+                    self._preview(cell, scaler, folder)
         return CellResult(self.store.path(cell.key))
+
+    def _rows(self, numbers: np.ndarray, scaler: Scaler) -> np.ndarray | Streamed:
+        """Return scaled rows as an array if all rows fit into the budget, else to be streamed in blocks.
+
+        A quarter of the budget is a block: one is trained on, one is read ahead, and both are copied on their way.
+        """
+        row_bytes = 4 * int(np.prod(self.prepared.schema.shape))
+        if len(self.prepared.y) * row_bytes <= self.budget:
+            return scaler(self.prepared.x[numbers])
+        from components.feed import Streamed
+
+        block = max(self.budget // 4 // row_bytes, 1)
+        return Streamed(lambda rows: scaler(self.prepared.rows[rows]), numbers, block)
+
+    def _preview(self, cell: Cell, scaler: Scaler, folder: Path) -> None:
+        """Draw what augmentation does to images: here, since `evaluate` has no TensorFlow."""
+        if self.prepared.schema.kind == "image" and cell.recipe.augment.on():
+            from components import preview
+
+            preview.draw(self.prepared, scaler, cell.recipe.augment, folder / PREVIEW)
 
     def _program_for(self, cell: Cell, rows: int):
         key = program_key(cell.recipe)

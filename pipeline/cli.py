@@ -6,6 +6,8 @@ import shlex
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -157,6 +159,44 @@ def data(
     report.refuse(found)
 
 
+@app.command()
+def preview(
+    study: Annotated[str, typer.Argument(help=STUDY, show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Write to this file.")] = Path("preview.png"),
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a value, as in recipe.augment.rotate=20."),
+    ] = None,
+) -> None:
+    """Draw what the recipe's augmentation does to some images."""
+    from pipeline.study_file import read_study
+
+    described = read_study(study, overrides or [], None)
+    if described.data.kind != "image":
+        raise UsageError(f"{study}: only augmented images can be drawn, and the data is a {described.data.kind}")
+    if not described.recipe.augment.on():
+        raise UsageError(f"{study}: the recipe augments nothing; try --set recipe.augment.rotate=20")
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"-o {output}: expected the name of a .png file")
+    if not output.parent.is_dir():
+        raise UsageError(f"can't write {output}: there is no folder {output.parent}")
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _native_libraries_silent():
+        from components import preview as drawing
+    from components.load import prepare
+    from components.scale import Statistics
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(described.model_copy(update={"seeds": 1}), folder)
+        statistics = Statistics.of(prepared.x, prepared.split(0)[0], "image")
+        try:
+            drawing.draw(prepared, statistics.scaler(described.recipe.scale), described.recipe.augment, output)
+        except OSError as error:
+            raise UsageError(f"can't write {output}: {error.strerror}") from None
+    typer.echo(f"wrote {output}", err=True)
+
+
 @app.command("compile")
 def compile_(
     study: Annotated[str | None, typer.Argument(help=f"{STUDY} Its cells become defaults.", show_default=False)] = None,
@@ -209,6 +249,19 @@ def ui(
     from pipeline.ui import open_ui
 
     open_ui(port, typer.echo)
+
+
+@contextmanager
+def _native_libraries_silent() -> Iterator[None]:
+    """Drop what is written past Python to the error stream: TensorFlow greets there, whatever its log level is."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _write(text: str, file: Path | None, overwrite: bool) -> None:

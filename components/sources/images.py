@@ -105,6 +105,7 @@ def read(name: str, data: Data, folder: Path) -> Rows:
 
         jobs = [(row, listing.files[i][0]) for row, i in enumerate(good)]
         failed = {row: reason for row, reason in enumerate(_in_order(threads, decode, jobs)) if reason}
+        x.flush()  # later steps read the file, and not this map
     broken |= {good[row]: reason for row, reason in failed.items()}
     try:
         _refuse_broken(root, listing, broken, data)

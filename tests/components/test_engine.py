@@ -7,13 +7,14 @@ import tensorflow as tf
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components import models
+from components import engine, models
+from components.augment import Mixture
 from components.engine import CURVES, EarlyStop, Fit, Program, Split, served
 from components.scale import Statistics
 from components.study import EarlyStopping, Recipe, Train, merge, program_key
 
 TRAIN, VALIDATION = 150, 60
-SPREAD = np.array(0.3)
+SPREAD = np.array([0.3, 0.0, 1.0])  # standard deviation, least and greatest value
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +59,11 @@ def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict
         metrics=["accuracy", keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="plain_loss")],
     )
     curves: dict[str, list[float]] = {name: [] for name in CURVES}
+    x = np.asarray(split.x)
     for epoch in range(recipe.train.epochs):
         order = np.random.default_rng((seed, epoch)).permutation(TRAIN)
         batches = [order[start : start + recipe.train.batch_size] for start in range(0, TRAIN, recipe.train.batch_size)]
-        logs = [network.train_on_batch(split.x[rows], split.y[rows], return_dict=True) for rows in batches]
+        logs = [network.train_on_batch(x[rows], split.y[rows], return_dict=True) for rows in batches]
         for name, key in (("loss", "plain_loss"), ("accuracy", "accuracy")):
             total = sum(len(rows) * float(log[key]) for rows, log in zip(batches, logs, strict=True))
             curves[name].append(total / TRAIN)
@@ -167,6 +169,35 @@ def test_augmentation_never_touches_validation_rows(split):
     first, second = (fit(program_of(recipe), split, recipe).curves for recipe in (plain, noisy))
     assert first["val_loss"] == pytest.approx(second["val_loss"], rel=1e-6)
     assert first["loss"] != pytest.approx(second["loss"], rel=1e-2)
+
+
+def test_the_loss_of_mixed_labels_is_the_cross_entropy_with_their_mixture():
+    logits = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    y, partner = np.array([0, 1, 2, 3, 0, 1], np.int32), np.array([3, 0, 5, 1, 4, 2], np.int32)
+    weight = np.array([0, 0.2, 0.5, 0.7, 0.9, 1], np.float32)
+    mixture = Mixture(tf.constant(partner), tf.constant(weight))
+    soft = weight[:, None] * np.eye(4)[y] + (1 - weight)[:, None] * np.eye(4)[y[partner]]
+    log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    losses = engine._cross_entropy(tf.constant(logits), tf.constant(y), mixture)
+    np.testing.assert_allclose(losses, -(soft * log_shares).sum(axis=1), rtol=1e-5)
+    main = engine._main_label(tf.constant(y), mixture)
+    np.testing.assert_array_equal(main[:2], y[partner[:2]])
+    np.testing.assert_array_equal(main[2:], y[2:])
+
+
+def test_training_on_mixed_rows_learns_and_leaves_validation_rows_alone(split):
+    still = {"model": {"batch_norm": False}, "train": {"epochs": 1, "learning_rate": 1e-12}}
+    plain, mixed = (recipe_of(**still, augment={"mixup": alpha}) for alpha in (0.0, 1.0))
+    first, second = (fit(program_of(recipe), split, recipe).curves for recipe in (plain, mixed))
+    assert first["val_loss"] == pytest.approx(second["val_loss"], rel=1e-6)
+    assert first["val_accuracy"] == second["val_accuracy"]
+    assert first["loss"] != second["loss"]
+    recipe = recipe_of(model={"units": [64]}, train={"epochs": 25}, augment={"mixup": 0.2, "cutmix": 1.0})
+    fitted = fit(program_of(recipe), split, recipe)
+    assert fitted.curves["val_accuracy"][-1] > 0.7
+    # Accuracy counts the label of greater weight; the loss can't fall below the mixtures' own entropy.
+    assert fitted.curves["accuracy"][-1] > 0.5
+    assert fitted.curves["loss"][-1] > 0.2
 
 
 def test_dropout_is_off_when_rows_are_scored(split):
@@ -347,5 +378,6 @@ def test_the_epoch_is_compiled_once_for_all_seeds(split):
     program = program_of(recipe)
     for seed in range(3):
         fit(program, split, recipe, seed=seed)
-    assert isinstance(program._epoch, tf.types.experimental.PolymorphicFunction)
-    assert program._epoch.experimental_get_tracing_count() == 1
+    for compiled in (program._train, program._score):
+        assert isinstance(compiled, tf.types.experimental.PolymorphicFunction)
+        assert compiled.experimental_get_tracing_count() == 1

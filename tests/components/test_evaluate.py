@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components import tracking
 from components.evaluate import amount, as_csv, as_markdown, gather, judge, median_seed, sentence
 from components.metrics import scores
 from components.store import CellResult
@@ -67,6 +68,17 @@ def test_figures_are_written(tiny):
     report = tiny.folder / "verdict" / "report"
     for name in ("effects", "curves", "confusion"):
         assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_preview_of_the_references_augmentation_is_among_the_figures(tiny, run_steps, in_workplace):
+    assert not (tiny.folder / "verdict" / "report" / "augmentation.png").exists()
+    recipe = {"augment": {"rotate": 10, "mixup": 0.4}, "train": {"epochs": 1}}
+    steps = run_steps("with preview", recipe=recipe, arms={"narrow": {"model.units": [3]}}, seeds=2).all()
+    report = steps.folder / "verdict" / "report" / "augmentation.png"
+    assert report.read_bytes().startswith(b"\x89PNG")
+    assert [steps.cell(cell).preview.exists() for cell in ("0-0", "0-1", "1-0")] == [True, False, False]
+    files = {file.path for file in tracking.client().list_artifacts(steps.runs["parent"])}
+    assert "augmentation.png" in files
 
 
 def test_all_that_mlflow_and_the_terminal_need_is_json_without_nan(tiny):

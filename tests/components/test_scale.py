@@ -15,7 +15,7 @@ SCALES = ("none", "minmax", "tanh", "standardize")
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 7)
+    monkeypatch.setattr(module, "CHUNK_VALUES", 7)
 
 
 def expected(kind: str, x: np.ndarray, axis) -> np.ndarray:
@@ -29,6 +29,10 @@ def expected(kind: str, x: np.ndarray, axis) -> np.ndarray:
     }[kind]
 
 
+def spread_of(scaled, axis) -> np.ndarray:
+    return np.stack([scaled.std(axis), scaled.min(axis), scaled.max(axis)])
+
+
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("kind", SCALES)
 def test_columns_of_a_table_are_scaled_each_by_itself(iris, kind):
@@ -36,7 +40,7 @@ def test_columns_of_a_table_are_scaled_each_by_itself(iris, kind):
     x = np.asarray(iris.x[rows], np.float64)
     scaler = Statistics.of(iris.x, rows, "table").scaler(kind)
     np.testing.assert_allclose(scaler(iris.x[rows]), expected(kind, x, 0), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(scaler.spread, expected(kind, x, 0).std(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(scaler.spread, spread_of(expected(kind, x, 0), 0), rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -46,8 +50,9 @@ def test_pixels_of_images_are_scaled_all_alike(digits, kind):
     x = np.asarray(digits.x[rows], np.float64)
     scaler = Statistics.of(digits.x, rows, "image").scaler(kind)
     np.testing.assert_allclose(scaler(digits.x[rows]), expected(kind, x, None), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(scaler.spread, expected(kind, x, None).std(), rtol=1e-6)
-    assert scaler.offset.shape == scaler.divisor.shape == scaler.spread.shape == ()
+    np.testing.assert_allclose(scaler.spread, spread_of(expected(kind, x, None), None), rtol=1e-6, atol=1e-12)
+    assert scaler.offset.shape == scaler.divisor.shape == ()
+    assert scaler.spread.shape == (3,)
 
 
 def test_bytes_are_scaled_without_overflow():
@@ -63,7 +68,7 @@ def test_bytes_are_scaled_without_overflow():
 )
 def test_statistics_are_those_of_numpy_however_the_rows_are_cut(x, chunk):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK", chunk)
+        patch.setattr(module, "CHUNK_VALUES", chunk)
         found = Statistics.of(x, np.arange(len(x)), "table")
     x = np.float64(x)
     np.testing.assert_array_equal(found.low, x.min(0))
@@ -76,12 +81,13 @@ def test_statistics_are_those_of_numpy_however_the_rows_are_cut(x, chunk):
 def test_a_constant_column_is_only_shifted(value, rows, dtype):
     x = np.full((rows, 1), value, dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK", 16)
+        patch.setattr(module, "CHUNK_VALUES", 16)
         statistics = Statistics.of(x, np.arange(rows), "table")
     for kind in SCALES[1:]:
         scaler = statistics.scaler(kind)
         assert scaler.divisor == 1
-        assert scaler.spread == 0
+        assert scaler.spread[0] == 0
+        assert scaler.spread[1] == scaler.spread[2]
         assert abs(scaler(x)).max() <= abs(value) * 1e-6
 
 

@@ -9,7 +9,19 @@ from pydantic import ValidationError
 
 from components.errors import StudyError
 from components.explain import explain
-from components.study import Arm, Recipe, Study, change, content_hash, merge, paths
+from components.study import (
+    FOR_TABLES,
+    GEOMETRY,
+    VALUES,
+    Arm,
+    Augment,
+    Recipe,
+    Study,
+    change,
+    content_hash,
+    merge,
+    paths,
+)
 
 HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy", "numpy")
 
@@ -139,6 +151,29 @@ def test_named_arms_state_their_differences(make_study):
     assert arms["same"].recipe == reference
 
 
+def test_an_arm_without_one_augmentation_is_about_that_augmentation(make_study):
+    recipe = {"augment": {"mixup": 0.2}}
+    changes = {
+        "a": {"augment.mixup": 0},
+        "b": {"augment.rotate": 0.0},
+        "c": {"augment": "none"},
+        "d": {"augment.zoom": 0.3},
+    }
+    arms = arms_of(make_study(recipe=recipe, arms=changes))
+    told = {name: (arms[name].technique, arms[name].removes) for name in changes}
+    assert told == {"a": ("mixup", True), "b": ("rotate", True), "c": ("augmentation", True), "d": ("d", False)}
+
+
+def test_the_techniques_of_a_recipe_are_those_that_are_on(make_study):
+    augment = make_study(recipe={"augment": {"cutmix": 1, "horizontal_flip": True, "zoom": 0}}).recipe.augment
+    assert augment.techniques() == ["rotate", "shift", "horizontal_flip", "cutmix"]
+    assert (augment.geometry(), augment.values(), augment.mixes(), augment.on()) == (True, False, True, True)
+
+
+def test_every_augmentation_moves_pixels_changes_values_or_mixes_rows():
+    assert {*GEOMETRY, *VALUES, "mixup", "cutmix"} == set(Augment.model_fields) > set(FOR_TABLES)
+
+
 def test_an_arm_may_set_a_key_of_a_part_that_is_off(make_study):
     off = {"train": {"early_stopping": False}}
     study = make_study(recipe=off, arms={"stop": {"train.early_stopping.patience": 3}})
@@ -194,6 +229,14 @@ CHANGES = {
     "augment.zoom": 0.2,
     "augment.horizontal_flip": True,
     "augment.noise": 0.1,
+    "augment.shear": 5,
+    "augment.vertical_flip": True,
+    "augment.brightness": 0.1,
+    "augment.contrast": 0.1,
+    "augment.rand_augment": 0.5,
+    "augment.erase": 0.2,
+    "augment.mixup": 0.2,
+    "augment.cutmix": 1.0,
     "scale": "tanh",
     "model.name": "mlp",
     "model.units": [8],
@@ -288,7 +331,18 @@ IRIS = {"source": "sklearn:iris"}
         ({"data": {**IRIS, "kind": "image"}}, ["data.kind: sklearn:iris is table data, got 'image'"]),
         ({"data": {"source": "tfds:x", "kind": "tabel"}}, ["data.kind: got 'tabel'", "did you mean table?"]),
         ({"data": IRIS, "recipe": {"model": {"name": "cnn"}}}, ["recipe.model.name: cnn needs images"]),
-        ({"data": IRIS, "recipe": {"augment": {"rotate": 5}}}, ["recipe.augment: rotate", "need images"]),
+        (
+            {"data": IRIS, "recipe": {"augment": {"rotate": 5, "noise": 1, "cutmix": 1}}},
+            ["recipe.augment: rotate, cutmix: for images only", "it can have noise and mixup"],
+        ),
+        ({"data": IRIS, "arms": {"a": {"augment.erase": 0.1}}}, ["arms.a.augment: erase: for images only"]),
+        (
+            {"recipe": {"augment": {"mixup": 0.2}, "train": {"batch_size": 1}}},
+            ["recipe: mixup and cutmix mix rows of one batch", "train.batch_size", "at least 2, got 1"],
+        ),
+        ({"recipe": {"augment": {"erase": 1}}}, ["recipe.augment.erase: expected a value less than 1.0, got 1"]),
+        ({"recipe": {"augment": {"mixup": -1}}}, ["recipe.augment.mixup: expected a value at least 0"]),
+        ({"recipe": {"augment": {"mix_up": 1}}}, ["recipe.augment.mix_up: unknown key", "expected mixup"]),
         # arms
         ({"arms": "leave-one-in"}, ["arms: no preset is called 'leave-one-in'", "did you mean leave-one-out?"]),
         ({"arms": {"a": 5}}, ["arms.a: an arm is a mapping of its differences", "got 5"]),

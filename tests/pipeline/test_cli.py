@@ -64,6 +64,10 @@ def test_without_a_study_the_ready_ones_are_listed(tmp_path):
         (None, ["runn", "iris"], 2, ["No such command"]),
         (None, ["init", "sklearn:irs"], 2, ["did you mean sklearn:iris?"]),
         (None, ["init", "sklearn:iris", "-o", "no/such/folder.yaml"], 2, ["no/such/folder.yaml", "No such file"]),
+        (None, ["preview", "iris"], 2, ["error: iris: only augmented images", "table"]),
+        (None, ["preview", "digits", "--set", "recipe.augment=none"], 2, ["augments nothing"]),
+        (None, ["preview", "digits", "-o", "no/such.png"], 2, ["there is no folder no"]),
+        (None, ["preview", "digits", "-o", "picture.pdf"], 2, ["-o picture.pdf: ", ".png"]),
         (None, ["ui"], 1, ["no runs here yet"]),
         (None, ["compare", "study.yaml"], 2, ["study.yaml", "no such file"]),
     ],
@@ -110,6 +114,14 @@ def test_init_writes_a_study_that_reads_back_and_never_overwrites_unasked(tmp_pa
     assert file.read_text() == "mine"
     assert assay("init", "sklearn:wine", "-o", "wine.yaml", "--force", cwd=tmp_path).returncode == 0
     assert file.read_text() == assay("init", "sklearn:wine", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(("arguments", "file"), [([], "preview.png"), (["-o", "rows.png"], "rows.png")])
+def test_preview_draws_what_the_recipe_augments(tmp_path, arguments, file):
+    done = assay("preview", "digits", *arguments, "--set", "recipe.augment.cutmix=1", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"wrote {file}\n")
+    assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
 def test_compile_writes_a_pipeline_with_the_study_as_default(tmp_path):

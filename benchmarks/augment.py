@@ -1,0 +1,107 @@
+"""Images a second: Assay's augmentation against Keras' layers one after another and against `ImageDataGenerator`.
+
+Run: python benchmarks/augment.py [--rounds 7]
+
+All sides rotate (10 degrees), shift (0.1), zoom (0.1) and flip the same float32 batches, bilinearly, edges repeated
+outwards, drawing anew for every image. They run in one process with TensorFlow's own choice of threads, in turn in
+every round, so that a slow minute of the machine hits all; a ratio is of one round. Tracing and compiling are not
+counted.
+
+    assay       one tf.function: the draws, and one warp for all four (`components.augment`)
+    layers      one tf.function: RandomRotation, RandomTranslation, RandomZoom and RandomFlip, one after another
+    generator   `ImageDataGenerator.random_transform` on each image of the batch (NumPy and SciPy), without its
+                iterator, which would cost it more
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from statistics import median
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+SHAPES = {(28, 28, 1): 64, (64, 64, 3): 64, (224, 224, 3): 32}  # and the rows of a batch
+ROTATE, SHIFT, ZOOM = 10, 0.1, 0.1
+GENERATOR_ROWS = 32  # of a batch; more take seconds and change no ratio
+SECONDS = 0.4  # a side runs at least this long in a round
+
+
+def sides(shape: tuple[int, int, int], rows: int) -> dict[str, tuple[Callable[[], object], int]]:
+    """Return for each side a function that augments a batch, and how many rows that has."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+    from components.augment import augment
+    from components.study import Augment
+
+    recipe = Augment(rotate=ROTATE, shift=SHIFT, zoom=ZOOM, horizontal_flip=True)
+    images = np.random.default_rng(0).random((rows, *shape), np.float32)
+    x, spread = tf.constant(images), tf.constant([0.3, 0.0, 1.0])
+    ours = tf.function(lambda x, seed: augment(x, recipe, seed, spread)[0])
+    step = iter(range(10**9))
+
+    kept = {"fill_mode": "nearest", "interpolation": "bilinear"}
+    layers = [
+        keras.layers.RandomRotation(ROTATE / 360, **kept),
+        keras.layers.RandomTranslation(SHIFT, SHIFT, **kept),
+        keras.layers.RandomZoom(ZOOM, **kept),
+        keras.layers.RandomFlip("horizontal"),
+    ]
+
+    @tf.function
+    def one_after_another(x):
+        for layer in layers:
+            x = layer(x, training=True)
+        return x
+
+    generator = ImageDataGenerator(
+        rotation_range=ROTATE,
+        width_shift_range=SHIFT,
+        height_shift_range=SHIFT,
+        zoom_range=ZOOM,
+        horizontal_flip=True,
+        fill_mode="nearest",
+        interpolation_order=1,
+    )
+    few = images[:GENERATOR_ROWS]
+    return {
+        "assay": (lambda: ours(x, tf.constant((0, next(step)), tf.int32)).numpy(), rows),
+        "layers": (lambda: one_after_another(x).numpy(), rows),
+        "generator": (lambda: np.stack([generator.random_transform(image) for image in few]), len(few)),
+    }
+
+
+def speed(batch: Callable[[], object], rows: int) -> float:
+    """Return images a second, by the clock on the wall."""
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() - start < SECONDS:
+        batch()
+        done += rows
+    return done / (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Print for each shape the images a second of each side, and the ratios by round."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds")
+    for shape, rows in SHAPES.items():
+        measured = sides(shape, rows)
+        for batch, _ in measured.values():
+            batch()
+        speeds = [{name: speed(*side) for name, side in measured.items()} for _ in range(rounds)]
+        print(f"{'x'.join(map(str, shape))}, {rows} rows a batch")
+        for name in measured:
+            of, ratios = [one[name] for one in speeds], [one["assay"] / one[name] for one in speeds]
+            line = f"  {name:9}  {median(of):9,.0f} images/s ({min(of):,.0f} to {max(of):,.0f})"
+            ratio = f"; assay / {name} {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+            print(line if name == "assay" else line + ratio)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Hands rows to the training program: all at once where they fit into memory, else block by block from disk.
+
+Both ways give the same rows in the same batches, so a streamed run ends with the same numbers as one in memory.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+Block = tuple[tf.Tensor, tf.Tensor, np.ndarray]  # x, y, and in which order they are wanted
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Rows that are read and scaled when they are wanted.
+
+    Attributes:
+        read: row numbers -> float32 (rows, ...), scaled.
+        numbers: of the rows, as `read` knows them.
+        block: how many rows may be in memory at a time; two blocks are, since the next is read while one is used.
+    """
+
+    read: Callable[[np.ndarray], np.ndarray]
+    numbers: np.ndarray
+    block: int
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.numbers)
+
+
+class Feed:
+    """Rows and their labels, for epoch after epoch."""
+
+    def __init__(self, x: np.ndarray | Streamed, y: np.ndarray, batch: int):
+        """Keep the rows as tensors if they are an array; a streamed block is a whole number of batches."""
+        self._y = y
+        self._streamed = x if isinstance(x, Streamed) else None
+        if self._streamed is None:
+            self._whole = tf.constant(x), tf.constant(y)
+        else:
+            self._rows = max(self._streamed.block // batch, 1) * batch
+
+    def blocks(self, order: np.ndarray) -> Iterator[Block]:
+        """Yield the rows in the given order (numbers from 0), all in one block or in several."""
+        if self._streamed is None:
+            yield *self._whole, order
+            return
+        parts = [order[start : start + self._rows] for start in range(0, len(order), self._rows)]
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self._read, parts[0])
+            for part in parts[1:]:
+                block = ahead.result()
+                ahead = reader.submit(self._read, part)
+                yield block
+                del block
+            yield ahead.result()
+
+    def _read(self, part: np.ndarray) -> Block:
+        """Read in the order of the file, which is faster on a disk, and say how to put the rows into order."""
+        assert self._streamed is not None
+        rows = np.sort(part)
+        x = self._streamed.read(self._streamed.numbers[rows])
+        return tf.constant(x), tf.constant(self._y[rows]), np.searchsorted(rows, part).astype(np.int32)

@@ -1,0 +1,58 @@
+import matplotlib.image
+import numpy as np
+import pytest
+
+from components import preview
+from components.figures import augmentations
+from components.scale import Statistics
+from components.study import Augment
+
+RECIPE = Augment(rotate=30, brightness=0.3, noise=0.2, mixup=0.5)
+SPREAD = np.array([0.4, 0.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def images(digits) -> np.ndarray:
+    return np.asarray(digits.x[:6], np.float32) / 16
+
+
+def test_there_is_a_version_for_each_technique_and_one_for_all(images):
+    versions = preview.versions(images, RECIPE, 0, SPREAD)
+    assert list(versions) == ["rotate", "brightness", "noise", "mixup", "all together"]
+    for version in versions.values():
+        assert version.shape == images.shape
+        assert not np.array_equal(version, images)
+    assert list(preview.versions(images, Augment(zoom=0.3), 0, SPREAD)) == ["zoom"]
+
+
+def test_versions_are_what_training_draws(images):
+    import tensorflow as tf
+
+    from components.augment import augment
+
+    step = tf.constant((3, 0), tf.int32)
+    trained = augment(tf.constant(images), RECIPE, step, tf.constant(SPREAD, tf.float32))[0]
+    np.testing.assert_allclose(preview.versions(images, RECIPE, 3, SPREAD)["all together"], trained, atol=1e-4)
+
+
+def test_images_of_as_many_classes_as_fit_are_shown_and_train_rows_only(digits):
+    rows = preview._rows(digits, 1)
+    assert set(rows) <= set(digits.split(1)[0])
+    assert len({*digits.y[rows]}) == len(rows) == preview.IMAGES
+
+
+@pytest.mark.parametrize("kind", ["none", "minmax", "tanh", "standardize"])
+def test_the_file_shows_the_same_originals_however_they_are_scaled(digits, tmp_path, kind, monkeypatch):
+    shown = {}
+    monkeypatch.setattr("components.figures.augmentations", lambda v: shown.update(v) or augmentations(v))
+    scaler = Statistics.of(digits.x, digits.split(0)[0], "image").scaler(kind)
+    preview.draw(digits, scaler, Augment(brightness=0.3), tmp_path / "a.png")
+    assert list(shown) == ["original", "brightness"]
+    np.testing.assert_allclose(shown["original"], np.asarray(digits.x[preview._rows(digits, 0)]) / 16, atol=1e-6)
+    assert matplotlib.image.imread(tmp_path / "a.png").std() > 0.1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_images_of_any_number_of_channels_are_drawn(channels):
+    figure = augmentations({"original": np.zeros((2, 5, 4, channels)), "flip": np.ones((2, 5, 4, channels))})
+    assert [axes.get_ylabel() for axes in figure.axes] == ["original", "", "flip", ""]
