@@ -5,7 +5,7 @@ appended by one write, so several steps may share the file.
 
 Events (all have `event`, `step`, `label` and `time`, seconds since the epoch):
     step_started, step_finished (`spans`: seconds by category), cell_finished (`arm`, `seed`, `value`, `epochs`,
-    `seconds`, `reused`), failed (`message`, `exit_code`; `crash` where it is no AssayError).
+    `seconds`, `reused`), warning (`message`), failed (`message`, `exit_code`; `crash` where it is no AssayError).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The study's figures: effects with intervals, learning curves with seed bands, confusion matrices, augmentation."""
+"""The study's figures: data, effects with intervals, learning curves with seed bands, confusions, augmentation."""
 
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,49 @@ from components.study import REFERENCE
 COLORS = {"helped": "#1a7f37", "hurt": "#b3261e", "no evidence": "#6e7781", "too few seeds": "#9a6700"}
 NAMED_CLASSES = 30  # more are not labelled: the letters would overlap
 
+HISTOGRAMS = 16  # columns that are drawn
+
 
 def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], prepared: Prepared) -> None:
     """Write effects.png, curves.png and confusion.png into the folder."""
     effects(verdict).savefig(folder / "effects.png", dpi=150)
     curves(cells).savefig(folder / "curves.png", dpi=150)
     confusions(verdict, cells, prepared).savefig(folder / "confusion.png", dpi=150)
+
+
+def data_figure(report: dict[str, Any]) -> Figure:
+    """Return the rows of each class, and the images' sizes or the columns' histograms; see `components.report`."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    left, right = np.ravel(np.array(figure.subfigures(1, 2)))
+    axes = left.subplots()
+    classes = report["classes"]
+    places = np.arange(len(classes))
+    rest = np.array([entry["rest"] for entry in classes])
+    axes.barh(places, rest, color="#0969da", label="to train and validate on")
+    axes.barh(places, [entry["test"] for entry in classes], left=rest, color="#bc4c00", label="test")
+    if len(classes) <= NAMED_CLASSES:
+        axes.set_yticks(places, [entry["name"][:30] for entry in classes])
+    axes.set_ylim(max(len(classes), 6) - 0.5, -0.5)
+    axes.set_xlabel("rows")
+    axes.set_title(f"{report['source']}: {report['rows']} rows")
+    left.legend(loc="outside lower center", ncols=2, fontsize=8)
+    if "images" in report:
+        axes, sizes = right.subplots(), report["images"]["sizes"]
+        named = [f"{size['height']} x {size['width']}" for size in sizes]
+        axes.barh(named, [size["rows"] for size in sizes], color="#0969da")
+        axes.set_ylim(max(len(sizes), 6) - 0.5, -0.5)  # one bar alone would fill the panel
+        axes.set_xlabel("images")
+        axes.set_title("height x width, before resizing")
+        return figure
+    shown = [column for column in report["columns"] if column["histogram"]][:HISTOGRAMS]
+    wide = max(1, int(np.ceil(np.sqrt(len(shown)))))
+    panels = right.subplots(max(1, -(-len(shown) // wide)), wide, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, column in zip(panels, shown, strict=False):
+        axes.bar(range(len(column["histogram"])), column["histogram"], width=1.0, color="#0969da")
+        axes.set_title(column["name"][:24], fontsize=7)
+    return figure
 
 
 def effects(verdict: dict[str, Any]) -> Figure:

@@ -1,16 +1,19 @@
-"""Step `load`: any source -> checked, split, prepared data; and the study's runs are opened in MLflow."""
+"""Step `load`: any source -> checked, split, reported, prepared data; and the study's runs are opened in MLflow."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 
+from components import report
 from components.errors import AssayError
 from components.events import step
 from components.prepared import Prepared
 from components.sources import Rows, read
+from components.split import identical, stratified
 from components.study import Study
 
+REPORT = "report"  # folder in that of the prepared data
 SPLIT_SEED = 0  # test rows are the same for every seed of a study
 
 
@@ -35,23 +38,32 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
             from components import tracking
         with this.span("mlflow"):
             opened = tracking.open_runs(parsed, run, prepared.schema)
+            tracking.log_data(opened, prepared.folder / REPORT)
+        found = json.loads((prepared.folder / REPORT / "data.json").read_text("utf-8"))
+        for line in report.short(found, "MLflow, data/data.md"):
+            this.emit("warning", message=line)
         Path(runs).write_text(json.dumps(opened))
 
 
 def prepare(study: Study, folder: str | Path) -> Prepared:
-    """Read the source, check it, split it, and write it as prepared data.
+    """Read the source, check it, split it, and write it as prepared data, with the report on it in `report`.
 
     Raises:
-        AssayError: for data that no study can be made of.
+        AssayError: for data that no study can be made of, or that would falsify the answer.
     """
-    rows = read(study.data)
-    check(rows)
-    test = _test_rows(rows, study.data.test)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, test, groups = read_checked(study, folder)
+    found = report.inspect(study.data, rows, test, groups)
+    report.refuse(found)
     rest = np.setdiff1d(np.arange(len(rows.y)), test, assume_unique=True)
     validation = np.stack(
-        [_stratified(rest, rows.y[rest], study.data.validation, seed, rows.classes) for seed in range(study.seeds)]
+        [
+            stratified(rest, rows.y[rest], study.data.validation, seed, rows.classes, groups[rest])
+            for seed in range(study.seeds)
+        ]
     )
-    return Prepared.write(
+    prepared = Prepared.write(
         folder,
         kind=study.data.kind,
         source=study.data.source,
@@ -62,6 +74,24 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
         test=test,
         validation=validation,
     )
+    report.write(found, folder / REPORT)
+    return prepared
+
+
+def read_checked(study: Study, folder: Path) -> tuple[Rows, np.ndarray, np.ndarray]:
+    """Return the rows, the test rows' numbers, and for each row the first identical one.
+
+    Args:
+        study: the study.
+        folder: is there; for arrays that are larger than memory.
+
+    Raises:
+        AssayError: for data that no study can be made of.
+    """
+    rows = read(study.data, folder)
+    check(rows)
+    groups = identical(rows.x)
+    return rows, _test_rows(rows, study.data.test, groups), groups
 
 
 def check(rows: Rows) -> None:
@@ -91,29 +121,10 @@ def check(rows: Rows) -> None:
         )
 
 
-def _test_rows(rows: Rows, test: float | str) -> np.ndarray:
+def _test_rows(rows: Rows, test: float | str, groups: np.ndarray) -> np.ndarray:
     if isinstance(test, str):
         if test not in rows.splits:
             own = ", ".join(rows.splits) or "none"
             raise AssayError(f"data.test: the source has no split {test!r}; its own splits: {own}; or give a fraction")
         return rows.splits[test]
-    return _stratified(np.arange(len(rows.y)), rows.y, test, SPLIT_SEED, rows.classes)
-
-
-def _stratified(rows: np.ndarray, y: np.ndarray, fraction: float, seed: int, classes: tuple[str, ...]) -> np.ndarray:
-    """Return the given fraction of the rows, with every class in proportion."""
-    from sklearn.model_selection import train_test_split
-
-    counts = np.bincount(y, minlength=len(classes))
-    present = np.flatnonzero(counts)
-    rarest = present[counts[present].argmin()]
-    held_out = round(len(y) * fraction)
-    if counts[rarest] >= 2 and held_out >= len(present) and len(y) - held_out >= len(present):
-        rest, taken = train_test_split(np.arange(len(y)), test_size=held_out, stratify=y, random_state=seed)
-        # Shares are rounded: of a rare class a part may get less than one row.
-        if all(len(np.unique(y[part])) == len(present) for part in (rest, taken)):
-            return rows[np.sort(taken)]
-    raise AssayError(
-        f"too few rows to split: {len(y)} rows of {len(present)} classes, {counts[rarest]} of class "
-        f"{classes[rarest]!r}, {held_out} held out; every class must be in every part: add rows or change the fraction"
-    )
+    return stratified(np.arange(len(rows.y)), rows.y, test, SPLIT_SEED, rows.classes, groups)

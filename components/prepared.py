@@ -6,6 +6,7 @@ A folder with memory-mapped arrays and one JSON:
     test.npy        row numbers of the test rows, fixed by the study
     validation.npy  (seeds, rows) row numbers of the validation rows, redrawn for each seed from the rest
     data.json       kind, shape, classes, columns, counts, fingerprint
+    report/         what was found out about the data, for people: data.md, data.json, data.png
 """
 
 import hashlib
@@ -123,9 +124,10 @@ class Prepared:
         test: np.ndarray,
         validation: np.ndarray,
     ) -> "Prepared":
-        """Write a folder and open it."""
+        """Write a folder and open it; an `x` that is mapped from this folder's x.npy is there already."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        in_place = isinstance(x, np.memmap) and x.filename == (folder / "x.npy").resolve()
         arrays = {
             "x": np.ascontiguousarray(x),
             "y": y.astype(np.int32),
@@ -134,7 +136,8 @@ class Prepared:
         }
         fingerprint = hashlib.sha256(json.dumps([kind, classes, columns]).encode())
         for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", array)
+            if name != "x" or not in_place:
+                np.save(folder / f"{name}.npy", array)
             # Not the validation rows: they follow from the rest and the seed, and more seeds are the same data.
             if name != "validation":
                 fingerprint.update(f"{name}{array.dtype}{array.shape}".encode())

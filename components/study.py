@@ -28,7 +28,11 @@ HIGHER_IS_BETTER: dict[Metric, bool] = {"accuracy": True, "macro_f1": True, "los
 
 # The data sets that scikit-learn carries, and what kind of data each is.
 SKLEARN: dict[str, Kind] = {"digits": "image", "iris": "table", "wine": "table", "breast_cancer": "table"}
-SOURCE_FORMS = ("sklearn:NAME", "tfds:NAME")
+SOURCE_FORMS = ("images:DIR", "sklearn:NAME", "tfds:NAME")
+
+# Findings in the data that stop a study unless its `data.allow` names them.
+Allowance = Literal["duplicates", "label-column", "unreadable-files"]
+Side = Annotated[int, Field(ge=1, le=8192, strict=True)]
 
 # What differs from the fields' own defaults by the kind of data.
 RECIPES: dict[Kind, dict[str, Any]] = {
@@ -68,8 +72,8 @@ class _Part(BaseModel):
 class Data(_Part):
     """Which rows, and how they are split."""
 
-    source: str = Field(description="sklearn:digits | iris | wine | breast_cancer, or tfds:NAME")
-    kind: Kind = Field(default="image", description="image or table; known by itself for sklearn:NAME")
+    source: str = Field(description="images:DIR, sklearn:digits | iris | wine | breast_cancer, or tfds:NAME")
+    kind: Kind = Field(default="image", description="image or table; known by itself but for tfds:NAME")
     test: Annotated[float, Field(gt=0, lt=1)] | str = Field(
         default=0.2, description="test rows: a fraction, or the name of the source's own split"
     )
@@ -77,19 +81,38 @@ class Data(_Part):
         default=0.2, gt=0, lt=1, description="validation rows: a fraction of the rest, redrawn for each seed"
     )
 
+    image_size: Side | tuple[Side, Side] | None = Field(
+        default=None, description="images:DIR: pixels, or [height, width]; null: all images have one size already"
+    )
+    allow: tuple[Allowance, ...] = Field(
+        default=(), description="go on in spite of: duplicates, label-column, unreadable-files"
+    )
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _allowances_are_known(cls, allow: Any) -> Any:
+        names = [allow] if isinstance(allow, str) else allow
+        for name in names if isinstance(names, list | tuple) else ():
+            if name not in get_args(Allowance):
+                raise StudyError(("data", "allow"), f"got {name!r}; expected {did_you_mean(name, get_args(Allowance))}")
+        return names
+
     @model_validator(mode="before")
     @classmethod
     def _source_is_known(cls, values: Any) -> Any:
         if not isinstance(values, Mapping) or not isinstance(values.get("source"), str):
             return values
         scheme, _, name = values["source"].partition(":")
+        if scheme in ("sklearn", "tfds") and values.get("image_size") is not None:
+            raise StudyError(("data", "image_size"), f"only images:DIR is resized, and the source is {scheme}:{name}")
         if scheme == "tfds" and name:
             return values
-        if scheme == "sklearn" and name in SKLEARN:
-            kind = values.get("kind", SKLEARN[name])
-            if kind != SKLEARN[name]:
+        known_kind = "image" if scheme == "images" and name else SKLEARN.get(name) if scheme == "sklearn" else None
+        if known_kind:
+            kind = values.get("kind", known_kind)
+            if kind != known_kind:
                 raise StudyError(
-                    ("data", "kind"), f"sklearn:{name} is {SKLEARN[name]} data, got {kind!r}; leave `kind` out"
+                    ("data", "kind"), f"{scheme}:{name} is {known_kind} data, got {kind!r}; leave `kind` out"
                 )
             return {**values, "kind": kind}
         if scheme == "sklearn":

@@ -101,6 +101,11 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
     return {"run": run, "tracking_uri": tracking_uri(), "experiment": experiment, "parent": parent_id, "arms": arms}
 
 
+def log_data(runs: Mapping[str, Any], folder: Path) -> None:
+    """Log the data report's files to the study's run, under `data`."""
+    client().log_artifacts(runs["parent"], str(folder), "data")
+
+
 class CellLogger:
     """Logs the cells of one study run."""
 

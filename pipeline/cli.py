@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-STUDY = "A ready study (digits, iris), a .yaml file, or a source such as sklearn:wine."
+STUDY = "A ready study (digits, iris), a .yaml file, or a source such as sklearn:wine or images:DIR."
 StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
 
 # kfp.local runs at most two tasks of a loop side by side.
@@ -124,6 +124,39 @@ def compare(
     is_name = not study.endswith((".yaml", ".yml")) and ":" not in study
     verdict, decision = latest(study if is_name else read_study(study, [], None).study)
     show_verdict(Console(highlight=False), verdict, decision)
+
+
+@app.command()
+def data(
+    study: Annotated[str, typer.Argument(help=STUDY, show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; repeatable.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write data.md, data.json, data.png to this folder.", show_default=False),
+    ] = None,
+) -> None:
+    """Report on the data of a study or source, without training."""
+    from pipeline.study_file import read_study
+
+    described = read_study(study, overrides or [], None)
+
+    from rich.markdown import Markdown
+
+    from components import report
+    from components.load import read_checked
+
+    with tempfile.TemporaryDirectory(prefix="assay-") as scratch:
+        found = report.inspect(described.data, *read_checked(described, Path(scratch)))
+    Console(highlight=False).print(Markdown(report.markdown(found)))
+    if output:
+        try:
+            report.write(found, output)
+        except OSError as error:
+            raise UsageError(f"can't write {error.filename}: {error.strerror}") from None
+        typer.echo(f"wrote data.md, data.json and data.png to {output}", err=True)
+    report.refuse(found)
 
 
 @app.command()

@@ -122,6 +122,8 @@ class Report:
         """Take the new events in and show where the run is; called several times a second."""
         for event in events:
             self.standing.take(event)
+            if event["event"] == "warning":
+                self._say(f"warning: {event['message']}")
             if not self._live:
                 self._say_arms()
         if not self._live:

@@ -92,6 +92,8 @@ def _document(study: str) -> _Document:
         return _parse(f"{study}.yaml", ready[study])
     if ":" in study:
         return _Document(study, _from_source(study))
+    if Path(study).is_dir():
+        raise UsageError(f"{study} is a folder; for the images in it give the source images:{study}")
     raise UsageError(
         f"no study is called {study!r}; expected {did_you_mean(study, ready)}, the path of a .yaml file, or a source "
         "such as sklearn:wine"
@@ -100,8 +102,11 @@ def _document(study: str) -> _Document:
 
 def _from_source(source: str) -> dict[str, Any]:
     """Return the study of a source with nothing else said, named after the source."""
-    name = re.sub(r"[^A-Za-z0-9_.\- ]+", "-", source.partition(":")[2]).lstrip("_.- ")
-    return {"study": name or "study", "data": {"source": source}}
+    scheme, _, name = source.partition(":")
+    if scheme == "images":
+        name = Path(name).expanduser().resolve().name
+    name = re.sub(r"[^A-Za-z0-9_.\- ]+", "-", name).lstrip("_.- ")
+    return {"study": name[:100] or "study", "data": {"source": source}}
 
 
 def _read(path: Path) -> str:

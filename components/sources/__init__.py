@@ -1,14 +1,34 @@
 """Where labelled rows come from: one module a kind of source, all with the same `read`.
 
-A source module has one function, `read(name, kind) -> Rows`. Adding a source is that module and a line in `SOURCES`.
+A source module has one function, `read(name, data, folder) -> Rows`. Adding a source is that module and a line in
+`SOURCES`.
 """
 
 import importlib
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from components.study import Data
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the data that its owner should know.
+
+    Attributes:
+        name: what kind of finding it is; errors are allowed by it, in `data.allow`.
+        level: an error stops the study, a warning is printed, a note is only in the report.
+        text: one sentence, with counts.
+        examples: a few files, rows or columns.
+    """
+
+    name: str
+    level: Literal["error", "warning", "note"]
+    text: str
+    examples: tuple[str, ...] = ()
 
 
 @dataclass
@@ -16,11 +36,14 @@ class Rows:
     """Labelled rows as a source gives them.
 
     Attributes:
-        x: images (rows, height, width, channels), or tables (rows, columns); any numeric dtype.
+        x: images (rows, height, width, channels), or tables (rows, columns); any numeric dtype; may be memory-mapped.
         y: class numbers (rows,), integers that index `classes`.
         classes: the classes' names.
         columns: the table's column names; empty for images.
         splits: the source's own splits, as row numbers by name; empty where it has none.
+        names: what each row is called, such as its file; empty where rows have only numbers.
+        sizes: height and width of each image before it was resized (rows, 2); None where nothing is resized.
+        findings: what the source found while reading.
     """
 
     x: np.ndarray
@@ -28,16 +51,27 @@ class Rows:
     classes: tuple[str, ...]
     columns: tuple[str, ...] = ()
     splits: dict[str, np.ndarray] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    sizes: np.ndarray | None = None
+    findings: tuple[Finding, ...] = ()
 
 
-SOURCES = {"sklearn": "components.sources.scikit", "tfds": "components.sources.tfds"}
+SOURCES = {
+    "images": "components.sources.images",
+    "sklearn": "components.sources.scikit",
+    "tfds": "components.sources.tfds",
+}
 
 
-def read(data: Data) -> Rows:
+def read(data: Data, folder: Path) -> Rows:
     """Return the rows of the study's source.
+
+    Args:
+        data: names the source and says how to read it.
+        folder: is there, and may be used for an `x` that is larger than memory: as `x.npy`.
 
     Raises:
         AssayError: where the data can't be had, or is not of the kind that the study says.
     """
     scheme, _, name = data.source.partition(":")
-    return importlib.import_module(SOURCES[scheme]).read(name, data.kind)
+    return importlib.import_module(SOURCES[scheme]).read(name, data, folder)

@@ -1,15 +1,17 @@
 """`sklearn:NAME`: the small real data sets that scikit-learn carries."""
 
+from pathlib import Path
+
 import numpy as np
 from sklearn import datasets
 
 from components.sources import Rows
-from components.study import Kind
+from components.study import Data
 
 
-def read(name: str, kind: Kind) -> Rows:
+def read(name: str, data: Data, folder: Path) -> Rows:
     """Return digits as 8x8 images with pixels 0..16, the others as tables of float columns."""
     bunch = getattr(datasets, f"load_{name}")()
-    x = bunch.images[..., np.newaxis] if kind == "image" else bunch.data
-    columns = () if kind == "image" else tuple(bunch.feature_names)
+    x = bunch.images[..., np.newaxis] if data.kind == "image" else bunch.data
+    columns = () if data.kind == "image" else tuple(bunch.feature_names)
     return Rows(x.astype(np.float32), bunch.target, tuple(str(c) for c in bunch.target_names), columns)

@@ -4,22 +4,25 @@ Nothing is downloaded here. Without a network a download retries for minutes (me
 preparing a data set stays a step of its own: `tfds build NAME`.
 """
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow_datasets as tfds
 
 from components.errors import AssayError
 from components.sources import Rows
-from components.study import Kind
+from components.study import Data, Kind
 
 RANKS: dict[Kind, int] = {"image": 3, "table": 1}  # dimensions of one row
 
 
-def read(name: str, kind: Kind) -> Rows:
+def read(name: str, data: Data, folder: Path) -> Rows:
     """Return all labelled splits, joined, with each split's row numbers.
 
     Raises:
-        AssayError: for a data set that is unknown, not prepared, without labels, or of another kind than `kind`.
+        AssayError: for a data set that is unknown, not prepared, without labels, or of another kind than `data.kind`.
     """
+    kind = data.kind
     builder = _builder(name)
     features, label = _supervised(name, builder)
     shape = builder.info.features[features].shape

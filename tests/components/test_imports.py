@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-LIGHT = ("study", "errors", "events", "load", "scale", "compare", "metrics", "store", "evaluate", "register")
+LIGHT = (
+    *("study", "errors", "events", "load", "split", "report", "sources.images", "scale", "compare", "metrics"),
+    *("store", "evaluate", "register"),
+)
 
 
 def loaded(code: str, *packages: str) -> str:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sklearn import datasets
 
 from components.errors import AssayError
-from components.load import _stratified as stratified
 from components.load import check, prepare
 from components.sources import Rows, read
+from components.split import stratified
 from components.study import Data
 
 
@@ -33,8 +33,8 @@ def rows_of(x, y, **more) -> Rows:
         ("breast_cancer", (30,), 569, 2),
     ],
 )
-def test_scikit_learns_rows_come_unchanged(name, shape, rows, classes):
-    found, bunch = read(Data(source=f"sklearn:{name}")), getattr(datasets, f"load_{name}")()
+def test_scikit_learns_rows_come_unchanged(name, shape, rows, classes, tmp_path):
+    found, bunch = read(Data(source=f"sklearn:{name}"), tmp_path), getattr(datasets, f"load_{name}")()
     assert found.x.shape == (rows, *shape)
     assert found.x.dtype == np.float32
     np.testing.assert_array_equal(found.x.reshape(rows, -1), bunch.data.astype(np.float32))

@@ -134,12 +134,12 @@ TABLE: dict[str, Any] = {
 }
 
 
-def test_a_champion_for_other_classes_is_not_compared_by_class_numbers(run_steps, monkeypatch):
+def test_a_champion_for_other_classes_is_not_compared_by_class_numbers(run_steps, monkeypatch, tmp_path):
     """Class 0 of the one is not class 0 of the other; whoever renames or reorders classes has another problem."""
     run_steps("renamed", **TABLE).all()
-    iris = read(Data(source="sklearn:iris"))
+    iris = read(Data(source="sklearn:iris"), tmp_path)
     others = replace(iris, y=2 - iris.y, classes=("a", "b", "c"))
-    monkeypatch.setattr("components.load.read", lambda data: others)
+    monkeypatch.setattr("components.load.read", lambda data, folder: others)
     decision = run_steps("renamed", **TABLE).all().decision
     assert decision["decision"] == "kept"
     assert "version 1 stays" in decision["reason"]
