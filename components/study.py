@@ -420,10 +420,8 @@ class Study(_Part):
         return content_hash(self.model_dump(mode="json"))[:12]
 
     def _key(self, recipe: Recipe, seed: int) -> str:
-        parts = {"data": self.data, "recipe": recipe, "seed": seed}
-        return content_hash({k: v.model_dump(mode="json") if isinstance(v, _Part) else v for k, v in parts.items()})[
-            :16
-        ]
+        data = self.data.model_dump(mode="json", exclude={"allow"})  # what is allowed changes no number
+        return content_hash({"data": data, "recipe": recipe.model_dump(mode="json"), "seed": seed})[:16]
 
     def _preset(self, preset: str) -> list[Arm]:
         on = _techniques_on(self.recipe)

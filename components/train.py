@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +94,9 @@ class Trainer:
         tf.config.experimental.enable_op_determinism()
         schema = prepared.schema
         if schema.splits["train"] * int(np.prod(schema.shape)) <= SMALL:
-            tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+            with suppress(RuntimeError):  # TensorFlow has started, as in a notebook: then with the threads that it has
+                tf.config.threading.set_intra_op_parallelism_threads(1)
+                tf.config.threading.set_inter_op_parallelism_threads(1)
 
     def in_order(self, cells: list[Cell]) -> list[Cell]:
         """Return the cells so that those which share a program follow each other."""
