@@ -98,8 +98,8 @@ class Program:
         self.optimizer.build(self.network.trainable_variables)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
-        self._train = tf.function(self._train_graph)
-        self._score = tf.function(self._score_graph)
+        self._train = tf.function(self._train_graph, autograph=False)
+        self._score = tf.function(self._score_graph, autograph=False)
         self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
         self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
         self._logits = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
@@ -185,11 +185,14 @@ class Program:
     def _train_graph(self, x, y, order, seed, spread, totals):
         """Train on one block; adds the summed cross-entropy and the number of hits to `totals`, float32 (2,)."""
         rows, batch = tf.shape(order)[0], self.batch_size
-        for step in tf.range((rows + batch - 1) // batch):
+
+        def one(step, totals):
             taken = order[step * batch : tf.minimum((step + 1) * batch, rows)]
             step_seed = tf.stack([seed[0], seed[1] + step])
-            totals += self._step(tf.gather(x, taken), tf.gather(y, taken), step_seed, spread)
-        return totals
+            return step + 1, totals + self._step(tf.gather(x, taken), tf.gather(y, taken), step_seed, spread)
+
+        # Not a Python loop: AutoGraph, which would convert it, does nothing on Python 3.13 (TensorFlow 2.21).
+        return tf.while_loop(lambda step, _: step * batch < rows, one, (0, totals))[1]
 
     def _step(self, x, y, seed, spread):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
@@ -205,12 +208,14 @@ class Program:
     def _score_graph(self, x, y, totals):
         """Score one block in evaluation mode; adds the summed cross-entropy and the number of hits to `totals`."""
         rows = tf.shape(y)[0]
-        for start in tf.range(0, rows, EVALUATION_ROWS):
+
+        def one(start, totals):
             end = tf.minimum(start + EVALUATION_ROWS, rows)
             logits = self.network(tf.ensure_shape(x[start:end], (None, *self.shape)), training=False)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
-            totals += tf.stack([tf.reduce_sum(losses), _hits(logits, y[start:end])])
-        return totals
+            return start + EVALUATION_ROWS, totals + tf.stack([tf.reduce_sum(losses), _hits(logits, y[start:end])])
+
+        return tf.while_loop(lambda start, _: start < rows, one, (0, totals))[1]
 
 
 def served(program: Program, scaler: Scaler) -> keras.Model:
