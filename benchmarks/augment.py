@@ -36,7 +36,7 @@ def sides(shape: tuple[int, int, int], rows: int) -> dict[str, tuple[Callable[[]
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     from components.augment import augment
-    from components.study import Augment
+    from components.recipe import Augment
 
     recipe = Augment(rotate=ROTATE, shift=SHIFT, zoom=ZOOM, horizontal_flip=True)
     images = np.random.default_rng(0).random((rows, *shape), np.float32)

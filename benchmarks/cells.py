@@ -65,7 +65,7 @@ def engine(case: str, arms: list[str], folder: str) -> list[dict]:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from components.engine import Program
-    from components.study import program_key
+    from components.recipe import program_key
 
     results, programs = [], {}
     for arm, seed, split, (test_x, test_y), scaler, schema in cells(case, arms, folder):

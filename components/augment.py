@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from components.study import Augment
+from components.recipe import Augment
 
 # What a technique folds into the seed. A number is never given to another one: draws would change between versions.
 STREAMS = {

@@ -19,8 +19,8 @@ import tensorflow as tf
 from components import models
 from components.augment import Mixture, augment
 from components.feed import Feed, Streamed
+from components.recipe import Recipe, Train
 from components.scale import Scaler
-from components.study import Recipe, Train
 
 CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy")
 EVALUATION_ROWS = 1024  # rows scored at a time

@@ -10,11 +10,12 @@ from components.errors import AssayError
 from components.events import step
 from components.prepared import Prepared
 from components.sources import Rows, read
-from components.split import identical, stratified
+from components.split import TEST, Content, content, split
 from components.study import Study
 
 REPORT = "report"  # folder in that of the prepared data
-SPLIT_SEED = 0  # test rows are the same for every seed of a study
+MAX_CLASSES = 10_000
+ROWS = 4096  # that are looked at at a time
 
 
 def load(study: str, run: str, store: str, data: str, runs: str) -> None:
@@ -53,16 +54,9 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    rows, test, groups = read_checked(study, folder)
-    found = report.inspect(study.data, rows, test, groups)
+    rows, of, parts = read_checked(study, folder)
+    found = report.inspect(study.data, rows, parts, of)
     report.refuse(found)
-    rest = np.setdiff1d(np.arange(len(rows.y)), test, assume_unique=True)
-    validation = np.stack(
-        [
-            stratified(rest, rows.y[rest], study.data.validation, seed, rows.classes, groups[rest])
-            for seed in range(study.seeds)
-        ]
-    )
     prepared = Prepared.write(
         folder,
         kind=study.data.kind,
@@ -71,15 +65,18 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
         y=rows.y,
         classes=rows.classes,
         columns=rows.columns,
-        test=test,
-        validation=validation,
+        words=rows.words,
+        vocabulary=study.data.vocabulary,
+        digests=of.digests,
+        order=of.order,
+        parts=parts,
     )
     report.write(found, folder / REPORT)
     return prepared
 
 
-def read_checked(study: Study, folder: Path) -> tuple[Rows, np.ndarray, np.ndarray]:
-    """Return the rows, the test rows' numbers, and for each row the first identical one.
+def read_checked(study: Study, folder: Path) -> tuple[Rows, Content, np.ndarray]:
+    """Return the rows, what is known of their content, and each seed's parts, see `components.split`.
 
     Args:
         study: the study.
@@ -90,15 +87,19 @@ def read_checked(study: Study, folder: Path) -> tuple[Rows, np.ndarray, np.ndarr
     """
     rows = read(study.data, folder)
     check(rows)
-    groups = identical(rows.x)
-    return rows, _test_rows(rows, study.data.test, groups), groups
+    of = content(rows)
+    parts = split(rows, study.data, study.seeds, of)
+    if rows.words:  # text: no row is longer than the longest that is not for the test, which must not decide anything
+        longest = max(int(np.count_nonzero(rows.x[parts[0] != TEST], axis=1).max()), 1)
+        rows.x = rows.x[:, :longest]
+    return rows, of, parts
 
 
 def check(rows: Rows) -> None:
     """Refuse data that no study can be made of.
 
     Raises:
-        AssayError: for no rows, rows without a label, one class only, or a value that is not a finite number.
+        AssayError: for no rows, rows without a label, one class or too many, or a value that is not a finite number.
     """
     if len(rows.y) == 0:
         raise AssayError("the data has no rows")
@@ -108,23 +109,29 @@ def check(rows: Rows) -> None:
     if np.count_nonzero(counts) < 2:
         only = rows.classes[int(counts.argmax())]
         raise AssayError(f"all {len(rows.y)} rows are of class {only!r}; a study needs two classes or more")
-    if not np.issubdtype(rows.x.dtype, np.floating):
-        return
-    bad = ~np.isfinite(rows.x.reshape(len(rows.x), -1))
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        where = f"column {rows.columns[column]!r}" if rows.columns else f"pixel {column}"
-        value = rows.x.reshape(len(rows.x), -1)[row, column]
+    if len(rows.classes) > MAX_CLASSES:
         raise AssayError(
-            f"row {row}, {where} is {value}; every value must be a finite number ({np.count_nonzero(bad)} are not); "
-            "remove those rows or fill the values"
+            f"the {len(rows.y)} rows have {len(rows.classes)} classes, such as {rows.classes[0]!r} and "
+            f"{rows.classes[1]!r}; expected at most {MAX_CLASSES}: is the target a name or a measurement?"
         )
+    if np.issubdtype(rows.x.dtype, np.floating):
+        _check_finite(rows)
 
 
-def _test_rows(rows: Rows, test: float | str, groups: np.ndarray) -> np.ndarray:
-    if isinstance(test, str):
-        if test not in rows.splits:
-            own = ", ".join(rows.splits) or "none"
-            raise AssayError(f"data.test: the source has no split {test!r}; its own splits: {own}; or give a fraction")
-        return rows.splits[test]
-    return stratified(np.arange(len(rows.y)), rows.y, test, SPLIT_SEED, rows.classes, groups)
+def _check_finite(rows: Rows) -> None:
+    """Refuse infinite values, and in images missing ones.
+
+    Raises:
+        AssayError: with the first one's place.
+    """
+    for start in range(0, len(rows.x), ROWS):
+        chunk = np.asarray(rows.x[start : start + ROWS]).reshape(len(rows.x[start : start + ROWS]), -1)
+        bad = np.isinf(chunk) if rows.columns else ~np.isfinite(chunk)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            where = f"column {rows.columns[column].name!r}" if rows.columns else f"pixel {column}"
+            name = rows.names[start + row] if rows.names else f"row {start + row}"
+            raise AssayError(
+                f"{name}, {where} is {chunk[row, column]}; every value must be a finite number; remove the row, or "
+                f"leave the value {'empty' if rows.columns else 'out'}"
+            )

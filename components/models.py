@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import keras
 
+from components.recipe import UNITS, Model
 from components.scale import Scaler
-from components.study import UNITS, Model
 
 
 class Layers:

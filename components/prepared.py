@@ -1,10 +1,12 @@
 """The prepared data: what `load` writes and every later step reads, and the only form of data that those know.
 
-A folder with memory-mapped arrays and one JSON:
-    x.npy           (rows, height, width, channels) or (rows, columns), the source's own dtype
+A folder with memory-mapped arrays and JSON:
+    x.npy           (rows, ...) as `components.sources.Rows` says for each kind of data
     y.npy           (rows,) int32 class numbers
-    test.npy        row numbers of the test rows, fixed by the study
-    validation.npy  (seeds, rows) row numbers of the validation rows, redrawn for each seed from the rest
+    order.npy       (rows,) int64 row numbers in an order that follows from the rows' content alone, so that the same
+                    data from another file, or in another order, gives the same numbers
+    parts.npy       (seeds, rows) uint8: whether a seed trains on a row, validates or tests on it, or leaves it out
+    words.json      of text: all words
     data.json       kind, shape, classes, columns, counts, fingerprint
     report/         what was found out about the data, for people: data.md, data.json, data.png
 """
@@ -17,7 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from components.study import Kind
+from components.encode import Inputs, inputs_of
+from components.raw import Column
+from components.recipe import Kind
+from components.split import TEST, TRAIN, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -25,22 +30,24 @@ class Schema:
     """What data.json says.
 
     Attributes:
-        kind: image or table.
+        kind: image, table or text.
         source: as the study names it.
         shape: of one row.
         classes: their names, in the order of the class numbers.
         columns: of a table.
+        inputs: what a network reads.
         rows: how many there are in all.
         class_rows: how many of each class.
-        splits: how many rows are for test, validation and training.
-        fingerprint: SHA-256 of the rows, labels, classes and splits.
+        splits: how many rows are for test, and for each seed for validation and training.
+        fingerprint: SHA-256 of the rows, labels, classes and of which rows are test rows.
     """
 
     kind: Kind
     source: str
     shape: tuple[int, ...]
     classes: tuple[str, ...]
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
+    inputs: Inputs
     rows: int
     class_rows: dict[str, int]
     splits: dict[str, int]
@@ -80,9 +87,11 @@ class Prepared:
     @cached_property
     def schema(self) -> Schema:
         """What the data is."""
-        values = json.loads((self.folder / "data.json").read_text())
-        tuples = {key: tuple(values[key]) for key in ("shape", "classes", "columns")}
-        return Schema(**{**values, **tuples})
+        values = json.loads((self.folder / "data.json").read_text("utf-8"))
+        inputs = Inputs(**{key: tuple(value) for key, value in values["inputs"].items()})
+        columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in values["columns"])
+        tuples = {key: tuple(values[key]) for key in ("shape", "classes")}
+        return Schema(**{**values, **tuples, "inputs": inputs, "columns": columns})
 
     @cached_property
     def x(self) -> np.ndarray:
@@ -95,20 +104,30 @@ class Prepared:
         return np.load(self.folder / "y.npy", mmap_mode="r")
 
     @cached_property
-    def test_rows(self) -> np.ndarray:
-        """Row numbers of the test rows."""
-        return np.load(self.folder / "test.npy")
+    def words(self) -> tuple[str, ...]:
+        """All words of text."""
+        return tuple(json.loads((self.folder / "words.json").read_text("utf-8")))
 
     @cached_property
-    def rows(self) -> "RowFile":
+    def rows(self) -> RowFile:
         """All rows, of which only those in use are in memory."""
         return RowFile(self.folder / "x.npy")
 
+    @cached_property
+    def test_rows(self) -> np.ndarray:
+        """Row numbers of the test rows, the same for every seed."""
+        return self._rows_of(0, TEST)
+
     def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the row numbers to train on and those to validate on, for one seed."""
-        validation = np.load(self.folder / "validation.npy", mmap_mode="r")[seed]
-        held_out = np.concatenate([self.test_rows, validation])
-        return np.setdiff1d(np.arange(len(self.y)), held_out, assume_unique=True), np.asarray(validation)
+        return self._rows_of(seed, TRAIN), self._rows_of(seed, VALIDATION)
+
+    def _rows_of(self, seed: int, part: int) -> np.ndarray:
+        order, parts = (
+            np.load(self.folder / "order.npy", mmap_mode="r"),
+            np.load(self.folder / "parts.npy", mmap_mode="r"),
+        )
+        return order[parts[seed][order] == part]
 
     @classmethod
     def write(
@@ -120,41 +139,58 @@ class Prepared:
         x: np.ndarray,
         y: np.ndarray,
         classes: tuple[str, ...],
-        columns: tuple[str, ...],
-        test: np.ndarray,
-        validation: np.ndarray,
+        columns: tuple[Column, ...] = (),
+        words: tuple[str, ...] = (),
+        vocabulary: int = 0,
+        digests: np.ndarray,
+        order: np.ndarray,
+        parts: np.ndarray,
     ) -> "Prepared":
-        """Write a folder and open it; an `x` that is mapped from this folder's x.npy is there already."""
+        """Write a folder and open it; an `x` that is mapped from this folder's x.npy is there already.
+
+        Args:
+            folder: made where it is missing.
+            kind: of the data.
+            source: as the study names it.
+            x: as `components.sources.Rows` has it, and so `y`, `classes`, `columns` and `words`.
+            y: class numbers.
+            classes: their names.
+            columns: of a table.
+            words: of text.
+            vocabulary: how many words a network may know at most.
+            digests: (rows,) of the rows' content, see `components.split.Content`.
+            order: (rows,) the rows' numbers in the order of their content.
+            parts: (seeds, rows), see `components.split`.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         in_place = isinstance(x, np.memmap) and x.filename == (folder / "x.npy").resolve()
-        arrays = {
-            "x": np.ascontiguousarray(x),
-            "y": y.astype(np.int32),
-            "test": test.astype(np.int64),
-            "validation": validation.astype(np.int64),
-        }
-        fingerprint = hashlib.sha256(json.dumps([kind, classes, columns]).encode())
-        for name, array in arrays.items():
-            if name != "x" or not in_place:
-                np.save(folder / f"{name}.npy", array)
-            # Not the validation rows: they follow from the rest and the seed, and more seeds are the same data.
-            if name != "validation":
-                fingerprint.update(f"{name}{array.dtype}{array.shape}".encode())
-                fingerprint.update(array.reshape(-1).view(np.uint8).data)
+        if not in_place:
+            np.save(folder / "x.npy", np.ascontiguousarray(x))
+        np.save(folder / "y.npy", y.astype(np.int32))
+        np.save(folder / "order.npy", order)
+        np.save(folder / "parts.npy", parts)
+        if kind == "text":
+            (folder / "words.json").write_text(json.dumps(words, ensure_ascii=False), "utf-8")
+        is_test = parts[0] == TEST
+        # Not the other parts: they follow from the content and the seed, and more seeds are the same data.
+        fingerprint = hashlib.sha256(json.dumps([kind, x.shape[1:], str(x.dtype), classes]).encode())
+        fingerprint.update(json.dumps([asdict(column) for column in columns]).encode())
+        for array in (digests[order], y.astype(np.int32)[order], is_test[order]):
+            fingerprint.update(np.ascontiguousarray(array).view(np.uint8).data)
         counts = np.bincount(y, minlength=len(classes))
-        splits = {"test": len(test), "validation": validation.shape[1]}
-        splits["train"] = len(y) - sum(splits.values())
+        names = {"test": TEST, "validation": VALIDATION, "train": TRAIN}
         schema = Schema(
             kind=kind,
             source=source,
             shape=tuple(x.shape[1:]),
             classes=classes,
             columns=columns,
+            inputs=inputs_of(kind, x, np.flatnonzero(~is_test), columns, vocabulary),
             rows=len(y),
             class_rows={name: int(count) for name, count in zip(classes, counts, strict=True)},
-            splits=splits,
+            splits={name: int(np.count_nonzero(parts[0] == part)) for name, part in names.items()},
             fingerprint=fingerprint.hexdigest(),
         )
-        (folder / "data.json").write_text(json.dumps(asdict(schema), indent=1))
+        (folder / "data.json").write_text(json.dumps(asdict(schema), indent=1), "utf-8")
         return cls(folder)

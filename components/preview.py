@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from components import augment, figures
 from components.prepared import Prepared
+from components.recipe import Augment
 from components.scale import Scaler
-from components.study import Augment
 
 IMAGES = 8
 

@@ -11,8 +11,9 @@ from components.errors import AssayError
 from components.events import step
 from components.metrics import scores
 from components.prepared import Prepared
+from components.recipe import content_hash
 from components.store import CellResult
-from components.study import HIGHER_IS_BETTER, Study, content_hash
+from components.study import HIGHER_IS_BETTER, Study
 
 CHAMPION = "champion"
 DATA_TAG = "assay.data"  # the fingerprint of the data: the same test rows when it is the same

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from components.data import Data
 from components.errors import AssayError
 from components.sources import Finding, Rows
 from components.split import CHUNK
-from components.study import Data
 
 MIN_ROWS = 20
 MIN_OF_CLASS = 3

@@ -1,112 +1,193 @@
-"""Step `scale`: for each seed, a scaler from the TRAIN rows of that seed; it becomes part of the saved model.
+"""Step `scale`: for each seed, encoders from the TRAIN rows of that seed; the winner's becomes part of the saved model.
 
-A scaler is an offset and a divisor: scaled = (x - offset) / divisor. Images have one of each for all pixels,
-tables one for each column.
+Scaling is (x - offset) / divisor. Images have one of each for all pixels, or one for each channel; tables have one for
+each column. Vocabularies are taken here, too. Images that are larger than memory are measured chunk by chunk.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from components.encode import FIRST_WORD, Encoder, category_columns, number_columns
 from components.events import step
 from components.prepared import Prepared, RowFile
-from components.study import Kind, Scale, Study
+from components.recipe import Recipe, Scale
+from components.study import Study
 
-CHUNK_VALUES = 2**22  # values read at a time (32 MB as float64), so that data larger than memory can be scaled
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """scaled = (x - offset) / divisor.
-
-    Attributes:
-        offset: float64, () for images, (columns,) for tables.
-        divisor: as `offset`; 1 where the train rows are all alike.
-        spread: float64 (3,) for images, (3, columns) for tables: standard deviation, least and greatest value of the
-            scaled train rows; what augmentation measures with.
-    """
-
-    offset: np.ndarray
-    divisor: np.ndarray
-    spread: np.ndarray
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Return the rows scaled, as float32."""
-        offset, factor = self.float32()
-        return (np.asarray(x, np.float32) - offset) * factor
-
-    def float32(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return offset and factor (1 / divisor) as the saved model has them, so that it answers as the trained one."""
-        return self.offset.astype(np.float32), (1 / self.divisor).astype(np.float32)
+CHUNK_VALUES = 2**22  # values read at a time: 32 MB as float64
+BINS = 2**16  # of a histogram of pixels that are no bytes: quartiles are exact to 1/65536 of the range
 
 
 def scale(study: str, data: str, scalers: str) -> None:
-    """Write the scalers of all seeds and of all scalings that an arm uses, as JSON: `{seed: {scaling: scaler}}`."""
+    """Write the encoders of all seeds and of all scalings that an arm uses, as JSON: `{seed: {scaling: encoder}}`."""
     parsed = Study.model_validate_json(study)
     with step("scale") as this, this.span("data"):
         prepared = Prepared(data)
-        kinds: list[Scale] = sorted({arm.recipe.scale for arm in parsed.expand()})
-        fitted = {}
-        for seed in range(parsed.seeds):
-            train_rows, _ = prepared.split(seed)
-            statistics = Statistics.of(prepared.rows, train_rows, prepared.schema.kind)
-            fitted[seed] = {kind: _to_json(statistics.scaler(kind)) for kind in kinds}
+        wanted = {variant(arm.recipe): arm.recipe for arm in parsed.expand()}
+        fitted = {
+            seed: {name: encoder.to_json() for name, encoder in fit(prepared, seed, wanted).items()}
+            for seed in range(parsed.seeds)
+        }
         Path(scalers).write_text(json.dumps(fitted))
 
 
-def read_scaler(scalers: str | Path, seed: int, kind: Scale) -> Scaler:
-    """Return one scaler out of the file that `scale` wrote."""
-    values = json.loads(Path(scalers).read_text())[str(seed)][kind]
-    return Scaler(**{name: np.array(value) for name, value in values.items()})
+def variant(recipe: Recipe) -> str:
+    """Return the name of the recipe's scaling: recipes with the same one share an encoder."""
+    return f"{recipe.scale} per channel" if recipe.scale_per_channel else recipe.scale
 
 
-def _to_json(scaler: Scaler) -> dict[str, list[float] | float]:
-    return {name: getattr(scaler, name).tolist() for name in ("offset", "divisor", "spread")}
+def read_encoder(scalers: str | Path, seed: int, recipe: Recipe, prepared: Prepared) -> Encoder:
+    """Return one encoder out of the file that `scale` wrote."""
+    schema = prepared.schema
+    values = json.loads(Path(scalers).read_text())[str(seed)][variant(recipe)]
+    return Encoder.from_json(values, schema.kind, schema.inputs, schema.columns)
+
+
+def fit(prepared: Prepared, seed: int, wanted: dict[str, Recipe]) -> dict[str, Encoder]:
+    """Return an encoder for each of the recipes, under the same names, from the train rows of one seed."""
+    rows, _ = prepared.split(seed)
+    schema = prepared.schema
+    if schema.kind == "text":
+        words = Encoder("text", schema.inputs, known=(vocabulary(prepared.x, rows, schema.inputs.sizes[0]),))
+        return dict.fromkeys(wanted, words)
+    if schema.kind == "table":
+        statistics = table_statistics(prepared, rows)
+        return {name: _table(prepared, rows, statistics, recipe.scale) for name, recipe in wanted.items()}
+    encoders = {}
+    for name, recipe in wanted.items():
+        measured = image_statistics(prepared.rows, rows, per_channel=recipe.scale_per_channel)
+        offset, divisor, spread = measured.scaling(recipe.scale)
+        encoders[name] = Encoder("image", schema.inputs, offset=offset, divisor=divisor, spread=spread)
+    return encoders
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Least, greatest, mean and standard deviation of the train rows; float64, () for images, (columns,) for tables."""
+    """Statistics of the train rows, each float64: () or (channels,) for images, (numbers,) for tables.
+
+    Attributes:
+        low: the least value.
+        high: the greatest.
+        mean: the mean.
+        std: the standard deviation.
+        quartiles: (3, ...), the middle one is the median.
+    """
 
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray
     std: np.ndarray
+    quartiles: np.ndarray
 
-    @classmethod
-    def of(cls, x: np.ndarray | RowFile, rows: np.ndarray, kind: Kind) -> "Statistics":
-        """Measure the given rows, chunk by chunk.
+    def scaling(self, kind: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return offset and divisor for one way of scaling, and the spread of what it makes (3, ...).
 
-        The variance is taken about the first chunk's mean: a sum of plain squares would lose its digits where the
-        mean is large beside the spread (Chan, Golub and LeVeque 1983).
+        What is constant is only shifted. `robust` is (x - median) / (the quartiles' distance); where the quartiles
+        are equal, as of a column that is mostly 0, the standard deviation stands in for their distance.
         """
-        axes = None if kind == "image" else 0
-        size = max(CHUNK_VALUES // x[rows[:1]].size, 1)
-        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-        about = np.mean(x[chunks[0]], axis=axes, dtype=np.float64)
-        lows, highs, sums, squares, count = [], [], [], [], 0
-        for chunk in chunks:
-            values = np.asarray(x[chunk], dtype=np.float64)
-            lows.append(values.min(axis=axes))
-            highs.append(values.max(axis=axes))
-            sums.append((values - about).sum(axis=axes))
-            squares.append(((values - about) ** 2).sum(axis=axes))
-            count += values.size if kind == "image" else len(values)
-        shift = np.sum(sums, axis=0) / count
-        variance = np.maximum(np.sum(squares, axis=0) / count - shift**2, 0.0)
-        return cls(np.min(lows, axis=0), np.max(highs, axis=0), about + shift, np.sqrt(variance))
-
-    def scaler(self, kind: Scale) -> Scaler:
-        """Return the scaler for one way of scaling; a column that is constant is only shifted."""
         zero, one = np.zeros_like(self.mean), np.ones_like(self.mean)
+        between = self.quartiles[2] - self.quartiles[0]
         offset, divisor = {
             "none": (zero, one),
             "minmax": (self.low, self.high - self.low),
             "tanh": ((self.high + self.low) / 2, (self.high - self.low) / 2),
             "standardize": (self.mean, self.std),
+            "robust": (self.quartiles[1], np.where(between > 0, between, self.std)),
         }[kind]
         divisor = np.where(divisor > 0, divisor, 1.0)
-        spread = np.stack([self.std, self.low - offset, self.high - offset]) / divisor
-        return Scaler(np.asarray(offset), divisor, spread)
+        return np.asarray(offset), divisor, np.stack([self.std, self.low - offset, self.high - offset]) / divisor
+
+
+def image_statistics(x: np.ndarray | RowFile, rows: np.ndarray, *, per_channel: bool = False) -> Statistics:
+    """Measure the pixels of the given rows, of all channels together or of each.
+
+    The variance is taken about the first chunk's mean: a sum of plain squares would lose its digits where the mean is
+    large beside the spread (Chan, Golub and LeVeque 1983).
+    """
+    axes = (0, 1, 2) if per_channel else None
+    about = np.mean(next(_chunks(x, rows)), axis=axes)
+    lows, highs, sums, squares, count = [], [], [], [], 0
+    for values in _chunks(x, rows):
+        lows.append(values.min(axis=axes))
+        highs.append(values.max(axis=axes))
+        sums.append((values - about).sum(axis=axes))
+        squares.append(((values - about) ** 2).sum(axis=axes))
+        count += values.size // np.size(about)
+    shift = np.sum(sums, axis=0) / count
+    variance = np.maximum(np.sum(squares, axis=0) / count - shift**2, 0.0)
+    low, high = np.min(lows, axis=0), np.max(highs, axis=0)
+    return Statistics(low, high, about + shift, np.sqrt(variance), _quartiles(x, rows, low, high))
+
+
+def _quartiles(x: np.ndarray | RowFile, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the quartiles (3, ...) of the pixels, by a histogram from the least to the greatest value.
+
+    Whole numbers have a bin each, where there are not too many; they are counted exactly.
+    """
+    channels = np.size(low)
+    steps = np.where(high - low < BINS, 1.0, (high - low) / BINS)
+    if not np.issubdtype(x[rows[:1]].dtype, np.integer):
+        steps = np.where(high > low, (high - low) / BINS, 1.0)
+    counts = np.zeros((channels, BINS + 1), np.int64)
+    for values in _chunks(x, rows):
+        bins = ((values - low) / steps).astype(np.int64)
+        for channel, of_channel in enumerate(np.moveaxis(bins, -1, 0) if channels > 1 else [bins]):
+            counts[channel] += np.bincount(of_channel.ravel(), minlength=BINS + 1)
+    cumulated = counts.cumsum(axis=1)
+    found = [[np.searchsorted(one, share * one[-1]) for one in cumulated] for share in (0.25, 0.5, 0.75)]
+    return low + np.reshape(found, (3, *np.shape(low))) * steps
+
+
+def _chunks(x: np.ndarray | RowFile, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows, some at a time, as float64."""
+    size = max(CHUNK_VALUES // x[rows[:1]].size, 1)
+    for start in range(0, len(rows), size):
+        yield np.asarray(x[rows[start : start + size]], np.float64)
+
+
+def table_statistics(prepared: Prepared, rows: np.ndarray) -> Statistics:
+    """Measure the columns of numbers in the given rows; missing values count for nothing."""
+    measured = []
+    for column in number_columns(prepared.schema.columns):
+        values = np.asarray(prepared.x[rows, column], np.float64)
+        values = values[~np.isnan(values)]
+        values = values if len(values) else np.zeros(1)  # all are missing, and so will be filled with 0
+        quartiles = np.quantile(values, (0.25, 0.5, 0.75))
+        measured.append([values.min(), values.max(), values.mean(), values.std(), *quartiles])
+    low, high, mean, std, *quartiles = np.array(measured, np.float64).reshape(-1, 7).T
+    return Statistics(low, high, mean, std, np.stack(quartiles))
+
+
+def _table(prepared: Prepared, rows: np.ndarray, statistics: Statistics, kind: Scale) -> Encoder:
+    schema = prepared.schema
+    offset, divisor, spread = statistics.scaling(kind)
+    codes = [np.asarray(prepared.x[rows, column]) for column in category_columns(schema.columns)]
+    rest = schema.inputs.shape[0] - len(offset)
+    return Encoder(
+        "table",
+        schema.inputs,
+        schema.columns,
+        offset=offset,
+        divisor=divisor,
+        median=statistics.quartiles[1],
+        known=tuple(np.unique(of[~np.isnan(of)]).astype(np.int64) for of in codes),
+        absent=tuple(bool(np.isnan(of).any()) for of in codes),
+        spread=np.concatenate([spread, np.zeros((3, rest))], axis=1),
+    )
+
+
+def vocabulary(x: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
+    """Return the most frequent words of the rows, as prepared data numbers them (words,); of equals the lower number.
+
+    Args:
+        x: int32 (all rows, words), prepared.
+        rows: numbers of the rows to count in.
+        size: of the vocabulary, with the two numbers that stand for no word.
+    """
+    counts = np.bincount(np.asarray(x[rows]).ravel())
+    counts[0] = 0
+    order = np.argsort(-counts, kind="stable")[: size - FIRST_WORD]
+    return order[counts[order] > 0]

@@ -3,33 +3,163 @@
 Identical rows are kept, not dropped: two rows of a table may well be two cases with the same values, and without them
 the classes would have other shares than the data has. What must not happen is that one copy is trained on and another
 one scored. So a draw takes or leaves all copies of a row together, and no leak can arise from a fraction.
+
+With `data.group` a draw takes or leaves whole groups, and what is identical to a row of a group goes with it. With
+`data.time` nothing is drawn: the newest rows are the test, and every seed has a window of the older ones, the newest
+part of which is for validation, so that no model has seen the future of a row that it is scored on.
+
+Every draw is made from the rows in the order of their content, so it does not depend on the order of a file.
 """
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
+from components.data import Data
 from components.errors import AssayError
+from components.sources import Rows
 
+UNUSED, TRAIN, VALIDATION, TEST = range(4)
+TEST_SEED = 0  # test rows are the same for every seed of a study
 CHUNK = 256  # rows that are read at a time: 150 MB of 224x224x3 as float32
+WINDOW = 0.8  # share of the rows before the test that a seed's window has, with `data.time`
 
 
-def identical(x: np.ndarray) -> np.ndarray:
-    """Return for each row (rows,) the number of the first row with the same values; 0.0 and -0.0 are the same."""
-    digests = bytearray()
-    for start in range(0, len(x), CHUNK):
-        chunk = np.ascontiguousarray(x[start : start + CHUNK])
-        if np.issubdtype(chunk.dtype, np.floating):
-            chunk = chunk + 0.0
-        for row in chunk:
-            digests += hashlib.blake2b(row.data, digest_size=16).digest()
-    high, low = np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2).T
-    order = np.lexsort((low, high))  # stable: among equals the first row comes first
+@dataclass(frozen=True)
+class Content:
+    """What is in the rows, and no more.
+
+    Attributes:
+        digests: uint64 (rows, 2), equal for rows with the same values.
+        first: (rows,) for each row the number of the first one with the same values.
+        order: int64 (rows,) the rows' numbers, ordered by content and class.
+    """
+
+    digests: np.ndarray
+    first: np.ndarray
+    order: np.ndarray
+
+
+def content(rows: Rows) -> Content:
+    """Return the rows' digests and what follows from them; 0.0 and -0.0 are the same, and so are all NaN.
+
+    A category or a word counts by its text, and not by its number, which depends on what other rows have.
+    """
+    digests = np.frombuffer(b"".join(_digests(rows)), np.uint64).reshape(-1, 2)
+    high, low = digests.T
+    order = np.lexsort((rows.y, low, high))  # stable: among equals the first row comes first
+    by_content = np.lexsort((low, high))
     is_new = np.ones(len(order), bool)
-    is_new[1:] = (np.diff(high[order]) != 0) | (np.diff(low[order]) != 0)
-    groups = np.empty(len(order), np.int64)
-    groups[order] = order[is_new][np.cumsum(is_new) - 1]
-    return groups
+    is_new[1:] = (np.diff(high[by_content]) != 0) | (np.diff(low[by_content]) != 0)
+    first = np.empty(len(order), np.int64)
+    first[by_content] = by_content[is_new][np.cumsum(is_new) - 1]
+    return Content(digests, first, order)
+
+
+def _digests(rows: Rows) -> Iterator[bytes]:
+    """Yield the digest of each row, 16 bytes."""
+    words = np.array([0, *(_hash(word) for word in rows.words)], np.uint64)
+    values = {i: np.array([_hash(v) for v in c.values], np.uint64) for i, c in enumerate(rows.columns) if c.values}
+    for start in range(0, len(rows.x), CHUNK):
+        chunk = np.ascontiguousarray(rows.x[start : start + CHUNK])
+        if np.issubdtype(chunk.dtype, np.floating):
+            chunk = np.where(np.isnan(chunk), np.nan, chunk + 0.0)
+        if rows.words:
+            chunk = [words[row[row > 0]] for row in chunk]
+        elif rows.columns:
+            coded = chunk.astype(np.float64).view(np.uint64)
+            for i, hashes in values.items():
+                known = ~np.isnan(chunk[:, i])
+                coded[known, i] = hashes[chunk[known, i].astype(np.int64)]
+            chunk = coded
+        for row in chunk:
+            yield hashlib.blake2b(row.data, digest_size=16).digest()
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def split(rows: Rows, data: Data, seeds: int, of: Content) -> np.ndarray:
+    """Return for each seed what it does with each row: uint8 (seeds, rows) of TRAIN, VALIDATION, TEST and UNUSED.
+
+    Args:
+        rows: what the source gave.
+        data: says how to split.
+        seeds: how many.
+        of: the rows' content.
+
+    Raises:
+        AssayError: where the rows can't be split so.
+    """
+    if rows.times is not None:
+        return _by_time(rows, data, seeds, of)
+    together = of.first if rows.groups is None else _joined(of.first, rows.groups)
+    held_out = _test_rows(rows, data, of, together)
+    parts = np.full((seeds, len(rows.y)), TRAIN, np.uint8)
+    parts[:, held_out] = TEST
+    rest = of.order[parts[0][of.order] == TRAIN]
+    for seed in range(seeds):
+        parts[seed, stratified(rest, rows.y[rest], data.validation, seed, rows.classes, together[rest])] = VALIDATION
+    return parts
+
+
+def _test_rows(rows: Rows, data: Data, of: Content, together: np.ndarray) -> np.ndarray:
+    if isinstance(data.test, str):
+        if data.test not in rows.splits:
+            own = ", ".join(rows.splits) or "none"
+            raise AssayError(
+                f"data.test: the source has no split {data.test!r}; its own splits: {own}; or give a fraction"
+            )
+        return rows.splits[data.test]
+    return stratified(of.order, rows.y[of.order], data.test, TEST_SEED, rows.classes, together[of.order])
+
+
+def _joined(first: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return a number for each row (rows,), the same where rows are linked by equal content or by a group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ids = np.unique(groups, return_inverse=True)[1] + len(first)
+    nodes = len(first) + int(ids.max()) + 1
+    rows = np.arange(len(first))
+    links = coo_array((np.ones(2 * len(rows)), (np.r_[rows, rows], np.r_[first, ids])), (nodes, nodes))
+    return connected_components(links, directed=False)[1][: len(first)]
+
+
+def _by_time(rows: Rows, data: Data, seeds: int, of: Content) -> np.ndarray:
+    """Return the parts by time: test rows are newer than all others, validation rows not older than train rows.
+
+    The test begins where the time changes, as near to the wanted fraction as that allows. A seed's window has
+    WINDOW of the rows before the test and lies at random among them; what is outside of it is unused.
+    """
+    assert rows.times is not None
+    assert isinstance(data.test, float)
+    rank = np.empty(len(of.order), np.int64)
+    rank[of.order] = np.arange(len(of.order))
+    oldest_first = np.lexsort((rank, rows.times))
+    times = rows.times[oldest_first]
+    changes = 1 + np.flatnonzero(np.diff(times))
+    if not len(changes):
+        raise AssayError(f"data.time: all {len(times)} rows have the same time, so none are the newest")
+    cut = int(changes[np.abs(changes - (1 - data.test) * len(times)).argmin()])
+    window = max(round(WINDOW * cut), 2)
+    scored = min(max(round(data.validation * window), 1), window - 1)
+    parts = np.zeros((seeds, len(times)), np.uint8)
+    parts[:, oldest_first[cut:]] = TEST
+    for seed in range(seeds):
+        start = int(np.random.default_rng(seed).integers(0, max(cut - window, 0) + 1))
+        mine = oldest_first[start : min(start + window, cut)]
+        parts[seed, mine[:-scored]] = TRAIN
+        parts[seed, mine[-scored:]] = VALIDATION
+        if len(np.unique(rows.y[mine[:-scored]])) < 2:
+            raise AssayError(
+                f"data.time: the {len(mine) - scored} rows that seed {seed} trains on are all of class "
+                f"{rows.classes[rows.y[mine[0]]]!r}; the classes must not follow each other in time: use data.group"
+            )
+    return parts
 
 
 def stratified(
@@ -48,7 +178,8 @@ def stratified(
         fraction: how much to take; with large groups as near to it as whole groups allow, the same for every seed.
         seed: of the draw.
         classes: the classes' names.
-        groups: a number for each row (rows,); rows with the same one stay together. None: each row for itself.
+        groups: a number for each row (rows,); rows with the same one stay together. None: each row for itself. With
+            rows of several classes in a group the shares are only nearly right.
 
     Raises:
         AssayError: where a class can't be in both parts.
@@ -70,8 +201,8 @@ def stratified(
             lost = np.setdiff1d(present, y[lacking])[0]
             if len(np.unique(groups[y == lost])) == 1:
                 raise AssayError(
-                    f"all {counts[lost]} rows of class {classes[lost]!r} are identical, so it can't be in every part; "
-                    "add rows or leave the class out"
+                    f"all {counts[lost]} rows of class {classes[lost]!r} are identical or of one group, so it can't be "
+                    "in every part; add rows or leave the class out"
                 )
     raise AssayError(
         f"too few rows to split: {len(y)} rows of {len(present)} classes, {counts[rarest]} of class "

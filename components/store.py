@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from components.study import content_hash
+from components.recipe import content_hash
 
 PREVIEW = "augmentation.png"
 

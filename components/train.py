@@ -12,9 +12,10 @@ import numpy as np
 from components.errors import AssayError
 from components.events import Step, step
 from components.prepared import Prepared
+from components.recipe import program_key
 from components.scale import Scaler, read_scaler
 from components.store import PREVIEW, CellResult, Store, hand_over
-from components.study import REFERENCE, Cell, Study, program_key
+from components.study import REFERENCE, Cell, Study
 
 if TYPE_CHECKING:
     from components.feed import Streamed

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from kfp import compiler, dsl
 
 from components.errors import UsageError
-from components.study import Cell, Recipe, Study, program_key
+from components.recipe import Recipe, program_key
+from components.study import Cell, Study
 from pipeline import __version__
 
 # "python" in the name keeps kfp.local from warning about every task.

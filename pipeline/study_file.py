@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from components.errors import StudyError, UsageError
 from components.explain import did_you_mean, explain
-from components.study import Study, paths
+from components.recipe import paths
+from components.study import Study
 
 Place = tuple[str | int, ...]
 

@@ -5,13 +5,15 @@ A source module has one function, `read(name, data, folder) -> Rows`. Adding a s
 """
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from components.study import Data
+from components.data import Data
+from components.raw import Column
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,19 @@ class Rows:
     """Labelled rows as a source gives them.
 
     Attributes:
-        x: images (rows, height, width, channels), or tables (rows, columns); any numeric dtype; may be memory-mapped.
+        x: by the kind of data; may be memory-mapped.
+            images (rows, height, width, channels), any numeric dtype;
+            tables (rows, columns), floating: numbers, 0 or 1 for booleans, and for a category the position of its
+            value in `Column.values`; NaN is a missing value;
+            text (rows, words) int32: 1 + the position of a word in `words`, in the order of the text, then zeros.
         y: class numbers (rows,), integers that index `classes`.
         classes: the classes' names.
-        columns: the table's column names; empty for images.
+        columns: of a table; empty for other kinds.
+        words: every word of the text, each once; empty for other kinds.
         splits: the source's own splits, as row numbers by name; empty where it has none.
-        names: what each row is called, such as its file; empty where rows have only numbers.
+        groups: a number for each row (rows,), the same for rows that must stay together; None without `data.group`.
+        times: a number for each row (rows,), greater is newer; None without `data.time`.
+        names: what each row is called, such as its file or line; empty where rows have only numbers.
         sizes: height and width of each image before it was resized (rows, 2); None where nothing is resized.
         findings: what the source found while reading.
     """
@@ -49,9 +58,12 @@ class Rows:
     x: np.ndarray
     y: np.ndarray
     classes: tuple[str, ...]
-    columns: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    words: tuple[str, ...] = ()
     splits: dict[str, np.ndarray] = field(default_factory=dict)
-    names: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
+    names: Sequence[str] = ()
     sizes: np.ndarray | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -59,6 +71,8 @@ class Rows:
 SOURCES = {
     "images": "components.sources.images",
     "sklearn": "components.sources.scikit",
+    "table": "components.sources.table",
+    "text": "components.sources.text",
     "tfds": "components.sources.tfds",
 }
 

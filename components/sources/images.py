@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from components.data import Data
 from components.errors import AssayError
 from components.sources import Finding, Rows
-from components.study import Data
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif")

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from components.data import Data
 from components.errors import AssayError
+from components.raw import Column
+from components.recipe import Kind
 from components.sources import Rows
-from components.study import Data, Kind
 
 RANKS: dict[Kind, int] = {"image": 3, "table": 1}  # dimensions of one row
 
@@ -36,7 +38,7 @@ def read(name: str, data: Data, folder: Path) -> Rows:
         splits[split] = np.arange(start, start + len(y))
         start += len(y)
     x, y = (np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True))
-    columns = tuple(f"{features}_{i}" for i in range(x.shape[1])) if kind == "table" else ()
+    columns = tuple(Column(f"{features}_{i}") for i in range(x.shape[1])) if kind == "table" else ()
     return Rows(x, y, tuple(builder.info.features[label].names), columns, splits)
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from components.load import prepare
 from components.prepared import Prepared
+from components.recipe import merge
 from components.store import CellResult
-from components.study import Study, merge
+from components.study import Study
 
 
 @pytest.fixture(autouse=True, scope="session")

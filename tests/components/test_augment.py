@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from components import augment as module
 from components.augment import RAND_COLOURS, RAND_GEOMETRY, STREAMS, Mixture, augment
-from components.study import FOR_TABLES, Augment
+from components.recipe import FOR_TABLES, Augment
 
 STEP = (3, 11)  # seed of the cell, number of the step
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from components import engine, models
 from components.augment import Mixture
 from components.engine import CURVES, EarlyStop, Fit, Program, Split, served
+from components.recipe import EarlyStopping, Recipe, Train, merge, program_key
 from components.scale import Statistics
-from components.study import EarlyStopping, Recipe, Train, merge, program_key
 
 TRAIN, VALIDATION = 150, 60
 SPREAD = np.array([0.3, 0.0, 1.0])  # standard deviation, least and greatest value

@@ -4,7 +4,7 @@ import pytest
 from components.engine import Program, Split
 from components.feed import Feed, Streamed
 from components.prepared import RowFile
-from components.study import Recipe
+from components.recipe import Recipe
 
 ROWS, COLUMNS = 100, 3
 

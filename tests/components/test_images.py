@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.data import Data
 from components.errors import AssayError
 from components.load import prepare
 from components.sources import images, read
-from components.study import Data
 
 GREY = np.arange(30, dtype=np.uint8).reshape(5, 6) * 8
 

@@ -8,11 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn import datasets
 
+from components.data import Data
 from components.errors import AssayError
 from components.load import check, prepare
 from components.sources import Rows, read
 from components.split import stratified
-from components.study import Data
 
 
 def rows_of(x, y, **more) -> Rows:

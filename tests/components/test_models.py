@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from components import models
+from components.recipe import Model
 from components.scale import Statistics
-from components.study import Model
 
 SHAPES = {"mlp": (4,), "cnn": (8, 8, 1)}
 KINDS = ("mlp", "cnn")

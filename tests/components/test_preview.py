@@ -4,8 +4,8 @@ import pytest
 
 from components import preview
 from components.figures import augmentations
+from components.recipe import Augment
 from components.scale import Statistics
-from components.study import Augment
 
 RECIPE = Augment(rotate=30, brightness=0.3, noise=0.2, mixup=0.5)
 SPREAD = np.array([0.4, 0.0, 1.0])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from components import tracking
+from components.data import Data
 from components.evaluate import median_seed
 from components.metrics import scores
 from components.register import CHAMPION
 from components.sources import read
-from components.study import Data
 
 
 def versions(name: str) -> list[Any]:

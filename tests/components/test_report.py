@@ -8,11 +8,12 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from components import report
+from components.data import Data
 from components.errors import AssayError
 from components.load import prepare, read_checked
 from components.sources import Rows
 from components.split import identical
-from components.study import Data, Study
+from components.study import Study
 
 
 def inspect(rows: Rows, test=(), **data) -> dict:

@@ -9,19 +9,8 @@ from pydantic import ValidationError
 
 from components.errors import StudyError
 from components.explain import explain
-from components.study import (
-    FOR_TABLES,
-    GEOMETRY,
-    VALUES,
-    Arm,
-    Augment,
-    Recipe,
-    Study,
-    change,
-    content_hash,
-    merge,
-    paths,
-)
+from components.recipe import FOR_TABLES, GEOMETRY, VALUES, Augment, Recipe, change, content_hash, merge, paths
+from components.study import Arm, Study
 
 HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy", "numpy")
 

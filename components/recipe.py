@@ -1,0 +1,340 @@
+"""The recipe: all that one training run is told, except the data and the seed. Its defaults are written here only."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from components.errors import StudyError
+from components.explain import did_you_mean, explain
+
+Kind = Literal["image", "table", "text"]
+Scale = Literal["none", "minmax", "tanh", "standardize", "robust"]
+ModelName = Literal["mlp", "cnn"]
+Categories = Literal["one-hot", "embedding"]
+Optimizer = Literal["adam", "rmsprop", "sgd"]
+Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+
+# What differs from the fields' own defaults by the kind of data.
+RECIPES: dict[Kind, dict[str, Any]] = {
+    "image": {
+        "augment": {"rotate": 10.0, "shift": 0.1, "zoom": 0.1},
+        "scale": "minmax",
+        "model": {"name": "cnn", "dropout": 0.3},
+        "train": {"batch_size": 64},
+    },
+    "table": {"scale": "standardize", "model": {"name": "mlp", "dropout": 0.0}, "train": {"batch_size": 32}},
+    "text": {"augment": {"drop_words": 0.1}, "model": {"name": "mlp", "dropout": 0.3}, "train": {"batch_size": 32}},
+}
+
+# Widths of the hidden layers unless the study gives them: dense units of `mlp`, convolution filters of `cnn`.
+UNITS: dict[ModelName, tuple[int, ...]] = {"mlp": (64, 128, 128), "cnn": (32, 64)}
+
+OFF = (False, None, "none")
+
+
+def _off_is(replacement: Any) -> BeforeValidator:
+    """Read each of `OFF` as "off"."""
+    return BeforeValidator(lambda value: replacement if value in OFF else value)
+
+
+def _allow_off(schema: dict[str, Any]) -> None:
+    """Tell editors, too, that each of `OFF` may stand here."""
+    known = schema.pop("anyOf", None) or [{key: schema.pop(key) for key in ("$ref", "enum", "type") if key in schema}]
+    schema["anyOf"] = [*known, {"enum": list(OFF)}]
+
+
+class Part(BaseModel):
+    """A part of the study: frozen, and closed against unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Augment(Part):
+    """Random changes of train rows, drawn anew in every step; each is off at 0.
+
+    They come in this order: what moves pixels (as one warp), brightness, contrast, RandAugment's colours, erasing,
+    noise, mixing; for words: drop, swap, mask. Brightness never leaves the range of the scaled train rows.
+    """
+
+    rotate: float = Field(default=0.0, ge=0, le=180, description="images: up to this many degrees either way")
+    shift: float = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction of height and width")
+    zoom: float = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction nearer or farther")
+    shear: float = Field(default=0.0, ge=0, le=60, description="images: slanted by up to this many degrees either way")
+    horizontal_flip: bool = Field(default=False, description="images: mirror every second row, by chance")
+    vertical_flip: bool = Field(default=False, description="images: turn every second row upside down, by chance")
+    brightness: float = Field(
+        default=0.0, ge=0, le=1, description="images: up to this fraction of the train rows' range brighter or darker"
+    )
+    contrast: float = Field(
+        default=0.0, ge=0, le=1, description="images: up to this fraction more or less contrast, about the image's mean"
+    )
+    rand_augment: float = Field(
+        default=0.0, ge=0, le=1, description="images: magnitude of two changes drawn for each row (RandAugment)"
+    )
+    erase: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="images: random values in a rectangle of up to this fraction of the area, in every second row",
+    )
+    noise: float = Field(default=0.0, ge=0, le=10, description="normal noise, in standard deviations of the train rows")
+    mixup: float = Field(
+        default=0.0, ge=0, le=100, description="blend rows and labels in pairs, with weights of Beta(alpha, alpha)"
+    )
+    cutmix: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="images: paste a rectangle of another row, its area of Beta(alpha, alpha)",
+    )
+
+    drop_words: float = Field(default=0.0, ge=0, lt=1, description="text: each word is left out with this chance")
+    swap_words: float = Field(
+        default=0.0, ge=0, le=1, description="text: this share of the words change places with each other"
+    )
+    mask_words: float = Field(
+        default=0.0, ge=0, lt=1, description="text: each word becomes an unknown one with this chance"
+    )
+
+    def techniques(self) -> list[str]:
+        """Return the names of those that are on, in the order of the fields."""
+        return [name for name in type(self).model_fields if getattr(self, name)]
+
+    def geometry(self) -> bool:
+        """Tell whether anything moves pixels."""
+        return any(name in GEOMETRY for name in self.techniques())
+
+    def values(self) -> bool:
+        """Tell whether anything changes values where they are."""
+        return any(name in VALUES for name in self.techniques())
+
+    def mixes(self) -> bool:
+        """Tell whether rows of a batch are mixed with each other."""
+        return bool(self.mixup or self.cutmix)
+
+    def on(self) -> bool:
+        """Tell whether anything is changed at all."""
+        return bool(self.techniques())
+
+
+# Augmentations that are part of the warp, and those that change values; RandAugment does both.
+GEOMETRY = ("rotate", "shift", "zoom", "shear", "horizontal_flip", "vertical_flip", "rand_augment")
+VALUES = ("brightness", "contrast", "rand_augment", "erase", "noise")
+# Augmentations by the kind of data: tables have no neighbouring pixels, and words are no numbers.
+FOR_TABLES = ("noise", "mixup")
+FOR_TEXT = ("drop_words", "swap_words", "mask_words")
+FOR_KIND: dict[Kind, tuple[str, ...]] = {
+    "image": tuple(name for name in Augment.model_fields if name not in FOR_TEXT),
+    "table": FOR_TABLES,
+    "text": FOR_TEXT,
+}
+
+
+class Model(Part):
+    """The network. Every switch works with every model."""
+
+    name: ModelName = Field(default="mlp", description="mlp (dense layers) or cnn (convolutions, images only)")
+    units: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = Field(
+        default=None, min_length=1, description="widths of the hidden layers; null: mlp 64-128-128, cnn 32-64 filters"
+    )
+    batch_norm: bool = Field(default=True, description="batch normalization after every hidden layer")
+    batch_norm_momentum: float | None = Field(
+        default=None, ge=0, lt=1, description="of the moving averages; null: chosen from the steps in an epoch"
+    )
+    categories: Categories = Field(
+        default="one-hot", description="tables: how a column of categories goes in: one-hot or embedding"
+    )
+    embedding: int = Field(default=64, ge=1, le=65536, strict=True, description="text: width of a word's vector")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of units dropped; 0 is off")
+    l2: float = Field(default=0.0, ge=0, description="L2 penalty on the kernels; 0 is off")
+
+
+class EarlyStopping(Part):
+    """When to stop before the last epoch, with the terms of `keras.callbacks.EarlyStopping`."""
+
+    monitor: Monitor = Field(default="val_loss", description="the metric that is watched")
+    patience: int = Field(default=10, ge=0, strict=True, description="epochs without improvement before stopping")
+    mode: Literal["auto", "min", "max"] = Field(default="auto", description="which direction is better")
+    min_delta: float = Field(default=1e-4, ge=0, description="a smaller change is no improvement")
+    restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
+
+    @model_validator(mode="after")
+    def _mode_fits(self) -> Self:
+        better = "max" if "accuracy" in self.monitor else "min"
+        if self.mode not in ("auto", better):
+            raise ValueError(f"mode {self.mode!r} would keep the worst {self.monitor}; expected {better!r} or 'auto'")
+        return self
+
+    @property
+    def sign(self) -> int:
+        """+1 where a higher value of the monitored metric is better, else -1."""
+        return 1 if "accuracy" in self.monitor else -1
+
+
+class Train(Part):
+    """How the network is trained."""
+
+    epochs: int = Field(default=100, ge=1, strict=True, description="at most this many passes over the train rows")
+    batch_size: int = Field(default=32, ge=1, strict=True, description="rows in a step")
+    optimizer: Optimizer = Field(default="adam", description="adam, rmsprop or sgd")
+    learning_rate: float = Field(default=0.001, gt=0, le=10)
+    early_stopping: Annotated[
+        EarlyStopping | None,
+        BeforeValidator(lambda value: {} if value is True else value),
+        _off_is(None),
+    ] = Field(
+        default=EarlyStopping(),
+        json_schema_extra=_allow_off,
+        description="false: train for all epochs and keep the last",
+    )
+
+
+class Recipe(Part):
+    """All that one training run is told, except the data and the seed."""
+
+    augment: Annotated[Augment, _off_is({})] = Field(
+        default=Augment(), json_schema_extra=_allow_off, description="train rows only"
+    )
+    scale: Annotated[Scale, _off_is("none")] = Field(
+        default="none",
+        json_schema_extra=_allow_off,
+        description="none | minmax (0..1) | tanh (-1..1) | standardize | robust (median, quartiles); from train rows",
+    )
+    scale_per_channel: bool = Field(default=False, description="images: scale each channel by its own numbers")
+    model: Model = Model()
+    train: Train = Train()
+
+    @model_validator(mode="after")
+    def _rows_have_partners(self) -> Self:
+        if self.augment.mixes() and self.train.batch_size < 2:
+            raise ValueError("mixup and cutmix mix rows of one batch; expected a train.batch_size of at least 2, got 1")
+        return self
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A switch that leave-one-out turns off: its name, where it is, and its value when off."""
+
+    name: str
+    path: str
+    off: Any
+
+
+TECHNIQUES = (
+    Technique("augmentation", "augment", "none"),
+    Technique("scaling", "scale", "none"),
+    Technique("batch normalization", "model.batch_norm", False),
+    Technique("dropout", "model.dropout", 0.0),
+    Technique("L2", "model.l2", 0.0),
+    Technique("early stopping", "train.early_stopping", None),
+)
+# Single augmentations. Leave-one-out does not take them one by one: each more arm makes every verdict less sure.
+AUGMENTATIONS = tuple(
+    Technique(name.replace("_", " "), f"augment.{name}", field.default) for name, field in Augment.model_fields.items()
+)
+
+
+def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> None:
+    """Refuse a recipe that this kind of data can't have.
+
+    Raises:
+        StudyError: for the first part that does not fit; `place` says where the recipe stood.
+    """
+    if recipe.model.name == "cnn" and kind != "image":
+        raise StudyError((*place, "model", "name"), f"cnn needs images, and the data is {_a(kind)}; expected mlp")
+    wrong = [name for name in recipe.augment.techniques() if name not in FOR_KIND[kind]]
+    if wrong:
+        only = next(k for k, names in FOR_KIND.items() if wrong[0] in names)
+        can = " and ".join(FOR_KIND[kind]) if kind != "image" else "what `assay schema` lists for images"
+        raise StudyError(
+            (*place, "augment"),
+            f"{', '.join(wrong)}: for {PLURALS[only]} only, and the data is {_a(kind)}; it can have {can}",
+        )
+    if recipe.scale_per_channel and kind != "image":
+        raise StudyError((*place, "scale_per_channel"), f"only images have channels, and the data is {_a(kind)}")
+    if recipe.scale != "none" and kind == "text":
+        raise StudyError((*place, "scale"), f"words are no numbers to scale; expected none, got {recipe.scale}")
+
+
+PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
+
+
+def _a(kind: Kind) -> str:
+    return {"image": "images", "table": "a table", "text": "text"}[kind]
+
+
+def program_key(recipe: Recipe) -> str:
+    """Return what decides the compiled training program: cells with the same key share one.
+
+    Scaling, the number of epochs and early stopping are not in it.
+    """
+    parts = recipe.model_dump(mode="json", include={"augment", "model"})
+    parts["train"] = recipe.train.model_dump(mode="json", include={"batch_size", "optimizer", "learning_rate"})
+    return content_hash(parts)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def change(recipe: Recipe, changes: Mapping[str, Any], place: tuple[str | int, ...]) -> Recipe:
+    """Return the recipe with each path of `changes` set to its value.
+
+    Raises:
+        StudyError: for a path that no recipe has, or a value that it can't have; `place` says where it stood.
+    """
+    values = recipe.model_dump()
+    for path, value in changes.items():
+        _at(values, path, (*place, path))
+        *parents, leaf = path.split(".")
+        nested: dict[str, Any] = {leaf: value}
+        for parent in reversed(parents):
+            nested = {parent: nested}
+        values = merge(values, nested)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, Recipe, place) from None
+
+
+def content_hash(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, in hexadecimal; equal values have equal hashes."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def paths(part: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
+    """Return every path that an arm may change: `scale`, `augment.rotate`, ..."""
+    found = []
+    for name, field in part.model_fields.items():
+        found.append(prefix + name)
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                found += paths(inner, f"{prefix}{name}.")
+    return found
+
+
+def techniques_on(recipe: Recipe, techniques: Iterable[Technique] = TECHNIQUES) -> list[Technique]:
+    """Return the techniques that the recipe uses: those for which "off" would change it."""
+    return [t for t in techniques if change(recipe, {t.path: t.off}, ()) != recipe]
+
+
+def lookup(values: Any, path: str) -> Any:
+    """Return what the nested mapping has at a path such as `train.early_stopping.patience`; None below None."""
+    for part in path.split("."):
+        values = values[part] if values is not None else None
+    return values
+
+
+def _at(values: Mapping[str, Any], path: str, place: tuple[str | int, ...]) -> Any:
+    if path not in paths():
+        raise StudyError(place, f"no recipe has {path!r}; expected {did_you_mean(path, paths())}")
+    return lookup(values, path)
