@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from components.recipe import Augment
+from components.encode import NO_WORD, UNKNOWN_WORD
+from components.recipe import FOR_TEXT, Augment
 
 # What a technique folds into the seed. A number is never given to another one: draws would change between versions.
 STREAMS = {
@@ -39,6 +40,11 @@ STREAMS = {
     "cutmix_box": 15,
     "partner": 16,
     "mixup_or_cutmix": 17,
+    "mixup_category": 18,
+    "drop_words": 19,
+    "swap_words": 20,
+    "swap_order": 21,
+    "mask_words": 22,
 }
 
 # RandAugment's operations. Of the 14 of Cubuk et al. (2020) sharpness and equalize are left out: they need a pixel's
@@ -65,20 +71,23 @@ class Mixture(NamedTuple):
 
 
 @tf.autograph.experimental.do_not_convert  # nothing here loops; AutoGraph would read this file again while tracing
-def augment(x: tf.Tensor, recipe: Augment, seed: tf.Tensor, spread: tf.Tensor) -> tuple[tf.Tensor, Mixture | None]:
+def augment(
+    x: tf.Tensor, recipe: Augment, seed: tf.Tensor, spread: tf.Tensor, categories: int = 0
+) -> tuple[tf.Tensor, Mixture | None]:
     """Return the batch, changed at random, and how its labels are mixed: None where they are not.
 
     Args:
-        x: float32 (rows, height, width, channels) or (rows, columns), scaled.
+        x: float32 (rows, height, width, channels) or (rows, columns), or int32 (rows, words), encoded.
         recipe: what may change, and by how much.
         seed: int32 (2,): the cell's seed and the number of the step.
-        spread: float32 (3,) or (3, channels or columns), see `Scaler.spread`.
+        spread: float32 (3,) or (3, channels or columns), see `Encoder.spread`.
+        categories: how many of the last columns of a table are no numbers.
     """
-    return change(x, recipe, draw(x, recipe, seed), spread)
+    return change(x, recipe, draw(x, recipe, seed, categories), spread, categories)
 
 
-def draw(x: tf.Tensor, recipe: Augment, seed: tf.Tensor) -> Draws:
-    """Return the random numbers of the techniques that are on.
+def draw(x: tf.Tensor, recipe: Augment, seed: tf.Tensor, categories: int = 0) -> Draws:
+    """Return the random numbers of the techniques that are on; arguments as for `augment`.
 
     Not compiled by XLA, whose generator may be another one: the numbers are the same on every device.
     """
@@ -112,12 +121,18 @@ def draw(x: tf.Tensor, recipe: Augment, seed: tf.Tensor) -> Draws:
             draws["erase_fill"] = uniform("erase_fill", *tf.unstack(tf.shape(x)))
         elif name == "noise":
             draws[name] = tf.random.stateless_normal(tf.shape(x), stream(name))
+        elif name in FOR_TEXT:
+            draws[name] = uniform(name, *tf.unstack(tf.shape(x)))
         elif name in ("mixup", "cutmix"):
             draws[name] = beta(name, getattr(recipe, name))
         else:
             draws[name] = uniform(name, rows)
     if recipe.cutmix:
         draws["cutmix_box"] = uniform("cutmix_box", 2, rows)
+    if recipe.mixup and categories:
+        draws["mixup_category"] = uniform("mixup_category", rows, categories)
+    if recipe.swap_words:
+        draws["swap_order"] = uniform("swap_order", *tf.unstack(tf.shape(x)))
     if recipe.mixes():
         draws["partner"] = tf.argsort(uniform("partner", rows), stable=True)
     if recipe.mixup and recipe.cutmix:
@@ -126,7 +141,7 @@ def draw(x: tf.Tensor, recipe: Augment, seed: tf.Tensor) -> Draws:
 
 
 def change(
-    x: tf.Tensor, recipe: Augment, draws: Draws, spread: tf.Tensor, *, compiled: bool = True
+    x: tf.Tensor, recipe: Augment, draws: Draws, spread: tf.Tensor, categories: int = 0, *, compiled: bool = True
 ) -> tuple[tf.Tensor, Mixture | None]:
     """Return the batch changed as drawn, and how its labels are mixed; arguments as for `augment`."""
 
@@ -139,7 +154,14 @@ def change(
         x = run(_move, x, draws)
     if recipe.values():
         x = run(_revalue, x, draws, spread)
-    return run(_mix, x, draws) if recipe.mixes() else (x, None)
+    if recipe.rewrites():
+        x = _rewrite(x, draws, recipe)  # sorting is faster without XLA
+    if not recipe.mixes():
+        return x, None
+    numbers, mixture = run(_mix, x, draws)
+    return _mixed_categories(
+        x, numbers, draws, mixture, categories
+    ) if recipe.mixup and categories else numbers, mixture
 
 
 def _move(x: tf.Tensor, draws: Draws, *, recipe: Augment) -> tf.Tensor:
@@ -350,6 +372,58 @@ def _mix(x: tf.Tensor, draws: Draws, *, recipe: Augment) -> tuple[tf.Tensor, Mix
         mixed = tf.where(_over_pixels(blends), mixed, pasted) if recipe.mixup else pasted
         weight = tf.where(blends, weight, kept) if recipe.mixup else kept
     return mixed, Mixture(partner, weight)
+
+
+def _mixed_categories(x: tf.Tensor, mixed: tf.Tensor, draws: Draws, mixture: Mixture, categories: int) -> tf.Tensor:
+    """Return mixed rows of a table with whole categories in them: half of one category and half of another is none.
+
+    Each is the row's own with the chance that its label counts for, and else its partner's.
+    """
+    own = (draws["mixup_category"] + 1.0) / 2.0 < mixture.weight[:, tf.newaxis]
+    first = x.shape[-1] - categories
+    chosen = tf.where(own, x[:, first:], tf.gather(x[:, first:], mixture.partner))
+    return tf.concat([mixed[:, :first], chosen], axis=1)
+
+
+# Words
+
+
+def _rewrite(x: tf.Tensor, draws: Draws, recipe: Augment) -> tf.Tensor:
+    """Leave out, exchange and hide words, in this order; int32 (rows, words) -> the same."""
+    if recipe.drop_words:
+        x = _dropped(x, _chance(draws["drop_words"]) < recipe.drop_words)
+    if recipe.swap_words:
+        x = _swapped(x, _chance(draws["swap_words"]) < recipe.swap_words, draws["swap_order"])
+    if recipe.mask_words:
+        hidden = (_chance(draws["mask_words"]) < recipe.mask_words) & (x != NO_WORD)
+        x = tf.where(hidden, UNKNOWN_WORD, x)
+    return x
+
+
+def _chance(draws: tf.Tensor) -> tf.Tensor:
+    """Return draws from -1..1 as 0..1."""
+    return (draws + 1.0) / 2.0
+
+
+def _dropped(x: tf.Tensor, dropped: tf.Tensor) -> tf.Tensor:
+    """Return the rows without these words, the others moved up; a row that would lose all of them loses none."""
+    kept = (x != NO_WORD) & ~dropped
+    kept |= ~tf.reduce_any(kept, axis=1, keepdims=True)
+    order = tf.argsort(tf.where(kept, 0, 1), axis=1, stable=True)
+    moved = tf.gather(x, order, batch_dims=1)
+    return tf.where(tf.gather(kept, order, batch_dims=1), moved, NO_WORD)
+
+
+def _swapped(x: tf.Tensor, chosen: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
+    """Return the rows with the chosen words in each other's places, in the order of the numbers in `order`.
+
+    It is the random swap of Wei and Zou (2019), all swaps of a row at once.
+    """
+    chosen &= x != NO_WORD
+    places = tf.argsort(tf.where(chosen, 0, 1), axis=1, stable=True)
+    drawn = tf.argsort(tf.where(chosen, order, 2.0), axis=1, stable=True)  # 2 is after all that is drawn
+    back = tf.argsort(places, axis=1, stable=True)
+    return tf.gather(tf.gather(x, drawn, batch_dims=1), back, batch_dims=1)
 
 
 def _cut(weight: tf.Tensor, centre: tf.Tensor, shape: tf.TensorShape) -> tuple[tf.Tensor, tf.Tensor]:

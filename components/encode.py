@@ -8,7 +8,7 @@ train rows' values
 text     int32 (rows, words): 0 none, 1 a word that the vocabulary doesn't have, from 2 the vocabulary
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,13 @@ class Inputs:
         flags: of a table: the columns of numbers that may be missing, by their place among all columns.
         sizes: of a table: how many numbers each column of categories has; they are the last of an encoded row.
             Of text: how many the vocabulary has. Empty for images.
+        dtype: of encoded rows: int32 for text, else float32.
     """
 
     shape: tuple[int, ...]
     flags: tuple[int, ...] = ()
     sizes: tuple[int, ...] = ()
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ class Encoder:
     kind: Kind
     inputs: Inputs
     columns: tuple[Column, ...] = ()
-    offset: np.ndarray = np.zeros(0)
-    divisor: np.ndarray = np.ones(0)
-    median: np.ndarray = np.zeros(0)
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    divisor: np.ndarray = field(default_factory=lambda: np.ones(0))
+    median: np.ndarray = field(default_factory=lambda: np.zeros(0))
     known: tuple[np.ndarray, ...] = ()
     absent: tuple[bool, ...] = ()
-    spread: np.ndarray = np.zeros((3, 0))
+    spread: np.ndarray = field(default_factory=lambda: np.zeros((3, 0)))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return prepared rows encoded."""
@@ -134,8 +136,9 @@ def inputs_of(kind: Kind, x: np.ndarray, rest: np.ndarray, columns: tuple[Column
     if kind == "image":
         return Inputs(tuple(x.shape[1:]))
     if kind == "text":
-        return Inputs(tuple(x.shape[1:]), sizes=(min(vocabulary, np.count_nonzero(np.unique(x[rest]))) + FIRST_WORD,))
+        words = min(vocabulary, int(np.count_nonzero(np.unique(x[rest]))))
+        return Inputs(tuple(x.shape[1:]), sizes=(words + FIRST_WORD,), dtype="int32")
     numbers, categories = number_columns(columns), category_columns(columns)
     flags = tuple(i for i in numbers if np.isnan(x[rest, i]).any())
-    sizes = tuple(np.count_nonzero(~np.isnan(np.unique(x[rest, i]))) + FIRST for i in categories)
+    sizes = tuple(int(np.count_nonzero(~np.isnan(np.unique(x[rest, i])))) + FIRST for i in categories)
     return Inputs((len(numbers) + len(flags) + len(categories),), flags, sizes)

@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from components import models
 from components.augment import Mixture, augment
+from components.encode import Inputs
 from components.feed import Feed, Streamed
 from components.recipe import Recipe, Train
-from components.scale import Scaler
 
 CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy")
 EVALUATION_ROWS = 1024  # rows scored at a time
@@ -48,7 +48,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Split:
-    """Scaled rows to train and validate on: x float32 (rows, ...) or streamed, y int32 (rows,)."""
+    """Encoded rows to train and validate on: x (rows, ...) or streamed, see `components.encode`; y int32 (rows,)."""
 
     x: np.ndarray | Streamed
     y: np.ndarray
@@ -85,12 +85,12 @@ class EarlyStop:
 class Program:
     """A network with its compiled training epoch; `fit` may be called for one seed after another."""
 
-    def __init__(self, recipe: Recipe, shape: tuple[int, ...], classes: int, rows: int):
-        """Build the network for rows of `shape`, of which `rows` are trained on."""
+    def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
+        """Build the network for encoded rows, of which `rows` are trained on."""
         self.model_recipe = recipe.model
         self.augment_recipe = recipe.augment
         self.batch_size = recipe.train.batch_size
-        self.shape = shape
+        self.inputs = inputs
         self.classes = classes
         self.steps = -(-rows // self.batch_size)
         self.network = self._fresh(seed=0)
@@ -118,7 +118,7 @@ class Program:
             split: the rows.
             recipe: how many epochs and when to stop; the rest of it is compiled into the program.
             seed: of weights, order, augmentation and dropout.
-            spread: what augmentation measures with, see `Scaler`.
+            spread: what augmentation measures with, see `Encoder`.
             on_epoch: called after every epoch with its number and its value for each name of `CURVES`.
         """
         self._reset(seed)
@@ -163,7 +163,7 @@ class Program:
         return fit
 
     def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
-        """Return float32 (rows, classes) for scaled rows."""
+        """Return float32 (rows, classes) for encoded rows."""
         unlabelled = np.zeros(len(x), np.int32)
         blocks = Feed(x, unlabelled, EVALUATION_ROWS).blocks(np.arange(len(x), dtype=np.int32))
         return np.concatenate([self._probabilities(block) for block, _, _ in blocks])
@@ -173,7 +173,7 @@ class Program:
         return tf.nn.softmax(tf.concat(chunks, axis=0)).numpy()
 
     def _fresh(self, seed: int) -> keras.Model:
-        return models.build(self.model_recipe, self.shape, self.classes, self.steps, seed)
+        return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
 
     def _reset(self, seed: int) -> None:
         """Give every variable, those of dropout's generators among them, the value that a fresh model would have."""
@@ -196,7 +196,8 @@ class Program:
 
     def _step(self, x, y, seed, spread):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
-        x, mixture = augment(tf.ensure_shape(x, (None, *self.shape)), self.augment_recipe, seed, spread)
+        x = tf.ensure_shape(x, (None, *self.inputs.shape))
+        x, mixture = augment(x, self.augment_recipe, seed, spread, categories=len(self.inputs.sizes))
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.network(x, training=True)
@@ -211,16 +212,11 @@ class Program:
 
         def one(start, totals):
             end = tf.minimum(start + EVALUATION_ROWS, rows)
-            logits = self.network(tf.ensure_shape(x[start:end], (None, *self.shape)), training=False)
+            logits = self.network(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
             return start + EVALUATION_ROWS, totals + tf.stack([tf.reduce_sum(losses), _hits(logits, y[start:end])])
 
         return tf.while_loop(lambda start, _: start < rows, one, (0, totals))[1]
-
-
-def served(program: Program, scaler: Scaler) -> keras.Model:
-    """Return the trained network with its scaler and softmax: raw rows in, probabilities out."""
-    return models.served(program.network, scaler)
 
 
 def _cross_entropy(logits: tf.Tensor, y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:

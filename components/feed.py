@@ -15,10 +15,10 @@ Block = tuple[tf.Tensor, tf.Tensor, np.ndarray]  # x, y, and in which order they
 
 @dataclass(frozen=True)
 class Streamed:
-    """Rows that are read and scaled when they are wanted.
+    """Rows that are read and encoded when they are wanted.
 
     Attributes:
-        read: row numbers -> float32 (rows, ...), scaled.
+        read: row numbers -> encoded rows (rows, ...).
         numbers: of the rows, as `read` knows them.
         block: how many rows may be in memory at a time; two blocks are, since the next is read while one is used.
     """
@@ -62,6 +62,8 @@ class Feed:
     def _read(self, part: np.ndarray) -> Block:
         """Read in the order of the file, which is faster on a disk, and say how to put the rows into order."""
         assert self._streamed is not None
-        rows = np.sort(part)
-        x = self._streamed.read(self._streamed.numbers[rows])
-        return tf.constant(x), tf.constant(self._y[rows]), np.searchsorted(rows, part).astype(np.int32)
+        numbers = self._streamed.numbers[part]
+        as_in_file = np.argsort(numbers, kind="stable")
+        wanted = np.empty(len(part), np.int32)
+        wanted[as_in_file] = np.arange(len(part), dtype=np.int32)
+        return tf.constant(self._streamed.read(numbers[as_in_file])), tf.constant(self._y[part[as_in_file]]), wanted

@@ -55,7 +55,7 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows, of, parts = read_checked(study, folder)
-    found = report.inspect(study.data, rows, parts, of)
+    found = report.inspect(study.data, rows, of, parts)
     report.refuse(found)
     prepared = Prepared.write(
         folder,

@@ -1,4 +1,4 @@
-"""The networks, as Keras models from scaled rows to logits. A network is one builder, registered in `BUILDERS`.
+"""The networks, as Keras models from encoded rows to logits. A network is one builder, registered in `BUILDERS`.
 
 Every builder gets a `Layers`, which adds the switches that all networks have (batch normalization, dropout, L2), so
 a technique means the same in each of them. A layer's random numbers are seeded by the cell's seed and the layer's name:
@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import keras
 
+from components.encode import NO_WORD, Inputs
 from components.recipe import UNITS, Model
-from components.scale import Scaler
 
 
 class Layers:
@@ -42,6 +42,15 @@ class Layers:
         """Logits; (rows, features) -> (rows, classes)."""
         kernel = {**self._kernel("logits"), "use_bias": True}
         return keras.layers.Dense(classes, **kernel, dtype="float32")(x)
+
+    def embedding(self, x: keras.KerasTensor, numbers: int, width: int, name: str) -> keras.KerasTensor:
+        """A trained vector for each number; int (rows, ...) -> float32 (rows, ..., width).
+
+        It starts narrower than Keras' uniform(0.05) would for few numbers and wider for many: with the deviation of a
+        Glorot kernel, so that the first dense layer sees about what it would see of a one-hot row.
+        """
+        start = keras.initializers.GlorotUniform(self._seed(name))
+        return keras.layers.Embedding(numbers, width, embeddings_initializer=start, name=name)(x)
 
     def _activate(self, x, name: str, dropout: type, pool=None) -> keras.KerasTensor:
         # Pooling comes first. The largest of four pixels stays the largest under a ReLU and under a normalization with
@@ -75,51 +84,76 @@ def momentum(steps: int) -> float:
     return 1.0 - 1.0 / min(max(steps, 10), 100)
 
 
-def mlp(x: keras.KerasTensor, layers: Layers, units: tuple[int, ...]) -> keras.KerasTensor:
-    """Dense layers; images are flattened."""
-    x = keras.layers.Flatten(name="flatten")(x) if len(x.shape) > 2 else x
+def features(x: keras.KerasTensor, layers: Layers, inputs: Inputs) -> keras.KerasTensor:
+    """Return a flat row of numbers; encoded rows of any kind -> (rows, features).
+
+    Images are flattened. Of a table the categories become one-hot or embedded. Of text it is the mean of the words'
+    vectors (Iyyer et al. 2015).
+    """
+    if x.dtype == "int32":
+        return mean_of_words(x, layers.embedding(x, inputs.sizes[0], layers.recipe.embedding, "words"))
+    if inputs.sizes:
+        return with_categories(x, layers, inputs.sizes)
+    return keras.layers.Flatten(name="flatten")(x) if len(x.shape) > 2 else x
+
+
+def mean_of_words(x: keras.KerasTensor, vectors: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the mean over what is a word: int32 (rows, words) and (rows, words, width) -> (rows, width)."""
+    is_word = keras.ops.expand_dims(keras.ops.cast(keras.ops.not_equal(x, NO_WORD), "float32"), -1)
+    words = keras.ops.maximum(keras.ops.sum(is_word, axis=1), 1.0)
+    return keras.ops.sum(vectors * is_word, axis=1) / words
+
+
+def with_categories(x: keras.KerasTensor, layers: Layers, sizes: tuple[int, ...]) -> keras.KerasTensor:
+    """Return an encoded row of a table with its last columns, which are categories, spread out."""
+    numbers = x.shape[-1] - len(sizes)
+    parts = [x[:, :numbers]] if numbers else []
+    for i, size in enumerate(sizes):
+        category = keras.ops.cast(x[:, numbers + i], "int32")
+        if layers.recipe.categories == "one-hot":
+            parts.append(keras.ops.one_hot(category, size))
+        else:
+            parts.append(layers.embedding(category, size, embedding_width(size), f"category_{i}"))
+    return keras.ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+
+def embedding_width(size: int) -> int:
+    """Return how wide the vector of one of `size` categories is: half as many, at most 50 (Guo and Berkhahn 2016)."""
+    return min(-(-size // 2), 50)
+
+
+def mlp(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[int, ...]) -> keras.KerasTensor:
+    """Dense layers over the features of a row."""
+    x = features(x, layers, inputs)
     for i, width in enumerate(units, 1):
         x = layers.dense(x, width, f"dense_{i}")
     return x
 
 
-def cnn(x: keras.KerasTensor, layers: Layers, units: tuple[int, ...]) -> keras.KerasTensor:
+def cnn(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[int, ...]) -> keras.KerasTensor:
     """3x3 convolutions, each with 2x2 pooling, then one dense layer twice as wide as the last convolution."""
     for i, filters in enumerate(units, 1):
         x = layers.convolution(x, filters, f"conv_{i}")
-    x = keras.layers.Flatten(name="flatten")(x)
-    return layers.dense(x, 2 * units[-1], "dense_1")
+    return layers.dense(features(x, layers, inputs), 2 * units[-1], "dense_1")
 
 
-BUILDERS: dict[str, Callable[[keras.KerasTensor, Layers, tuple[int, ...]], keras.KerasTensor]] = {
+BUILDERS: dict[str, Callable[[keras.KerasTensor, Layers, Inputs, tuple[int, ...]], keras.KerasTensor]] = {
     "mlp": mlp,
     "cnn": cnn,
 }
 
 
-def build(recipe: Model, shape: tuple[int, ...], classes: int, steps: int, seed: int) -> keras.Model:
-    """Return an untrained network: float32 (rows, *shape), scaled -> float32 (rows, classes) logits.
+def build(recipe: Model, inputs: Inputs, classes: int, steps: int, seed: int) -> keras.Model:
+    """Return an untrained network: encoded rows -> float32 (rows, classes) logits.
 
     Args:
         recipe: the model's part of the recipe.
-        shape: of one row.
+        inputs: what a row is, see `components.encode`.
         classes: how many.
         steps: in an epoch; decides the batch-normalization momentum.
         seed: of the initial weights and of dropout.
     """
-    inputs = keras.Input(shape, name="scaled")
+    rows = keras.Input(inputs.shape, name="encoded", dtype=inputs.dtype)
     layers = Layers(recipe, steps, seed)
-    hidden = BUILDERS[recipe.name](inputs, layers, recipe.units or UNITS[recipe.name])
-    return keras.Model(inputs, layers.output(hidden, classes), name=recipe.name)
-
-
-def served(network: keras.Model, scaler: Scaler) -> keras.Model:
-    """Return the model to save: raw rows in, probabilities out; the scaler is a layer of it."""
-    inputs = keras.Input(network.input_shape[1:], name="raw")
-    offset, factor = scaler.float32()
-    # Two layers: one would add offset * factor, and lose the digits that the subtraction keeps. Not Normalization,
-    # whose divisor is at least 1e-7.
-    shifted = keras.layers.Rescaling(1.0, (-offset).tolist(), name="shift")(inputs)
-    scaled = keras.layers.Rescaling(factor.tolist(), name="scale")(shifted)
-    probabilities = keras.layers.Softmax(name="probabilities")(network(scaled))
-    return keras.Model(inputs, probabilities, name=f"{network.name}_served")
+    hidden = BUILDERS[recipe.name](rows, layers, inputs, recipe.units or UNITS[recipe.name])
+    return keras.Model(rows, layers.output(hidden, classes), name=recipe.name)

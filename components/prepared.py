@@ -88,7 +88,7 @@ class Prepared:
     def schema(self) -> Schema:
         """What the data is."""
         values = json.loads((self.folder / "data.json").read_text("utf-8"))
-        inputs = Inputs(**{key: tuple(value) for key, value in values["inputs"].items()})
+        inputs = Inputs(**{k: tuple(v) if isinstance(v, list) else v for k, v in values["inputs"].items()})
         columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in values["columns"])
         tuples = {key: tuple(values[key]) for key in ("shape", "classes")}
         return Schema(**{**values, **tuples, "inputs": inputs, "columns": columns})
@@ -123,10 +123,8 @@ class Prepared:
         return self._rows_of(seed, TRAIN), self._rows_of(seed, VALIDATION)
 
     def _rows_of(self, seed: int, part: int) -> np.ndarray:
-        order, parts = (
-            np.load(self.folder / "order.npy", mmap_mode="r"),
-            np.load(self.folder / "parts.npy", mmap_mode="r"),
-        )
+        order = np.load(self.folder / "order.npy", mmap_mode="r")
+        parts = np.load(self.folder / "parts.npy", mmap_mode="r")
         return order[parts[seed][order] == part]
 
     @classmethod

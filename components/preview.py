@@ -6,26 +6,26 @@ import numpy as np
 import tensorflow as tf
 
 from components import augment, figures
+from components.encode import Encoder
 from components.prepared import Prepared
 from components.recipe import Augment
-from components.scale import Scaler
 
 IMAGES = 8
 
 
-def draw(prepared: Prepared, scaler: Scaler, recipe: Augment, file: Path, seed: int = 0) -> None:
+def draw(prepared: Prepared, encoder: Encoder, recipe: Augment, file: Path, seed: int = 0) -> None:
     """Write a figure of train images and of their augmented versions, for each technique alone and for all.
 
     Args:
         prepared: the data; images.
-        scaler: the one that the recipe trains with: augmentation changes scaled rows.
+        encoder: the one that the recipe trains with: augmentation changes scaled rows.
         recipe: what may change.
         file: a PNG file.
         seed: whose train rows, and whose draws.
     """
-    originals = scaler(prepared.x[_rows(prepared, seed)])
-    shown = {"original": originals, **versions(originals, recipe, seed, scaler.spread)}
-    low, high = scaler.spread[1:].astype(np.float32)
+    originals = encoder(prepared.x[_rows(prepared, seed)])
+    shown = {"original": originals, **versions(originals, recipe, seed, encoder.spread)}
+    low, high = encoder.spread[1:].astype(np.float32)
     # As shares of the train rows' range: white is the brightest that there is in them.
     width = np.where(high > low, high - low, 1)
     shares = {title: np.clip((images - low) / width, 0, 1) for title, images in shown.items()}

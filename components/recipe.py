@@ -112,6 +112,10 @@ class Augment(Part):
         """Tell whether anything changes values where they are."""
         return any(name in VALUES for name in self.techniques())
 
+    def rewrites(self) -> bool:
+        """Tell whether words of a text are changed."""
+        return any(name in FOR_TEXT for name in self.techniques())
+
     def mixes(self) -> bool:
         """Tell whether rows of a batch are mixed with each other."""
         return bool(self.mixup or self.cutmix)

@@ -54,7 +54,7 @@ def register(study: str, data: str, runs: str, verdict: str, decision: str) -> N
             }
         else:
             with this.span("imports"):
-                import mlflow.keras  # brings TensorFlow, whose seconds are no one else's
+                import mlflow.pyfunc
 
                 mlflow.set_tracking_uri(tracking.tracking_uri())  # models are logged by the fluent interface alone
             with this.span("report"):
@@ -94,40 +94,38 @@ def _score_of(champion, study: Study, prepared: Prepared) -> float:
     """
     if champion.tags.get(DATA_TAG) == prepared.schema.fingerprint and f"{SCORE_TAG}.{study.metric}" in champion.tags:
         return float(champion.tags[f"{SCORE_TAG}.{study.metric}"])
-    import mlflow.keras
+    import mlflow.pyfunc
+
+    from components.serve import raw_rows
 
     if champion.tags.get(CLASSES_TAG) != _classes(prepared):
         raise AssayError("it knows other classes; give the study another name")
     try:
-        model = mlflow.keras.load_model(f"models:/{study.study}/{champion.version}")
-        probabilities = model.predict(np.float32(prepared.x[prepared.test_rows]), verbose=0)
-        return scores(probabilities, _labels(prepared))[study.metric]
-    except (ValueError, IndexError) as error:  # Keras' for other shapes; ours for another number of classes
+        model = mlflow.pyfunc.load_model(f"models:/{study.study}/{champion.version}").unwrap_python_model()
+        probabilities = model.predict(None, raw_rows(prepared, prepared.test_rows))
+        return scores(probabilities.to_numpy(), _labels(prepared))[study.metric]
+    except ValueError as error:  # other columns, other shapes, another number of classes
         first = str(error).strip().splitlines()[0]
         raise AssayError(f"it can't be scored on these rows ({first[:200]}); give the study another name") from None
 
 
 def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, prepared: Prepared) -> str:
     """Log the winner's model to the study's run and return the number of its new version in the registry."""
-    import keras
     import mlflow
     from mlflow.exceptions import MlflowException
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
 
     schema = prepared.schema
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, *schema.shape))]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1, len(schema.classes)))]),
-    )
-    needs = [f"{name}=={version(name)}" for name in ("keras", "tensorflow", "numpy")]
+    libraries = ["mlflow", "keras", "tensorflow", "numpy", "pandas"] + ["pillow"] * (schema.kind == "image")
+    package = Path(__file__).parent
     with mlflow.start_run(run_id=runs["parent"]):
-        logged = mlflow.keras.log_model(
-            keras.saving.load_model(winner.model, compile=False),
+        logged = mlflow.pyfunc.log_model(
             name="model",
-            signature=signature,
-            pip_requirements=needs,
-            metadata={"classes": list(schema.classes), "columns": list(schema.columns)},
+            python_model=str(package / "pyfunc.py"),
+            artifacts={"model": str(winner.model)},
+            code_paths=[str(package)],
+            signature=_signature(prepared),
+            pip_requirements=[f"{name}=={version(name)}" for name in libraries],
+            metadata={"classes": list(schema.classes), "columns": [column.name for column in schema.columns]},
         )
     try:
         api.create_registered_model(study.study)
@@ -146,6 +144,26 @@ def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, pre
     return str(made.version)
 
 
+def _signature(prepared: Prepared):
+    """Return what the model takes and gives, in MLflow's terms; it refuses other columns and types."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
+
+    schema = prepared.schema
+    if schema.kind == "table":
+        # A boolean column with a missing value is no boolean column to MLflow.
+        types = {"number": "double", "boolean": AnyType(), "category": "string"}
+        takes = [ColSpec(types[column.kind], column.name, required=True) for column in schema.columns]
+    elif schema.kind == "text":
+        takes = [ColSpec("string", "text")]
+    elif schema.source.startswith("images:"):
+        takes = [ColSpec("binary", "image")]
+    else:
+        takes = [TensorSpec(prepared.x.dtype, (-1, *schema.shape))]
+    return ModelSignature(Schema(takes), Schema([ColSpec("double", name) for name in schema.classes]))
+
+
 def _champion(api, name: str):
     from mlflow.exceptions import MlflowException
 
@@ -158,7 +176,7 @@ def _champion(api, name: str):
 
 
 def _classes(prepared: Prepared) -> str:
-    return content_hash([prepared.schema.classes, prepared.schema.columns])
+    return content_hash([prepared.schema.classes, [column.name for column in prepared.schema.columns]])
 
 
 def _labels(prepared: Prepared) -> np.ndarray:

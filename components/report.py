@@ -25,7 +25,7 @@ import numpy as np
 from components.data import Data
 from components.errors import AssayError
 from components.sources import Finding, Rows
-from components.split import CHUNK
+from components.split import CHUNK, TEST, Content
 
 MIN_ROWS = 20
 MIN_OF_CLASS = 3
@@ -43,28 +43,27 @@ WINDOW = 16  # neighbours that are looked at in each band's order
 THUMB = (8, 9)
 
 
-def inspect(data: Data, rows: Rows, test: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+def inspect(data: Data, rows: Rows, of: Content, parts: np.ndarray) -> dict[str, Any]:
     """Return the report as JSON.
 
     Args:
         data: the study's data; its `allow` turns errors into warnings.
         rows: what the source gave.
-        test: row numbers of the test rows.
-        groups: for each row the first identical one, see `components.split.identical`.
+        of: the rows' content.
+        parts: what each seed does with each row, see `components.split`.
     """
-    is_test = np.zeros(len(rows.y), bool)
-    is_test[test] = True
+    is_test = parts[0] == TEST
     findings = list(rows.findings)
     report: dict[str, Any] = {
         "source": data.source,
         "kind": data.kind,
         "rows": len(rows.y),
-        "test_rows": len(test),
+        "test_rows": int(is_test.sum()),
         "shape": list(rows.x.shape[1:]),
         "dtype": str(rows.x.dtype),
         "classes": _classes(rows, is_test),
         "own_splits": {name: len(of) for name, of in rows.splits.items()},
-        "duplicates": _duplicates(rows, data, is_test, groups, findings),
+        "duplicates": _duplicates(rows, is_test, of.first, findings),
     }
     _balance(report["classes"], findings)
     if isinstance(data.test, float) and "test" in rows.splits:
@@ -81,7 +80,7 @@ def inspect(data: Data, rows: Rows, test: np.ndarray, groups: np.ndarray) -> dic
         findings.append(Finding("own-validation-rows", "note", text))
     if data.kind == "image":
         report["images"] = _images(rows)
-        report["near_duplicates"] = _near_duplicates(rows, is_test, groups, findings)
+        report["near_duplicates"] = _near_duplicates(rows, is_test, of.first, findings)
     else:
         report["columns"] = _columns(rows, findings)
     allowed = [
@@ -181,11 +180,9 @@ def _balance(classes: list[dict[str, Any]], findings: list[Finding]) -> None:
         findings.append(Finding("unbalanced", "warning", text))
 
 
-def _duplicates(
-    rows: Rows, data: Data, is_test: np.ndarray, groups: np.ndarray, findings: list[Finding]
-) -> dict[str, int]:
+def _duplicates(rows: Rows, is_test: np.ndarray, first: np.ndarray, findings: list[Finding]) -> dict[str, int]:
     """Count rows that have an identical one, and tell where they lie and how they are labelled."""
-    ids, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    ids, member, sizes = np.unique(first, return_inverse=True, return_counts=True)
     in_test = np.bincount(member[is_test], minlength=len(ids))
     across = (in_test > 0) & (in_test < sizes)
     least, most = np.full(len(ids), np.iinfo(np.int64).max), np.full(len(ids), -1)
@@ -202,7 +199,7 @@ def _duplicates(
 
     def shown(which: np.ndarray) -> tuple[str, ...]:
         firsts = np.flatnonzero(which)[:EXAMPLES]
-        alike = (np.flatnonzero(groups == ids[first])[:3] for first in firsts)
+        alike = (np.flatnonzero(first == ids[one])[:3] for one in firsts)
         return tuple(" = ".join(_row(rows, row) for row in same) for same in alike)
 
     if across.any():
@@ -297,18 +294,18 @@ def tells_label(column: np.ndarray, y: np.ndarray) -> str:
 # Near duplicates
 
 
-def _near_duplicates(rows: Rows, is_test: np.ndarray, groups: np.ndarray, findings: list[Finding]) -> dict[str, int]:
-    alone = np.flatnonzero(groups == np.arange(len(groups)))
+def _near_duplicates(rows: Rows, is_test: np.ndarray, first: np.ndarray, findings: list[Finding]) -> dict[str, int]:
+    alone = np.flatnonzero(first == np.arange(len(first)))
     pairs = alone[near_pairs(_thumbnails(rows.x, alone))]
     across = pairs[is_test[pairs[:, 0]] != is_test[pairs[:, 1]]]
     counts = {"pairs": len(pairs), "pairs_across_test": len(across)}
     if len(pairs):
-        first = np.concatenate([across, pairs])[:EXAMPLES]
+        shown = np.concatenate([across, pairs])[:EXAMPLES]
         text = (
             f"{len(pairs)} pairs of images are nearly the same, {len(across)} of them with one among the test rows and "
             "one not; where they are copies, scores are too good"
         )
-        examples = tuple(dict.fromkeys(" ~ ".join(_row(rows, row) for row in pair) for pair in first))
+        examples = tuple(dict.fromkeys(" ~ ".join(_row(rows, row) for row in pair) for pair in shown))
         findings.append(Finding("near-duplicates", "warning", text, examples))
     return counts
 

@@ -5,7 +5,7 @@ A cell's folder holds
     validation.npy    float32 (rows, classes), probabilities of the validation rows of its seed
     test.npy          float32 (rows, classes), probabilities of the test rows: sealed, `evaluate` opens only the
                       winner's and the reference's
-    model.keras       raw rows in, probabilities out
+    model/            raw rows in, probabilities out: see `components.serve`
     augmentation.png  of the reference's first seed, where it augments images: some of them, and what becomes of them
 """
 
@@ -40,8 +40,8 @@ class CellResult:
 
     @property
     def model(self) -> Path:
-        """The saved model."""
-        return self.folder / "model.keras"
+        """The saved model's folder."""
+        return self.folder / "model"
 
     @property
     def preview(self) -> Path:
@@ -85,13 +85,15 @@ class Store:
 
 def hand_over(cell: CellResult, target: Path) -> None:
     """Make the cell's files appear in another folder: hard links where the file system allows, else copies."""
-    target.mkdir(parents=True, exist_ok=True)
-    for file in cell.folder.iterdir():
-        (target / file.name).unlink(missing_ok=True)  # of a try that died
-        try:
-            os.link(file, target / file.name)
-        except OSError:
-            shutil.copy2(file, target / file.name)
+    shutil.rmtree(target, ignore_errors=True)  # of a try that died
+    shutil.copytree(cell.folder, target, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @cache

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.encode import Encoder
 from components.errors import AssayError
 from components.events import Step, step
 from components.prepared import Prepared
 from components.recipe import program_key
-from components.scale import Scaler, read_scaler
+from components.scale import read_encoder
 from components.store import PREVIEW, CellResult, Store, hand_over
 from components.study import REFERENCE, Cell, Study
 
@@ -79,7 +80,7 @@ class Trainer:
     def __init__(self, prepared: Prepared, scalers: str, store: Store, running: Step, budget: int):
         """Import TensorFlow and set it up: deterministic, and with as many threads as the data is worth.
 
-        `budget` is the number of bytes of scaled rows that may be in memory.
+        `budget` is the number of bytes of encoded rows that may be in memory.
         """
         import tensorflow as tf
 
@@ -94,7 +95,7 @@ class Trainer:
         self._program: tuple[str, Any] = ("", None)
         tf.config.experimental.enable_op_determinism()
         schema = prepared.schema
-        if schema.splits["train"] * int(np.prod(schema.shape)) <= SMALL:
+        if schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL:
             with suppress(RuntimeError):  # TensorFlow has started, as in a notebook: then with the threads that it has
                 tf.config.threading.set_intra_op_parallelism_threads(1)
                 tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -110,18 +111,19 @@ class Trainer:
         Raises:
             AssayError: when the loss is no number from the first epoch on.
         """
+        from components import serve
         from components.metrics import recalls, scores
 
         with self.running.span("data"):
             train_rows, val_rows = self.prepared.split(cell.seed)
-            scaler = read_scaler(self.scalers, cell.seed, cell.recipe.scale)
+            encoder = read_encoder(self.scalers, cell.seed, cell.recipe, self.prepared)
             y = self.prepared.y
             split = self.engine.Split(
-                self._rows(train_rows, scaler), y[train_rows], self._rows(val_rows, scaler), y[val_rows]
+                self._rows(train_rows, encoder), y[train_rows], self._rows(val_rows, encoder), y[val_rows]
             )
         with self.running.span("training"):
             program = self._program_for(cell, len(train_rows))
-            fit = program.fit(split, cell.recipe.train, cell.seed, scaler.spread, log.epoch)
+            fit = program.fit(split, cell.recipe.train, cell.seed, encoder.spread, log.epoch)
             if fit.diverged == 0:
                 raise AssayError(
                     f"arm {cell.arm!r}, seed {cell.seed}: the loss is not a finite number in the first epoch; "
@@ -129,7 +131,7 @@ class Trainer:
                     f"(now scale: {cell.recipe.scale})"
                 )
             validation = program.probabilities(split.val_x)
-            test = program.probabilities(self._rows(self.prepared.test_rows, scaler))
+            test = program.probabilities(self._rows(self.prepared.test_rows, encoder))
         result = {
             "recipe": cell.recipe.model_dump(mode="json"),
             "seed": cell.seed,
@@ -145,36 +147,36 @@ class Trainer:
             with self.running.span("data"):
                 np.save(folder / "validation.npy", validation)
                 np.save(folder / "test.npy", test)
-                self.engine.served(program, scaler).save(folder / "model.keras")
+                serve.save(folder, program.network, encoder, self.prepared)
                 (folder / "result.json").write_text(json.dumps(result))
             if (cell.arm, cell.seed) == (REFERENCE, 0):
                 with self.running.span("report"):
-                    self._preview(cell, scaler, folder)
+                    self._preview(cell, encoder, folder)
         return CellResult(self.store.path(cell.key))
 
-    def _rows(self, numbers: np.ndarray, scaler: Scaler) -> np.ndarray | Streamed:
-        """Return scaled rows as an array if all rows fit into the budget, else to be streamed in blocks.
+    def _rows(self, numbers: np.ndarray, encoder: Encoder) -> np.ndarray | Streamed:
+        """Return encoded rows as an array if all rows fit into the budget, else to be streamed in blocks.
 
         A quarter of the budget is a block: one is trained on, one is read ahead, and both are copied on their way.
         """
-        row_bytes = 4 * int(np.prod(self.prepared.schema.shape))
+        row_bytes = 4 * int(np.prod(self.prepared.schema.inputs.shape))
         if len(self.prepared.y) * row_bytes <= self.budget:
-            return scaler(self.prepared.x[numbers])
+            return encoder(self.prepared.x[numbers])
         from components.feed import Streamed
 
         block = max(self.budget // 4 // row_bytes, 1)
-        return Streamed(lambda rows: scaler(self.prepared.rows[rows]), numbers, block)
+        return Streamed(lambda rows: encoder(self.prepared.rows[rows]), numbers, block)
 
-    def _preview(self, cell: Cell, scaler: Scaler, folder: Path) -> None:
+    def _preview(self, cell: Cell, encoder: Encoder, folder: Path) -> None:
         """Draw what augmentation does to images: here, since `evaluate` has no TensorFlow."""
         if self.prepared.schema.kind == "image" and cell.recipe.augment.on():
             from components import preview
 
-            preview.draw(self.prepared, scaler, cell.recipe.augment, folder / PREVIEW)
+            preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)
 
     def _program_for(self, cell: Cell, rows: int):
         key = program_key(cell.recipe)
         if self._program[0] != key:
             schema = self.prepared.schema
-            self._program = (key, self.engine.Program(cell.recipe, schema.shape, len(schema.classes), rows))
+            self._program = (key, self.engine.Program(cell.recipe, schema.inputs, len(schema.classes), rows))
         return self._program[1]

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from components.data import Data
 from components.errors import AssayError
+from components.pixels import Header, decode, header
 from components.sources import Finding, Rows
 
-FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif")
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # besides what begins with a dot
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
@@ -33,27 +33,6 @@ UNREADABLE = "unreadable-files"
 MAX_THREADS = 8
 BATCH = 1024  # files that wait for a thread at a time
 EXAMPLES = 5
-
-ORIENTATION = 0x0112  # of EXIF: cameras store how they were held, and leave the turning to whoever shows the image
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-@dataclass(frozen=True)
-class _Header:
-    """What is known of an image before it is decoded; sizes are as it is seen, turned."""
-
-    height: int
-    width: int
-    color: bool
-    deep: bool
 
 
 @dataclass
@@ -86,25 +65,25 @@ def read(name: str, data: Data, folder: Path) -> Rows:
     threads = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))
     with threads, warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        headers = list(_in_order(threads, _header, [path for path, _, _ in listing.files]))
+        headers = list(_in_order(threads, header, [path for path, _, _ in listing.files]))
         broken = {i: reason for i, reason in enumerate(headers) if isinstance(reason, str)}
         _refuse_broken(root, listing, broken, data)
         good = [i for i in range(len(headers)) if i not in broken]
-        seen = [header for header in headers if isinstance(header, _Header)]
+        seen = [one for one in headers if isinstance(one, Header)]
         size = _size(name, seen, data.image_size)
-        channels = 3 if any(header.color for header in seen) else 1
+        channels = 3 if any(one.color for one in seen) else 1
         x = _reserve(folder / "x.npy", (len(good), *size, channels))
 
-        def decode(job: tuple[int, str]) -> str | None:
+        def fill(job: tuple[int, str]) -> str | None:
             row, path = job
-            pixels = _decode(path, size, channels)
+            pixels = decode(path, (*size, channels))
             if isinstance(pixels, str):
                 return pixels
             x[row] = pixels
             return None
 
         jobs = [(row, listing.files[i][0]) for row, i in enumerate(good)]
-        failed = {row: reason for row, reason in enumerate(_in_order(threads, decode, jobs)) if reason}
+        failed = {row: reason for row, reason in enumerate(_in_order(threads, fill, jobs)) if reason}
         x.flush()  # later steps read the file, and not this map
     broken |= {good[row]: reason for row, reason in failed.items()}
     try:
@@ -119,7 +98,7 @@ def read(name: str, data: Data, folder: Path) -> Rows:
 
 
 def _rows(
-    root: Path, listing: _Listing, x: np.ndarray, good: list[int], seen: list[_Header], findings: tuple[Finding, ...]
+    root: Path, listing: _Listing, x: np.ndarray, good: list[int], seen: list[Header], findings: tuple[Finding, ...]
 ) -> Rows:
     number = {name: i for i, name in enumerate(listing.classes)}
     kept = [listing.files[i] for i in good]
@@ -134,7 +113,7 @@ def _rows(
         tuple(_shown(label) for label in listing.classes),
         splits=splits,
         names=tuple(_shown(os.path.relpath(path, root)) for path, _, _ in kept),
-        sizes=np.array([(header.height, header.width) for header in seen], np.int32),
+        sizes=np.array([(one.height, one.width) for one in seen], np.int32),
         findings=findings,
     )
 
@@ -276,104 +255,6 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(ENDINGS)
 
 
-# One image
-
-
-def _header(path: str) -> _Header | str:
-    """Return what the file's header says, or why it can't be read."""
-
-    def look(image: Image.Image) -> _Header:
-        width, height = image.size
-        if _turn(image) in (5, 6, 7, 8):
-            width, height = height, width
-        return _Header(height, width, _is_color(image), image.mode.startswith(("I", "F")))
-
-    return _opened(path, look)
-
-
-def _decode(path: str, size: tuple[int, int], channels: int) -> np.ndarray | str:
-    """Return uint8 (height, width, channels), or why the file can't be read."""
-    height, width = size
-
-    def pixels(image: Image.Image) -> np.ndarray:
-        turn = _turn(image)
-        if image.format == "JPEG":  # decoded at 1/2, 1/4 or 1/8, where that is still larger than what is wanted
-            scale = min(height / image.height, width / image.width)
-            if turn in (5, 6, 7, 8):
-                scale = min(height / image.width, width / image.height)
-            image.draft(None, (max(1, round(image.width * scale)), max(1, round(image.height * scale))))
-        flat = _flat(image, "RGB" if channels == 3 else "L")
-        if turn in TURNS:
-            flat = flat.transpose(TURNS[turn])
-        return _framed(flat, height, width).reshape(height, width, channels)
-
-    return _opened(path, pixels)
-
-
-def _opened(path: str, use: Callable[[Image.Image], Any]) -> Any:
-    """Return what `use` makes of the image, or, as text, why it can't be read."""
-    try:
-        if not Path(path).is_file():  # opening a pipe would wait for ever
-            return "is a link that leads nowhere" if Path(path).is_symlink() else "is no ordinary file"
-        with Image.open(path, formats=FORMATS) as image:
-            return use(image)
-    except UnidentifiedImageError:
-        return "has no bytes" if Path(path).stat().st_size == 0 else "is no PNG, JPEG, BMP or GIF image"
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        return f"has more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels, which no honest image needs"
-    except OSError as error:
-        return error.strerror or _first_line(error)
-    except Exception as error:  # Pillow has a dozen kinds for broken files: SyntaxError, struct.error, IndexError, ...
-        return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:120]
-
-
-def _turn(image: Image.Image) -> int:
-    if "exif" not in image.info:
-        return 1
-    try:
-        return image.getexif().get(ORIENTATION, 1)
-    except Exception:  # broken EXIF around a sound image
-        return 1
-
-
-def _is_color(image: Image.Image) -> bool:
-    if image.mode in ("P", "PA"):
-        palette = np.array(image.getpalette("RGB") or [0]).reshape(-1, 3 if image.getpalette("RGB") else 1)
-        return bool((palette != palette[:, :1]).any())
-    return image.mode not in ("1", "L", "LA", "La", "F") and not image.mode.startswith("I")
-
-
-def _flat(image: Image.Image, mode: str) -> Image.Image:
-    """Return the image without transparency, in the mode "RGB" or "L"."""
-    if image.mode.startswith(("I", "F")):  # Pillow's own conversion clips at 255
-        deep = np.clip(np.asarray(image, np.int64), 0, 65535)
-        image = Image.fromarray((deep >> 8).astype(np.uint8))
-    elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        over = image.convert("RGBA")
-        white = Image.new("RGBA", over.size, "white")
-        white.alpha_composite(over)
-        image = white.convert("RGB")
-    return image.convert(mode)
-
-
-def _framed(image: Image.Image, height: int, width: int) -> np.ndarray:
-    """Return the image resized into the frame, centred, its edges repeated."""
-    scale = min(height / image.height, width / image.width)
-    fitted = (min(width, max(1, round(image.width * scale))), min(height, max(1, round(image.height * scale))))
-    if image.size != fitted:
-        image = image.resize(fitted, Image.Resampling.BILINEAR)  # Pillow averages where it makes smaller
-    pixels = np.asarray(image)
-    top, left = (height - fitted[1]) // 2, (width - fitted[0]) // 2
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    around = [(top, height - fitted[1] - top), (left, width - fitted[0] - left)]
-    return np.pad(pixels, around + [(0, 0)] * (pixels.ndim - 2), mode="edge")
-
-
 # All images
 
 
@@ -382,10 +263,10 @@ def _in_order(threads: ThreadPoolExecutor, function: Callable[[Any], Any], items
         yield from threads.map(function, items[start : start + BATCH])
 
 
-def _size(name: str, seen: list[_Header], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
+def _size(name: str, seen: list[Header], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
     if wanted is not None:
         return (wanted, wanted) if isinstance(wanted, int) else wanted
-    sizes = Counter((header.height, header.width) for header in seen)
+    sizes = Counter((one.height, one.width) for one in seen)
     (common, _), *others = sizes.most_common()
     if others:
         listed = [f"{height}x{width} ({count})" for (height, width), count in sizes.most_common(EXAMPLES)]
@@ -449,7 +330,7 @@ def _told(root: Path, listing: _Listing, broken: dict[int, str]) -> list[str]:
     return [f"{_shown(listing.files[i][0])} {reason}" for i, reason in sorted(broken.items())]
 
 
-def _findings(root: Path, listing: _Listing, seen: list[_Header], broken: dict[int, str]) -> tuple[Finding, ...]:
+def _findings(root: Path, listing: _Listing, seen: list[Header], broken: dict[int, str]) -> tuple[Finding, ...]:
     found = []
     if broken:
         text = f"{len(broken)} of {len(listing.files)} image files can't be read and are left out"
@@ -460,7 +341,7 @@ def _findings(root: Path, listing: _Listing, seen: list[_Header], broken: dict[i
     if listing.loose:
         text = f"images beside the class folders have no class and are left out: {listing.loose}"
         found.append(Finding("loose-files", "warning", text))
-    deep = sum(header.deep for header in seen)
+    deep = sum(one.deep for one in seen)
     if deep:
         found.append(Finding("deep-images", "note", f"of images with 16 bits a pixel the upper 8 are kept: {deep}"))
     return tuple(found)

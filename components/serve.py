@@ -1,0 +1,148 @@
+"""The saved model: a raw row, the bytes of an image file or a text in, probabilities out.
+
+A folder with network.keras, which turns encoded rows into logits, and encoder.json, which says how a raw row is
+encoded: columns and their values, the words, what numbers are scaled by; all from the train rows of the model's seed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from components.encode import Encoder, Inputs, category_columns
+from components.prepared import Prepared
+from components.raw import Column, numbers, tokens, word_numbers
+
+ROWS = 1024  # that are predicted at a time
+
+
+def save(folder: Path, network: Any, encoder: Encoder, prepared: Prepared) -> None:
+    """Write the model into the folder `model`; `network` is a Keras model from encoded rows to logits.
+
+    Values and words that are not in the train rows are left out of it.
+    """
+    folder = folder / "model"
+    folder.mkdir()
+    network.save(folder / "network.keras")
+    words: tuple[str, ...] = ()
+    columns = list(encoder.columns)
+    if encoder.kind == "text":
+        words = tuple(prepared.words[number - 1] for number in encoder.known[0])
+        known = (np.arange(1, len(words) + 1),)
+    else:
+        for place, of_train in zip(category_columns(encoder.columns), encoder.known, strict=True):
+            values = tuple(columns[place].values[position] for position in of_train)
+            columns[place] = replace(columns[place], values=values)
+        known = tuple(np.arange(len(of_train)) for of_train in encoder.known)
+    served = replace(encoder, columns=tuple(columns), known=known)
+    described = {
+        "kind": encoder.kind,
+        "classes": prepared.schema.classes,
+        "files": prepared.schema.source.startswith("images:"),
+        "columns": [asdict(column) for column in columns],
+        "inputs": asdict(encoder.inputs),
+        "words": words,
+        "encoder": served.to_json(),
+    }
+    (folder / "encoder.json").write_text(json.dumps(described, ensure_ascii=False), "utf-8")
+
+
+class Served:
+    """A saved model."""
+
+    def __init__(self, folder: str | Path):
+        """Open the folder that `save` wrote."""
+        self.folder = Path(folder)
+        values = json.loads((self.folder / "encoder.json").read_text("utf-8"))
+        inputs = Inputs(**{k: tuple(v) if isinstance(v, list) else v for k, v in values["inputs"].items()})
+        self.columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in values["columns"])
+        self.kind, self.classes, self.files = values["kind"], tuple(values["classes"]), values["files"]
+        self.words: tuple[str, ...] = tuple(values["words"])
+        self.encoder = Encoder.from_json(values["encoder"], self.kind, inputs, self.columns)
+
+    @cached_property
+    def network(self) -> Any:
+        """The Keras model, from encoded rows to logits."""
+        import keras
+
+        return keras.saving.load_model(self.folder / "network.keras", compile=False)
+
+    def __call__(self, raw: Any) -> np.ndarray:
+        """Return float32 (rows, classes), the probability of each class.
+
+        Args:
+            raw: of tables a data frame with the columns; of text a sequence of str; of images a sequence of the bytes
+                of files, or an array (rows, height, width, channels).
+
+        Raises:
+            ValueError: where a row can't be read; the message says which.
+        """
+        encoded = self.encoder({"image": self._images, "table": self._table, "text": self._text}[self.kind](raw))
+        logits = [
+            np.asarray(self.network(encoded[start : start + ROWS], training=False))
+            for start in range(0, len(encoded), ROWS)
+        ]
+        return softmax(np.concatenate([np.zeros((0, len(self.classes)), np.float32), *logits]))
+
+    def _table(self, frame: pd.DataFrame) -> np.ndarray:
+        lacking = [column.name for column in self.columns if column.name not in frame.columns]
+        if lacking:
+            raise ValueError(f"columns are missing: {', '.join(lacking)}; got {', '.join(map(str, frame.columns))}")
+        x = np.empty((len(frame), len(self.columns)), np.float64)
+        for i, column in enumerate(self.columns):
+            try:
+                x[:, i] = numbers(frame[column.name].tolist(), column)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"column {column.name!r}: expected a {column.kind}, got {error}") from None
+        return x
+
+    def _text(self, texts: Sequence[str]) -> np.ndarray:
+        return word_numbers([tokens(text) for text in texts], self.words, self.encoder.inputs.shape[0])
+
+    def _images(self, images: Any) -> np.ndarray:
+        shape = self.encoder.inputs.shape
+        if isinstance(images, np.ndarray) and images.dtype != object:
+            if images.shape[1:] != shape:
+                raise ValueError(f"expected images of shape {shape}, got {images.shape[1:]}")
+            return images
+        from components.pixels import decode
+
+        x = np.zeros((len(images), *shape), np.uint8)
+        for row, image in enumerate(images):
+            pixels = decode(image, shape)
+            if isinstance(pixels, str):
+                raise ValueError(f"image {row} {pixels}")
+            x[row] = pixels
+        return x
+
+
+def raw_rows(prepared: Prepared, numbers_of_rows: np.ndarray) -> Any:
+    """Return prepared rows as a model takes them raw: a data frame, a list of texts, or an array of images.
+
+    They are not quite as the user had them: a text is its words, in lower case and cut off where prepared data cuts it.
+    """
+    x, schema = prepared.x[numbers_of_rows], prepared.schema
+    if schema.kind == "image":
+        return np.asarray(x)
+    if schema.kind == "text":
+        words = np.array(["", *prepared.words], object)
+        return [" ".join(words[row[row > 0]]) for row in x]
+    frame = {}
+    for i, column in enumerate(schema.columns):
+        values = np.asarray(x[:, i], np.float64)
+        if column.kind == "category":
+            frame[column.name] = [None if np.isnan(v) else column.values[int(v)] for v in values]
+        else:
+            frame[column.name] = values
+    return pd.DataFrame(frame)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities (rows, classes)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
