@@ -158,10 +158,10 @@ def change(
         x = _rewrite(x, draws, recipe)  # sorting is faster without XLA
     if not recipe.mixes():
         return x, None
-    numbers, mixture = run(_mix, x, draws)
-    return _mixed_categories(
-        x, numbers, draws, mixture, categories
-    ) if recipe.mixup and categories else numbers, mixture
+    mixed, mixture = run(_mix, x, draws)
+    if recipe.mixup and categories:
+        mixed = _mixed_categories(x, mixed, draws, mixture, categories)
+    return mixed, mixture
 
 
 def _move(x: tf.Tensor, draws: Draws, *, recipe: Augment) -> tf.Tensor:

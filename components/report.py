@@ -238,8 +238,8 @@ def _columns(rows: Rows, findings: list[Finding]) -> list[dict[str, Any]]:
     counts = np.bincount(rows.y, minlength=len(rows.classes))
     enough = len(rows.y) >= MIN_ROWS and counts[counts > 0].min() >= MIN_OF_CLASS
     described, constant, equal, telling = [], [], [], []
-    for i, name in enumerate(rows.columns):
-        column = np.asarray(rows.x[:, i])
+    for i, of in enumerate(rows.columns):
+        name, column = of.name, np.asarray(rows.x[:, i])
         different = len(np.unique(column))
         described.append(
             {
