@@ -57,20 +57,7 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
     rows, of, parts = read_checked(study, folder)
     found = report.inspect(study.data, rows, of, parts)
     report.refuse(found)
-    prepared = Prepared.write(
-        folder,
-        kind=study.data.kind,
-        source=study.data.source,
-        x=rows.x,
-        y=rows.y,
-        classes=rows.classes,
-        columns=rows.columns,
-        words=rows.words,
-        vocabulary=study.data.vocabulary,
-        digests=of.digests,
-        order=of.order,
-        parts=parts,
-    )
+    prepared = Prepared.write(folder, study.data, rows, of, parts)
     report.write(found, folder / REPORT)
     return prepared
 

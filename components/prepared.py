@@ -19,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from components.data import Data
 from components.encode import Inputs, inputs_of
 from components.raw import Column
 from components.recipe import Kind
-from components.split import TEST, TRAIN, VALIDATION
+from components.sources import Rows
+from components.split import TEST, TRAIN, VALIDATION, Content
 
 
 @dataclass(frozen=True)
@@ -128,65 +130,44 @@ class Prepared:
         return order[parts[seed][order] == part]
 
     @classmethod
-    def write(
-        cls,
-        folder: str | Path,
-        *,
-        kind: Kind,
-        source: str,
-        x: np.ndarray,
-        y: np.ndarray,
-        classes: tuple[str, ...],
-        columns: tuple[Column, ...] = (),
-        words: tuple[str, ...] = (),
-        vocabulary: int = 0,
-        digests: np.ndarray,
-        order: np.ndarray,
-        parts: np.ndarray,
-    ) -> "Prepared":
+    def write(cls, folder: str | Path, data: Data, rows: Rows, of: Content, parts: np.ndarray) -> "Prepared":
         """Write a folder and open it; an `x` that is mapped from this folder's x.npy is there already.
 
         Args:
             folder: made where it is missing.
-            kind: of the data.
-            source: as the study names it.
-            x: as `components.sources.Rows` has it, and so `y`, `classes`, `columns` and `words`.
-            y: class numbers.
-            classes: their names.
-            columns: of a table.
-            words: of text.
-            vocabulary: how many words a network may know at most.
-            digests: (rows,) of the rows' content, see `components.split.Content`.
-            order: (rows,) the rows' numbers in the order of their content.
-            parts: (seeds, rows), see `components.split`.
+            data: what the study says of it.
+            rows: what the source gave.
+            of: the rows' content.
+            parts: uint8 (seeds, rows), see `components.split`.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        x, y = rows.x, rows.y.astype(np.int32)
         in_place = isinstance(x, np.memmap) and x.filename == (folder / "x.npy").resolve()
         if not in_place:
             np.save(folder / "x.npy", np.ascontiguousarray(x))
-        np.save(folder / "y.npy", y.astype(np.int32))
-        np.save(folder / "order.npy", order)
+        np.save(folder / "y.npy", y)
+        np.save(folder / "order.npy", of.order)
         np.save(folder / "parts.npy", parts)
-        if kind == "text":
-            (folder / "words.json").write_text(json.dumps(words, ensure_ascii=False), "utf-8")
+        if data.kind == "text":
+            (folder / "words.json").write_text(json.dumps(rows.words, ensure_ascii=False), "utf-8")
         is_test = parts[0] == TEST
         # Not the other parts: they follow from the content and the seed, and more seeds are the same data.
-        fingerprint = hashlib.sha256(json.dumps([kind, x.shape[1:], str(x.dtype), classes]).encode())
-        fingerprint.update(json.dumps([asdict(column) for column in columns]).encode())
-        for array in (digests[order], y.astype(np.int32)[order], is_test[order]):
-            fingerprint.update(np.ascontiguousarray(array).view(np.uint8).data)
-        counts = np.bincount(y, minlength=len(classes))
+        about = [data.kind, x.shape[1:], str(x.dtype), rows.classes, [asdict(column) for column in rows.columns]]
+        fingerprint = hashlib.sha256(json.dumps(about).encode())
+        for array in (of.digests[of.order], y[of.order], is_test[of.order]):
+            fingerprint.update(array.view(np.uint8).data)
+        counts = np.bincount(y, minlength=len(rows.classes))
         names = {"test": TEST, "validation": VALIDATION, "train": TRAIN}
         schema = Schema(
-            kind=kind,
-            source=source,
+            kind=data.kind,
+            source=data.source,
             shape=tuple(x.shape[1:]),
-            classes=classes,
-            columns=columns,
-            inputs=inputs_of(kind, x, np.flatnonzero(~is_test), columns, vocabulary),
+            classes=rows.classes,
+            columns=rows.columns,
+            inputs=inputs_of(data.kind, x, np.flatnonzero(~is_test), rows.columns, data.vocabulary),
             rows=len(y),
-            class_rows={name: int(count) for name, count in zip(classes, counts, strict=True)},
+            class_rows={name: int(count) for name, count in zip(rows.classes, counts, strict=True)},
             splits={name: int(np.count_nonzero(parts[0] == part)) for name, part in names.items()},
             fingerprint=fingerprint.hexdigest(),
         )

@@ -185,13 +185,13 @@ def preview(
     with _native_libraries_silent():
         from components import preview as drawing
     from components.load import prepare
-    from components.scale import Statistics
+    from components.scale import fit
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(described.model_copy(update={"seeds": 1}), folder)
-        statistics = Statistics.of(prepared.x, prepared.split(0)[0], "image")
+        encoder = fit(prepared, 0, {"recipe": described.recipe})["recipe"]
         try:
-            drawing.draw(prepared, statistics.scaler(described.recipe.scale), described.recipe.augment, output)
+            drawing.draw(prepared, encoder, described.recipe.augment, output)
         except OSError as error:
             raise UsageError(f"can't write {output}: {error.strerror}") from None
     typer.echo(f"wrote {output}", err=True)

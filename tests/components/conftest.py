@@ -4,16 +4,19 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from components.data import Data
 from components.load import prepare
 from components.prepared import Prepared
 from components.recipe import merge
+from components.sources import Rows
+from components.split import content, split
 from components.store import CellResult
 from components.study import Study
 
@@ -49,6 +52,23 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 def iris(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Iris, prepared for three seeds."""
     return prepare(study_of("sklearn:iris", seeds=3, arms={}), tmp_path_factory.mktemp("iris"))
+
+
+def prepare_rows(rows: Rows, folder: Path, source: str, seeds: int = 3, **data: Any) -> Prepared:
+    """Split the rows and write them as prepared data, as the step `load` does with those of a source."""
+    settings = Data.model_validate({"source": source, **data})
+    of = content(rows)
+    return Prepared.write(folder, settings, rows, of, split(rows, settings, seeds, of))
+
+
+def rewritten(prepared: Prepared, folder: Path, **changes: Any) -> Prepared:
+    """Write prepared data again, split as it was, with other `x`, `y` or `classes`."""
+    schema = prepared.schema
+    values = {"x": np.array(prepared.x), "y": np.array(prepared.y), "classes": schema.classes, "columns": schema.columns}
+    rows = Rows(**{**values, **changes})
+    settings = Data.model_validate({"source": schema.source})
+    of = replace(content(rows), order=np.load(prepared.folder / "order.npy"))
+    return Prepared.write(folder, settings, rows, of, np.load(prepared.folder / "parts.npy"))
 
 
 @dataclass

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from components import engine, models
 from components.augment import Mixture
-from components.engine import CURVES, EarlyStop, Fit, Program, Split, served
+from components.encode import Inputs
+from components.engine import CURVES, EarlyStop, Fit, Program, Split
 from components.recipe import EarlyStopping, Recipe, Train, merge, program_key
-from components.scale import Statistics
 
 TRAIN, VALIDATION = 150, 60
 SPREAD = np.array([0.3, 0.0, 1.0])  # standard deviation, least and greatest value
@@ -30,7 +30,7 @@ def recipe_of(**changes: Any) -> Recipe:
 
 
 def program_of(recipe: Recipe) -> Program:
-    return Program(recipe, (8, 8, 1), 10, TRAIN)
+    return Program(recipe, Inputs((8, 8, 1)), 10, TRAIN)
 
 
 def fit(program: Program, split: Split, recipe: Recipe, seed: int = 0, **more: Any) -> Fit:
@@ -51,7 +51,7 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train the same network by `keras.Model.train_on_batch` over the same batches."""
     steps = -(-TRAIN // recipe.train.batch_size)
-    network = models.build(recipe.model, (8, 8, 1), 10, steps, seed)
+    network = models.build(recipe.model, Inputs((8, 8, 1)), 10, steps, seed)
     optimizer = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
     network.compile(
         optimizer=optimizer[recipe.train.optimizer](recipe.train.learning_rate),
@@ -358,19 +358,6 @@ def test_probabilities_sum_to_one(split):
     found = program.probabilities(split.val_x)
     assert found.shape == (VALIDATION, 10)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
-
-
-def test_the_served_model_keeps_the_cells_weights_when_the_program_goes_on(split, digits, tmp_path):
-    recipe = recipe_of()
-    program = program_of(recipe)
-    fit(program, split, recipe, seed=0)
-    raw = np.array(digits.x[TRAIN : TRAIN + VALIDATION])
-    scaler = Statistics.of(np.array([[0], [16]], np.float32), np.arange(2), "image").scaler("minmax")
-    evaluated = program.probabilities(scaler(raw))
-    served(program, scaler).save(tmp_path / "model.keras")
-    fit(program, split, recipe, seed=1)
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(loaded.predict(raw, verbose=0), evaluated, atol=1e-5)
 
 
 def test_the_epoch_is_compiled_once_for_all_seeds(split):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from components.encode import Inputs
 from components.engine import Program, Split
 from components.feed import Feed, Streamed
 from components.prepared import RowFile
@@ -58,7 +59,7 @@ def test_training_on_streamed_rows_gives_the_same_numbers_bit_by_bit(x, y, block
     def stream(numbers):
         return Streamed(lambda rows: x[rows], numbers, block)
 
-    program = Program(recipe, (COLUMNS,), 2, len(train))
+    program = Program(recipe, Inputs((COLUMNS,)), 2, len(train))
     spread = np.ones(COLUMNS)
     held = program.fit(Split(x[train], y[train], x[validation], y[validation]), recipe.train, 0, spread)
     weights = program.network.get_weights()

@@ -5,24 +5,19 @@ import numpy as np
 import pytest
 
 from components import models
+from components.encode import Inputs
 from components.recipe import Model
-from components.scale import Statistics
 
 SHAPES = {"mlp": (4,), "cnn": (8, 8, 1)}
 KINDS = ("mlp", "cnn")
 
 
 def build(name: str, seed: int = 0, steps: int = 30, shape=None, **switches: Any) -> keras.Model:
-    return models.build(Model.model_validate({"name": name, **switches}), shape or SHAPES[name], 3, steps, seed)
+    return models.build(Model.model_validate({"name": name, **switches}), Inputs(shape or SHAPES[name]), 3, steps, seed)
 
 
 def layers(network: keras.Model, kind: str) -> list:
     return [layer for layer in network.layers if kind in type(layer).__name__]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(np.float64(logits) - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -122,36 +117,3 @@ def test_batch_normalization_averages_span_about_an_epoch(steps, expected):
 
 def test_a_stated_momentum_is_kept():
     assert [layer.momentum for layer in layers(build("mlp", batch_norm_momentum=0.5), "Batch")] == [0.5] * 3
-
-
-# What is saved
-
-
-@pytest.mark.parametrize("scaling", ["none", "minmax", "tanh", "standardize"])
-@pytest.mark.parametrize("data", ["digits", "iris"])
-def test_the_served_model_answers_on_raw_rows_as_the_network_on_scaled_ones(request, tmp_path, data, scaling):
-    prepared = request.getfixturevalue(data)
-    x, kind = np.array(prepared.x[:50]), prepared.schema.kind
-    scaler = Statistics.of(prepared.x, prepared.split(0)[0], kind).scaler(scaling)
-    network = build("cnn" if kind == "image" else "mlp", units=(8, 8))
-    evaluated = softmax(np.array(network(scaler(x))))
-    model = models.served(network, scaler)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    for served in (model, loaded):
-        np.testing.assert_allclose(np.array(served(x)), evaluated, atol=1e-5)
-    assert loaded.input_shape == (None, *prepared.schema.shape)
-
-
-@pytest.mark.parametrize(
-    ("offset", "unit"),
-    [(1e4, 1.0), (1e6, 1.0), (0.0, 1e-9), (0.0, 1e20), (3e-5, 1e-8)],
-    ids=["ten thousands", "millions", "nanometres", "astronomers' metres", "small about a small mean"],
-)
-@pytest.mark.parametrize("scaling", ["minmax", "tanh", "standardize"])
-def test_columns_in_any_unit_are_served_as_they_were_evaluated(offset, unit, scaling):
-    x = (offset + unit * np.random.default_rng(0).normal(size=(200, 4))).astype(np.float32)
-    scaler = Statistics.of(x, np.arange(200), "table").scaler(scaling)
-    network = build("mlp", units=(8,))
-    evaluated = softmax(np.array(network(scaler(x))))
-    np.testing.assert_allclose(np.array(models.served(network, scaler)(x)), evaluated, atol=1e-5)

@@ -4,8 +4,8 @@ import pytest
 
 from components import preview
 from components.figures import augmentations
-from components.recipe import Augment
-from components.scale import Statistics
+from components.recipe import Augment, Recipe
+from components.scale import fit
 
 RECIPE = Augment(rotate=30, brightness=0.3, noise=0.2, mixup=0.5)
 SPREAD = np.array([0.4, 0.0, 1.0])
@@ -45,8 +45,8 @@ def test_images_of_as_many_classes_as_fit_are_shown_and_train_rows_only(digits):
 def test_the_file_shows_the_same_originals_however_they_are_scaled(digits, tmp_path, kind, monkeypatch):
     shown = {}
     monkeypatch.setattr("components.figures.augmentations", lambda v: shown.update(v) or augmentations(v))
-    scaler = Statistics.of(digits.x, digits.split(0)[0], "image").scaler(kind)
-    preview.draw(digits, scaler, Augment(brightness=0.3), tmp_path / "a.png")
+    encoder = fit(digits, 0, {kind: Recipe.model_validate({"scale": kind})})[kind]
+    preview.draw(digits, encoder, Augment(brightness=0.3), tmp_path / "a.png")
     assert list(shown) == ["original", "brightness"]
     np.testing.assert_allclose(shown["original"], np.asarray(digits.x[preview._rows(digits, 0)]) / 16, atol=1e-6)
     assert matplotlib.image.imread(tmp_path / "a.png").std() > 0.1

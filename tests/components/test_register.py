@@ -10,7 +10,9 @@ from components.data import Data
 from components.evaluate import median_seed
 from components.metrics import scores
 from components.register import CHAMPION
+from components.serve import raw_rows
 from components.sources import read
+from components.store import CellResult
 
 
 def versions(name: str) -> list[Any]:
@@ -27,12 +29,6 @@ GOOD: dict[str, Any] = {"arms": {}, "recipe": {"train": {"early_stopping": False
 POOR: dict[str, Any] = {"arms": {}, "recipe": {"model": {"units": [3]}}}
 
 pytestmark = pytest.mark.usefixtures("tiny", "in_workplace")
-
-
-def answer(model: Any, raw: np.ndarray) -> np.ndarray:
-    """Return the probabilities as an array: MLflow names them where the signature does."""
-    found = model.predict(raw)
-    return found["probabilities"] if isinstance(found, dict) else found
 
 
 def test_the_first_winner_is_promoted(tiny):
@@ -56,8 +52,8 @@ def test_the_champion_answers_on_raw_rows_as_it_was_evaluated(tiny):
     winner = tiny.verdict["winner"]
     arm = [arm.name for arm in tiny.study.expand()].index(winner["arm"])
     evaluated = tiny.cell(f"{arm}-{winner['seed']}").probabilities("test")
-    np.testing.assert_allclose(answer(model, raw), evaluated, atol=1e-5)
-    np.testing.assert_allclose(answer(model, raw[:1]), evaluated[:1], atol=1e-5)
+    np.testing.assert_allclose(model.predict(raw), evaluated, atol=1e-5)
+    np.testing.assert_allclose(model.predict(raw[:1]), evaluated[:1], atol=1e-5)
 
 
 def test_the_champion_refuses_rows_of_another_shape(tiny):
@@ -109,7 +105,7 @@ def test_a_champion_of_other_data_is_scored_anew_on_the_present_rows(run_steps):
     second = run_steps("moved", **POOR, data={"test": 0.3}).all()
     rows = second.prepared.test_rows
     model = mlflow.pyfunc.load_model("models:/moved/1")
-    anew = np.mean(answer(model, np.array(second.prepared.x[rows])).argmax(axis=1) == second.prepared.y[rows])
+    anew = np.mean(model.predict(np.array(second.prepared.x[rows])).to_numpy().argmax(axis=1) == second.prepared.y[rows])
     recorded = float(champion("moved").tags["assay.test_score.accuracy"])
     assert second.decision["decision"] == "kept"
     assert f"champion version 1 has {anew:.4f} on the same rows" in second.decision["reason"]
@@ -146,14 +142,16 @@ def test_a_champion_for_other_classes_is_not_compared_by_class_numbers(run_steps
     assert "classes" in decision["reason"]
 
 
-def test_a_table_is_served_from_a_data_frame_as_well(run_steps):
-    import pandas as pd
-
+def test_a_table_is_served_from_a_data_frame(run_steps):
     steps = run_steps("flowers", **TABLE).all()
     model = mlflow.pyfunc.load_model("models:/flowers@champion")
-    raw = np.array(steps.prepared.x[steps.prepared.test_rows])
-    frame = pd.DataFrame(raw, columns=list(steps.prepared.schema.columns))
-    np.testing.assert_allclose(answer(model, frame), answer(model, raw), atol=1e-6)
+    frame = raw_rows(steps.prepared, steps.prepared.test_rows)
+    found = model.predict(frame)
+    assert list(found.columns) == ["setosa", "versicolor", "virginica"]
+    evaluated = CellResult(steps.folder / "verdict" / "winner").probabilities("test")
+    np.testing.assert_allclose(found, evaluated, atol=1e-5)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="sepal"):
+        model.predict(frame.drop(columns="sepal length (cm)"))
 
 
 def test_the_decision_is_in_the_studys_run(tiny):

@@ -1,31 +1,63 @@
-"""Identical rows stay together in every draw."""
+"""Nothing is on two sides: no row, no copy of it, no group, and nothing newer than what it is scored on."""
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from components.data import Data
 from components.errors import AssayError
 from components.load import prepare
-from components.split import identical, stratified
+from components.raw import Column
+from components.sources import Rows
+from components.split import TEST, TRAIN, UNUSED, VALIDATION, content, split, stratified
 
 NAMES = ("a", "b", "c")
+
+
+def of(x: np.ndarray, y: np.ndarray | None = None, **more) -> Rows:
+    return Rows(x, np.zeros(len(x), int) if y is None else y, NAMES, **more)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
 def test_identical_rows_have_the_number_of_the_first(dtype):
     x = np.array([[1, 2], [3, 4], [1, 2], [2, 1], [3, 4], [1, 2]], dtype)
-    assert identical(x).tolist() == [0, 1, 0, 3, 1, 0]
-    assert identical(np.asfortranarray(x)).tolist() == [0, 1, 0, 3, 1, 0]
+    assert content(of(x)).first.tolist() == [0, 1, 0, 3, 1, 0]
+    assert content(of(np.asfortranarray(x))).first.tolist() == [0, 1, 0, 3, 1, 0]
 
 
-def test_minus_zero_is_zero():
-    assert identical(np.array([[0.0], [-0.0]])).tolist() == [0, 0]
+def test_minus_zero_is_zero_and_every_nan_is_the_same():
+    other_nan = np.array([0xFFF8000000000001], np.uint64).view(np.float64)[0]
+    assert content(of(np.array([[0.0], [-0.0], [np.nan], [other_nan]]))).first.tolist() == [0, 0, 2, 2]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60))
 def test_groups_are_those_of_the_values(values):
-    assert identical(np.array(values)[:, None]).tolist() == [values.index(value) for value in values]
+    assert content(of(np.array(values)[:, None])).first.tolist() == [values.index(value) for value in values]
+
+
+@given(st.permutations(range(12)), st.integers(0, 3))
+def test_the_order_follows_from_the_rows_and_not_from_their_places(places, copies):
+    x = np.arange(12)[:, None] % (12 - copies)
+    y = np.arange(12) % 3
+    places = np.array(places)
+    straight, turned = content(of(x, y)).order, content(of(x[places], y[places])).order
+    np.testing.assert_array_equal(x[straight], x[places][turned])
+    np.testing.assert_array_equal(y[straight], y[places][turned])
+
+
+def test_a_value_counts_by_its_text_and_not_by_its_number():
+    """A city or a word that comes in with other rows changes the numbers of those that were there."""
+    few, many = (
+        Column("city", "category", ("Bonn", "Ulm")),
+        Column("city", "category", ("Aachen", "Bonn", "Kiel", "Ulm")),
+    )
+    one = content(of(np.array([[0.0], [1.0], [np.nan]]), columns=(few,)))
+    other = content(of(np.array([[1.0], [3.0], [np.nan]]), columns=(many,)))
+    np.testing.assert_array_equal(one.digests, other.digests)
+    short = content(of(np.array([[1, 2], [2, 0]], np.int32), words=("a", "c")))
+    long = content(of(np.array([[1, 3, 0], [3, 0, 0]], np.int32), words=("a", "b", "c")))
+    np.testing.assert_array_equal(short.digests, long.digests)
 
 
 @st.composite
@@ -97,7 +129,7 @@ def test_without_copies_the_draw_is_scikit_learns():
 def test_a_class_of_copies_alone_is_refused_by_name():
     y = np.array([0] * 20 + [1] * 5)
     groups = np.array([*range(20), *[20] * 5])
-    with pytest.raises(AssayError, match="all 5 rows of class 'b' are identical"):
+    with pytest.raises(AssayError, match="all 5 rows of class 'b' are identical or of one group"):
         stratified(np.arange(25), y, 0.2, 0, NAMES, groups)
 
 
@@ -114,3 +146,105 @@ def test_the_copy_in_iris_is_with_its_twin_in_every_draw(make_study, tmp_path):
     for seed in range(30):
         for part in (*prepared.split(seed), prepared.test_rows):
             assert np.isin(twins, part).sum() in (0, 2)
+
+
+# Whole splits
+
+
+TABLE = {"source": "table:x.csv", "target": "y"}
+
+
+@st.composite
+def labelled(draw) -> Rows:
+    """Rows of two or three classes, some of them copies, in groups and with times."""
+    rows = draw(st.integers(20, 120))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = rng.integers(0, draw(st.sampled_from([3 * rows, 10**6])), (rows, 1)).astype(np.float64)
+    y = rng.integers(0, draw(st.integers(2, 3)), rows)
+    groups = rng.integers(0, rows // 2, rows)
+    times = rng.choice(draw(st.sampled_from([5, 1000])), rows).astype(np.float64)
+    return Rows(x, y, NAMES, (Column("c"),), groups=groups, times=times)
+
+
+@given(labelled(), st.sampled_from(["rows", "group", "time"]), st.sampled_from([0.1, 0.2, 0.4]))
+def test_every_split_is_disjoint_complete_and_keeps_its_rule(rows, rule, fraction):
+    rows.groups = rows.groups if rule == "group" else None
+    rows.times = rows.times if rule == "time" else None
+    data = Data.model_validate({**TABLE, "test": fraction})
+    same = content(rows)
+    try:
+        parts = split(rows, data, 4, same)
+    except AssayError:
+        assume(False)
+    assert parts.shape == (4, len(rows.y))
+    assert (parts[0] == TEST).any()
+    assert ((parts == TEST) == (parts[0] == TEST)).all(), "the test rows are those of every seed"
+    counts = {(np.count_nonzero(one == TRAIN), np.count_nonzero(one == VALIDATION)) for one in parts}
+    assert len(counts) == 1, "every seed has as many rows"
+    assert 0 not in counts.pop()
+    for one in parts:
+        sides = [np.flatnonzero(one == part) for part in (TRAIN, VALIDATION, TEST)]
+        if rule == "time":
+            train, validation, test = (rows.times[side] for side in sides)
+            assert train.max() <= validation.min()
+            assert max(validation.max(), rows.times[one == UNUSED].max(initial=-1)) < test.min()
+            continue
+        assert set(one) == {TRAIN, VALIDATION, TEST}
+        for kept in (same.first, rows.groups)[: 1 if rows.groups is None else 2]:
+            values = [set(kept[side]) for side in sides]
+            assert not (values[0] & values[1] or values[0] & values[2] or values[1] & values[2])
+
+
+@given(st.lists(st.integers(15, 60), min_size=2, max_size=3), st.sampled_from([0.1, 0.2, 0.4]))
+def test_the_classes_have_their_shares_in_every_part(counts, fraction):
+    y = np.repeat(np.arange(len(counts)), counts)
+    rows = Rows(np.arange(len(y), dtype=np.float64)[:, None], y, NAMES[: len(counts)], (Column("c"),))
+    parts = split(rows, Data.model_validate({**TABLE, "test": fraction}), 3, content(rows))
+    for one in parts:
+        shares = np.bincount(y) / len(y)
+        for part in (TRAIN, VALIDATION, TEST):
+            mine = np.bincount(y[one == part], minlength=len(counts))
+            assert np.abs(mine - shares * mine.sum()).max() <= 1.5
+
+
+@given(st.permutations(range(40)))
+def test_the_same_rows_in_another_order_are_split_alike(places):
+    x, y = np.arange(40.0)[:, None], np.arange(40) % 2
+    data, places = Data.model_validate(TABLE), np.array(places)
+    straight, turned = (Rows(a, b, NAMES[:2], (Column("c"),)) for a, b in ((x, y), (x[places], y[places])))
+    parts = split(straight, data, 2, content(straight))
+    np.testing.assert_array_equal(parts[:, places], split(turned, data, 2, content(turned)))
+
+
+def test_copies_of_a_group_go_with_it():
+    """A row of group 1 equals one of group 2, and another of 2 one of 3: the three are one."""
+    x = np.arange(60.0)[:, None]
+    groups = np.arange(60) // 3
+    x[3], x[6] = x[2], x[5]
+    rows = Rows(x, np.arange(60) % 2, NAMES[:2], (Column("c"),), groups=groups)
+    for one in split(rows, Data.model_validate({**TABLE, "validation": 0.4}), 10, content(rows)):
+        assert len(set(one[:9])) == 1
+
+
+def test_a_seeds_window_in_time_is_its_own():
+    rows = Rows(np.arange(200.0)[:, None], np.arange(200) % 2, NAMES[:2], (Column("c"),), times=np.arange(200.0))
+    parts = split(rows, Data.model_validate(TABLE), 5, content(rows))
+    assert np.flatnonzero(parts[0] == TEST).tolist() == list(range(160, 200))
+    begins = {int(np.flatnonzero(one)[0]) for one in parts}
+    assert len(begins) == 5
+    for one in parts:
+        used = np.flatnonzero((one == TRAIN) | (one == VALIDATION))
+        assert len(used) == 128
+        assert (np.diff(used) == 1).all()
+
+
+def test_rows_of_one_time_have_no_newest():
+    rows = Rows(np.arange(20.0)[:, None], np.arange(20) % 2, NAMES[:2], (Column("c"),), times=np.zeros(20))
+    with pytest.raises(AssayError, match="all 20 rows have the same time"):
+        split(rows, Data.model_validate(TABLE), 1, content(rows))
+
+
+def test_classes_that_follow_each_other_in_time_are_refused():
+    rows = Rows(np.arange(40.0)[:, None], np.arange(40) // 35, NAMES[:2], (Column("c"),), times=np.arange(40.0))
+    with pytest.raises(AssayError, match="are all of class 'a'"):
+        split(rows, Data.model_validate(TABLE), 1, content(rows))

@@ -1,15 +1,16 @@
 import json
 import shutil
 
-import keras
 import numpy as np
 import pytest
+
+from conftest import rewritten
 
 from components.errors import AssayError
 from components.events import Step
 from components.metrics import scores
-from components.prepared import Prepared
 from components.scale import scale
+from components.serve import Served
 from components.store import CellResult, Store, code_version, hand_over
 from components.train import Trainer
 
@@ -53,10 +54,9 @@ def test_scores_are_of_the_saved_predictions_and_those_of_the_saved_model(tiny):
     validation = prepared.split(1)[1]
     y = np.array(prepared.y[validation])
     assert result.result["validation"] == scores(result.probabilities("validation"), y)
-    model = keras.saving.load_model(result.model)
+    model = Served(result.model)
     for part, rows in (("validation", validation), ("test", prepared.test_rows)):
-        raw = np.array(prepared.x[rows])
-        np.testing.assert_allclose(model.predict(raw, verbose=0), result.probabilities(part), atol=1e-5)
+        np.testing.assert_allclose(model(np.array(prepared.x[rows])), result.probabilities(part), atol=1e-5)
 
 
 def test_the_restored_epochs_scores_are_the_cells(tiny):
@@ -99,17 +99,7 @@ def test_cells_with_one_program_follow_each_other(make_study, iris, tmp_path):
 
 def test_a_loss_that_is_no_number_from_the_start_names_the_cell_and_a_cure(make_study, iris, tmp_path):
     x = np.array(iris.x)
-    huge = Prepared.write(
-        tmp_path / "data",
-        kind="table",
-        source="sklearn:iris",
-        x=x * np.float32(1e30),
-        y=np.array(iris.y),
-        classes=iris.schema.classes,
-        columns=iris.schema.columns,
-        test=iris.test_rows,
-        validation=np.stack([iris.split(seed)[1] for seed in range(3)]),
-    )
+    huge = rewritten(iris, tmp_path / "data", x=x * np.float32(1e30))
     recipe = {"scale": "none", "model": {"units": [4], "batch_norm": False}, "train": {"optimizer": "sgd"}}
     study = make_study("sklearn:iris", seeds=1, arms={}, recipe={**recipe})
     trainer = trainer_on(huge, study, tmp_path / "run")
@@ -128,19 +118,8 @@ def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, di
     rng = np.random.default_rng(0)
     x[digits.test_rows] = rng.uniform(-1e3, 1e3, x[digits.test_rows].shape)
     y[digits.test_rows] = rng.permutation(y[digits.test_rows])
-    schema = digits.schema
-    poisoned = Prepared.write(
-        tmp_path / "poisoned",
-        kind=schema.kind,
-        source=schema.source,
-        x=x,
-        y=y,
-        classes=schema.classes,
-        columns=schema.columns,
-        test=digits.test_rows,
-        validation=np.stack([digits.split(seed)[1] for seed in range(3)]),
-    )
-    assert poisoned.schema.fingerprint != schema.fingerprint
+    poisoned = rewritten(digits, tmp_path / "poisoned", x=x, y=y)
+    assert poisoned.schema.fingerprint != digits.schema.fingerprint
     recipe = {"model": {"name": "mlp", "units": [8], "dropout": 0.2}, "train": {"epochs": 2, "batch_size": 128}}
     study = make_study(seeds=2, recipe=recipe, arms={"tanh": {"scale": "standardize"}})
     found = []
@@ -150,7 +129,7 @@ def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, di
         by_arm: dict[str, list[CellResult]] = {}
         for cell, result in cells:
             by_arm.setdefault(cell.arm, []).append(result)
-        weights = [keras.saving.load_model(result.model).get_weights() for _, result in cells]
+        weights = [Served(result.model).network.get_weights() for _, result in cells]
         found.append((weights, (tmp_path / name / "scalers.json").read_text(), judge(study, by_arm, prepared)))
     (weights, scalers, verdict), (other_weights, other_scalers, other_verdict) = found
     assert scalers == other_scalers
