@@ -236,7 +236,7 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[Finding, ...
             f"answers.{mend}"
         )
     source = f"downloaded to {folder}" if missing else f"made from the files in {folder}" if placed else "made"
-    Step("load").emit("warning", message=f"tfds:{name} is {source}, once; this takes minutes")
+    Step("load").emit("warning", message=f"tfds:{name} is {source}, once; this may take minutes")
     findings: tuple[Finding, ...] = ()
     try:
         findings = _adopt(builder.name, placed)

@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 from sklearn import datasets
 from tensorflow_datasets.core.download import resource
 from tensorflow_datasets.core.download.checksums import UrlInfo
@@ -391,7 +394,7 @@ class TestPlacedFiles:
         read_downloads(tmp_path)
         (event,) = map(json.loads, (tmp_path / "events").read_text().splitlines())
         assert (event["event"], event["step"]) == ("warning", "load")
-        assert event["message"] == f"tfds:assay_downloads is made from the files in {placed}, once; this takes minutes"
+        assert event["message"] == f"tfds:assay_downloads is made from the files in {placed}, once; this may take minutes"
 
     def test_what_was_prepared_is_read_without_the_files(self, placed, tmp_path):
         first = np.array(read_downloads(tmp_path).x)
@@ -576,19 +579,48 @@ class TestDamage:
             read_downloads(tmp_path)
 
 
+# docs/fashion-mnist.md
+
+needs_debians_files = pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's dataset-fashion-mnist")
+
+
+def blocks(language: str) -> str:
+    page = Path(__file__).parents[2] / "docs" / "fashion-mnist.md"
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL))
+
+
+def debians(name: str, header: int) -> np.ndarray:
+    with gzip.open(DEBIAN / name) as stream:
+        return np.frombuffer(stream.read()[header:], np.uint8)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs Debian's dataset-fashion-mnist")
-def test_debians_fashion_mnist_is_prepared_from_its_files(root, tmp_path):
-    folder = root / "downloads" / "fashion_mnist"
-    folder.mkdir(parents=True)
-    for file in DEBIAN.glob("*.gz"):
-        (folder / file.name).write_bytes(file.read_bytes())
+@needs_debians_files
+def test_debians_fashion_mnist_is_prepared_from_its_files(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tensorflow_datasets"))
+    copying = [line for line in blocks("sh").splitlines() if line.startswith(("mkdir", "cp"))]
+    subprocess.run(["sh", "-ec", "\n".join(copying)], check=True)
     found = read(Data(source="tfds:fashion_mnist"), tmp_path)
     assert found.x.shape == (70000, 28, 28, 1)
     assert np.bincount(found.y).tolist() == [7000] * 10
     assert found.classes[0] == "T-shirt/top"
     assert {split: len(rows) for split, rows in found.splits.items()} == {"train": 60000, "test": 10000}
-    with gzip.open(DEBIAN / "t10k-images-idx3-ubyte.gz") as stream:
-        images = np.frombuffer(stream.read()[16:], np.uint8).reshape(-1, 784)
-    own = np.array(found.x[found.splits["test"]]).reshape(-1, 784)
-    assert sorted(map(bytes, own)) == sorted(map(bytes, images))
+    test = found.splits["test"]
+    images = debians("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 784)
+    labels = debians("t10k-labels-idx1-ubyte.gz", 8)
+    own = zip(map(bytes, np.array(found.x[test])), found.y[test].tolist(), strict=True)
+    assert sorted(own) == sorted(zip(map(bytes, images), labels.tolist(), strict=True))
+
+
+@pytest.mark.slow
+@needs_debians_files
+def test_the_page_writes_a_folder_per_class(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", blocks("python")], check=True)
+    labels = debians("t10k-labels-idx1-ubyte.gz", 8)
+    for split, rows in (("train", 6000), ("test", 1000)):
+        folders = {folder.name: len(list(folder.iterdir())) for folder in Path("fashion", split).iterdir()}
+        assert folders == {str(label): rows for label in range(10)}
+    image = np.asarray(Image.open(tmp_path / "fashion" / "test" / str(labels[7]) / "00007.png"))
+    np.testing.assert_array_equal(image.ravel(), debians("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 784)[7])
