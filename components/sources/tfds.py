@@ -192,7 +192,7 @@ class _File(NamedTuple):
     Attributes:
         url: where it is downloaded from.
         info: its size and SHA-256.
-        plain: its name on the server, or the long one where two have the same.
+        plain: its name on the server, or the long one where it has none or two have the same.
         long: what tensorflow-datasets calls it, with the SHA-256 in it.
     """
 
@@ -267,7 +267,10 @@ def _files(builder: tfds.core.DatasetBuilder) -> list[_File]:
     plain = {url: info.filename or PurePosixPath(urlsplit(url).path).name for url, info in infos.items()}
     long = {url: resource.get_dl_fname(url, info.checksum) for url, info in infos.items()}
     times = Counter(plain.values())
-    return [_File(url, infos[url], name if times[name] == 1 else long[url], long[url]) for url, name in plain.items()]
+    return [
+        _File(url, infos[url], name if name and times[name] == 1 else long[url], long[url])
+        for url, name in plain.items()
+    ]
 
 
 def _placed(folder: Path, file: _File) -> Path | None:

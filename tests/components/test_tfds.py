@@ -394,7 +394,8 @@ class TestPlacedFiles:
         read_downloads(tmp_path)
         (event,) = map(json.loads, (tmp_path / "events").read_text().splitlines())
         assert (event["event"], event["step"]) == ("warning", "load")
-        assert event["message"] == f"tfds:assay_downloads is made from the files in {placed}, once; this may take minutes"
+        what = f"tfds:assay_downloads is made from the files in {placed}"
+        assert event["message"] == f"{what}, once; this may take minutes"
 
     def test_what_was_prepared_is_read_without_the_files(self, placed, tmp_path):
         first = np.array(read_downloads(tmp_path).x)
