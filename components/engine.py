@@ -124,7 +124,6 @@ class Program:
         self._reset(seed)
         train = Feed(split.x, split.y, self.batch_size)
         validation = Feed(split.val_x, split.val_y, EVALUATION_ROWS)
-        in_order = np.arange(len(split.val_y), dtype=np.int32)
         spread = tf.constant(spread, tf.float32)
         rows, fit, stopper = len(split.y), Fit(), EarlyStop(recipe)
         durations = []
@@ -137,7 +136,7 @@ class Program:
             for x, y, wanted in train.blocks(order):
                 trained = self._train(x, y, wanted, step_seed, spread, trained)
                 step_seed = step_seed + np.array((0, -(-len(wanted) // self.batch_size)), np.int32)
-            for x, y, _ in validation.blocks(in_order):
+            for x, y in validation.straight():
                 scored = self._score(x, y, scored)
             values = trained.numpy() / len(split.y), scored.numpy() / len(split.val_y)
             values = dict(zip(CURVES, np.concatenate(values).tolist(), strict=True))
@@ -165,8 +164,8 @@ class Program:
     def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
         """Return float32 (rows, classes) for encoded rows."""
         unlabelled = np.zeros(len(x), np.int32)
-        blocks = Feed(x, unlabelled, EVALUATION_ROWS).blocks(np.arange(len(x), dtype=np.int32))
-        return np.concatenate([self._probabilities(block) for block, _, _ in blocks])
+        blocks = Feed(x, unlabelled, EVALUATION_ROWS).straight()
+        return np.concatenate([self._probabilities(block) for block, _ in blocks])
 
     def _probabilities(self, x: tf.Tensor) -> np.ndarray:
         chunks = [self._logits(x[start : start + EVALUATION_ROWS]) for start in range(0, len(x), EVALUATION_ROWS)]

@@ -59,6 +59,11 @@ class Feed:
                 del block
             yield ahead.result()
 
+    def straight(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Yield all rows and labels in their own order, in one block or in several."""
+        for x, y, wanted in self.blocks(np.arange(len(self._y), dtype=np.int32)):
+            yield (x, y) if self._streamed is None else (tf.gather(x, wanted), tf.gather(y, wanted))
+
     def _read(self, part: np.ndarray) -> Block:
         """Read in the order of the file, which is faster on a disk, and say how to put the rows into order."""
         assert self._streamed is not None

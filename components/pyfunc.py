@@ -14,8 +14,11 @@ class RawRows(mlflow.pyfunc.PythonModel):
         """Open the model's files."""
         self.served = Served(context.artifacts["model"])
 
-    def predict(self, context, model_input, params=None) -> pd.DataFrame:
-        """Return the probabilities (rows, classes); of texts and images the first column counts."""
+    def predict(self, context, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
+        """Return the probabilities (rows, classes); of texts and images the first column counts.
+
+        Images may also be an array. The type is what MLflow wants to read there, or it warns.
+        """
         raw = model_input
         if isinstance(raw, pd.DataFrame) and self.served.kind != "table":
             raw = raw.iloc[:, 0].tolist()

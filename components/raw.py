@@ -97,6 +97,18 @@ def tokens(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", text).lower())
 
 
+def as_words(texts: Iterable[str], length: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return every word of the texts, sorted, and the texts as prepared data has them: int32 (texts, words).
+
+    Args:
+        texts: raw.
+        length: in words; what is longer is cut off.
+    """
+    found = [tokens(text)[:length] for text in texts]
+    words = tuple(sorted(set(chain.from_iterable(found))))
+    return words, word_numbers(found, words, max(map(len, found), default=0))
+
+
 def word_numbers(texts: Iterable[Sequence[str]], words: Sequence[str], length: int) -> np.ndarray:
     """Return the words of texts as prepared data has them.
 

@@ -1,5 +1,6 @@
 """Step `register`: the gate. The winner becomes the champion only if it is at least as good on the same test rows."""
 
+import io
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -124,6 +125,7 @@ def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, pre
             artifacts={"model": str(winner.model)},
             code_paths=[str(package)],
             signature=_signature(prepared),
+            input_example=_example(prepared),
             pip_requirements=[f"{name}=={version(name)}" for name in libraries],
             metadata={"classes": list(schema.classes), "columns": [column.name for column in schema.columns]},
         )
@@ -162,6 +164,23 @@ def _signature(prepared: Prepared):
     else:
         takes = [TensorSpec(prepared.x.dtype, (-1, *schema.shape))]
     return ModelSignature(Schema(takes), Schema([ColSpec("double", name) for name in schema.classes]))
+
+
+def _example(prepared: Prepared) -> Any:
+    """Return a raw row, which MLflow shows beside the model: from the train rows, and of images as files one in PNG."""
+    import pandas as pd
+    from PIL import Image
+
+    from components.serve import raw_rows
+
+    raw = raw_rows(prepared, prepared.split(0)[0][:1])
+    if prepared.schema.kind == "text":
+        return pd.DataFrame({"text": raw})
+    if prepared.schema.source.startswith("images:"):
+        file = io.BytesIO()
+        Image.fromarray(raw[0].squeeze()).save(file, "PNG")
+        return pd.DataFrame({"image": [file.getvalue()]})
+    return raw
 
 
 def _champion(api, name: str):

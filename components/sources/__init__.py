@@ -5,6 +5,8 @@ A source module has one function, `read(name, data, folder) -> Rows`. Adding a s
 """
 
 import importlib
+import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from components.data import Data
+from components.errors import AssayError
 from components.raw import Column
 
 
@@ -89,3 +92,17 @@ def read(data: Data, folder: Path) -> Rows:
     """
     scheme, _, name = data.source.partition(":")
     return importlib.import_module(SOURCES[scheme]).read(name, data, folder)
+
+
+def reserve(file: Path, shape: tuple[int, ...], dtype: np.dtype, mend: str = "choose another folder") -> np.memmap:
+    """Return a new array on disk.
+
+    Raises:
+        AssayError: when the disk has no room; without this check, writing to the array would kill the process.
+    """
+    needed, free = math.prod(shape) * dtype.itemsize, shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise AssayError(
+            f"the rows need {needed / 1e9:.1f} GB, and {file.parent} has {free / 1e9:.1f} GB left; make room, or {mend}"
+        )
+    return np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)

@@ -8,7 +8,6 @@ is decoded straight into its row of a memory-mapped array. So what is in memory 
 """
 
 import os
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from PIL import Image
 from components.data import Data
 from components.errors import AssayError
 from components.pixels import Header, decode, header
-from components.sources import Finding, Rows
+from components.sources import Finding, Rows, reserve
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif")
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # besides what begins with a dot
@@ -72,7 +71,7 @@ def read(name: str, data: Data, folder: Path) -> Rows:
         seen = [one for one in headers if isinstance(one, Header)]
         size = _size(name, seen, data.image_size)
         channels = 3 if any(one.color for one in seen) else 1
-        x = _reserve(folder / "x.npy", (len(good), *size, channels))
+        x = reserve(folder / "x.npy", (len(good), *size, channels), np.dtype(np.uint8), "set a smaller data.image_size")
 
         def fill(job: tuple[int, str]) -> str | None:
             row, path = job
@@ -276,21 +275,6 @@ def _size(name: str, seen: list[Header], wanted: int | tuple[int, int] | None) -
             f"needs one: set data.image_size, as in `--set data.image_size=[{common[0]},{common[1]}]`"
         )
     return common
-
-
-def _reserve(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Return a new uint8 array on disk.
-
-    Raises:
-        AssayError: when the disk has no room; without this check, writing to the array would kill the process.
-    """
-    needed, free = int(np.prod(shape)), shutil.disk_usage(file.parent).free
-    if needed > free:
-        raise AssayError(
-            f"the decoded images need {needed / 1e9:.1f} GB, and {file.parent} has {free / 1e9:.1f} GB left; "
-            "make room, or set a smaller data.image_size"
-        )
-    return np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
 
 
 def _only(x: np.memmap, kept: np.ndarray) -> np.memmap:

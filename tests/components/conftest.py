@@ -64,8 +64,8 @@ def prepare_rows(rows: Rows, folder: Path, source: str, seeds: int = 3, **data: 
 def rewritten(prepared: Prepared, folder: Path, **changes: Any) -> Prepared:
     """Write prepared data again, split as it was, with other `x`, `y` or `classes`."""
     schema = prepared.schema
-    values = {"x": np.array(prepared.x), "y": np.array(prepared.y), "classes": schema.classes, "columns": schema.columns}
-    rows = Rows(**{**values, **changes})
+    values = {"x": np.array(prepared.x), "y": np.array(prepared.y), "classes": schema.classes}
+    rows = Rows(**{**values, "columns": schema.columns, **changes})
     settings = Data.model_validate({"source": schema.source})
     of = replace(content(rows), order=np.load(prepared.folder / "order.npy"))
     return Prepared.write(folder, settings, rows, of, np.load(prepared.folder / "parts.npy"))

@@ -176,11 +176,12 @@ ALL = Augment(
     mixup=0.4,
     cutmix=1.0,
 )
+WORDS = Augment(drop_words=0.2, swap_words=0.3, mask_words=0.1)
 
 
 def test_every_technique_is_on_in_the_recipe_above():
-    assert ALL.techniques() == list(Augment.model_fields)
-    assert set(ALL.techniques()) <= set(STREAMS)
+    assert [*ALL.techniques(), *WORDS.techniques()] == list(Augment.model_fields)
+    assert {*ALL.techniques(), *WORDS.techniques()} <= set(STREAMS)
     assert len(set(STREAMS.values())) == len(STREAMS)
 
 
@@ -458,3 +459,93 @@ def test_a_table_can_have_all_that_it_is_allowed():
     mixed, mixture = both(x, recipe, spread=np.ones((3, 3)))
     assert mixed.shape == x.shape
     assert mixture is not None
+
+
+# Tables with categories
+
+SEED = np.array([3, 5], np.int32)
+
+
+def test_mixup_keeps_categories_whole_and_takes_them_as_often_as_their_labels_count():
+    rows = 4000
+    x = np.stack([np.arange(rows), np.arange(rows) + 0.0, 10.0 + np.arange(rows)], axis=1).astype(np.float32)
+    mixed, mixture = module.augment(tf.constant(x), Augment(mixup=1.0), SEED, tf.ones((3, 3)), categories=2)
+    mixed, own, other = mixed.numpy(), x, x[mixture.partner.numpy()]
+    weight = mixture.weight.numpy()
+    np.testing.assert_allclose(mixed[:, 0], weight * own[:, 0] + (1 - weight) * other[:, 0], rtol=1e-4)
+    is_own, is_other = mixed[:, 1:] == own[:, 1:], mixed[:, 1:] == other[:, 1:]
+    assert (is_own | is_other).all()
+    elsewhere = mixture.partner.numpy() != np.arange(rows)
+    for low, high in ((0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1)):
+        these = elsewhere & (weight >= low) & (weight < high)
+        assert is_own[these].mean() == pytest.approx(weight[these].mean(), abs=0.04)
+    assert (is_own[:, 0] != is_own[:, 1]).any(), "each column is drawn by itself"
+
+
+def test_noise_leaves_categories_alone():
+    x = np.tile(np.float32([1.5, 3.0]), (50, 1))
+    spread = np.float32([[1, 0], [0, 0], [1, 0]])
+    noisy = module.augment(tf.constant(x), Augment(noise=0.5), SEED, tf.constant(spread), categories=1)[0].numpy()
+    assert (noisy[:, 0] != 1.5).all()
+    assert (noisy[:, 1] == 3.0).all()
+
+
+# Words
+
+
+def texts(rows: int = 300, words: int = 20) -> np.ndarray:
+    """Texts of different lengths, each word another one: 2, 3, 4, ... and zeros at the end."""
+    lengths = np.random.default_rng(0).integers(1, words + 1, rows)
+    return np.where(np.arange(words) < lengths[:, None], np.arange(2, words + 2), 0).astype(np.int32)
+
+
+def rewritten(x: np.ndarray, **techniques: float) -> np.ndarray:
+    changed, mixture = module.augment(tf.constant(x), Augment.model_validate(techniques), SEED, tf.zeros((3, 0)))
+    assert mixture is None
+    assert changed.dtype == tf.int32
+    return changed.numpy()
+
+
+def test_dropped_words_leave_no_gap_and_the_order_stays():
+    x = texts()
+    found = rewritten(x, drop_words=0.3)
+    for before, after in zip(x, found, strict=True):
+        left = after[: np.count_nonzero(after)]
+        assert (after[len(left) :] == 0).all()
+        assert (np.diff(left) > 0).all()
+        assert set(left) <= set(before)
+        assert len(left) >= 1
+    long = np.count_nonzero(x, axis=1) >= 10
+    assert np.count_nonzero(found[long]) / np.count_nonzero(x[long]) == pytest.approx(0.7, abs=0.03)
+
+
+def test_a_text_never_loses_its_last_words():
+    x = np.array([[7, 0, 0]] * 50, np.int32)
+    np.testing.assert_array_equal(rewritten(x, drop_words=0.9), x)
+
+
+def test_swapped_words_are_the_same_words_in_other_places():
+    x = texts()
+    found = rewritten(x, swap_words=0.3)
+    np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(x, axis=1))
+    np.testing.assert_array_equal(found == 0, x == 0)
+    long = np.count_nonzero(x, axis=1) >= 10
+    moved = (found != x)[long].sum() / np.count_nonzero(x[long])
+    assert 0.2 < moved < 0.3  # a chosen word may by chance get its own place again
+
+
+def test_masked_words_become_the_unknown_one_and_nothing_else_changes():
+    x = texts()
+    found = rewritten(x, mask_words=0.25)
+    hidden = found != x
+    assert (found[hidden] == 1).all()
+    assert not hidden[x == 0].any()
+    assert hidden[x != 0].mean() == pytest.approx(0.25, abs=0.03)
+
+
+def test_words_are_changed_anew_in_every_step_and_alike_for_a_seed():
+    x = texts()
+    changes = {"drop_words": 0.1, "swap_words": 0.1, "mask_words": 0.1}
+    np.testing.assert_array_equal(rewritten(x, **changes), rewritten(x, **changes))
+    other = module.augment(tf.constant(x), Augment.model_validate(changes), SEED + 1, tf.zeros((3, 0)))[0].numpy()
+    assert (other != rewritten(x, **changes)).any()

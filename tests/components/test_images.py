@@ -13,6 +13,7 @@ from PIL import Image
 from components.data import Data
 from components.errors import AssayError
 from components.load import prepare
+from components.pixels import ORIENTATION
 from components.sources import images, read
 
 GREY = np.arange(30, dtype=np.uint8).reshape(5, 6) * 8
@@ -72,7 +73,7 @@ def test_a_folder_per_class_in_the_order_of_the_paths(root, tmp_path):
 def test_images_are_mapped_from_the_prepared_folder_and_not_written_twice(root, make_study, tmp_path):
     prepared = prepare(make_study(f"images:{root}", arms={}, seeds=2), tmp_path / "data")
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
-        "data.json", "report", "test.npy", "validation.npy", "x.npy", "y.npy",
+        "data.json", "order.npy", "parts.npy", "report", "x.npy", "y.npy",
     ]  # fmt: skip
     assert isinstance(prepared.x, np.memmap)
     np.testing.assert_array_equal(prepared.x[1, ..., 0], noise(2, 5, 6))
@@ -188,7 +189,7 @@ def test_of_a_moving_gif_the_first_frame_counts(tmp_path):
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_photos_are_turned_as_the_camera_was_held(tmp_path, turn):
     exif = Image.Exif()
-    exif[images.ORIENTATION] = turn
+    exif[ORIENTATION] = turn
     photo = noise(0, 2, 3, 3).repeat(8, 0).repeat(8, 1)
     file = save(tmp_path / "in" / "a" / "x.jpg", photo, exif=exif, quality=95)
     from PIL import ImageOps
@@ -421,8 +422,8 @@ def test_one_image_in_a_class_is_too_few_to_split(root, make_study, tmp_path):
 
 def test_a_full_disk_is_said_before_anything_is_decoded(root, refused, monkeypatch):
     usage = shutil.disk_usage(root)._replace(free=10)
-    monkeypatch.setattr(images.shutil, "disk_usage", lambda _: usage)
-    assert "the decoded images need 0.0 GB" in refused(root)
+    monkeypatch.setattr("components.sources.shutil.disk_usage", lambda _: usage)
+    assert "the rows need 0.0 GB" in refused(root)
 
 
 def test_a_name_that_is_no_utf8_is_shown_all_the_same(root, tmp_path):

@@ -3,12 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+from conftest import prepare_rows, rewritten
 from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn import datasets
-
-from conftest import prepare_rows, rewritten
 
 from components.data import Data
 from components.errors import AssayError
@@ -182,137 +180,6 @@ def test_too_small_parts_are_refused(make_study, tmp_path, source, data):
 def test_a_class_with_one_row_is_named():
     with pytest.raises(AssayError, match="1 of class 'b'"):
         stratified(np.arange(10), np.array([0] * 9 + [1]), 0.3, 0, ("a", "b"))
-
-
-# tensorflow-datasets
-
-
-def info(builder, features: dict, supervised) -> tfds.core.DatasetInfo:
-    described = tfds.features.FeaturesDict(features)
-    return tfds.core.DatasetInfo(builder=builder, features=described, supervised_keys=supervised)
-
-
-class AssayDigits(tfds.core.GeneratorBasedBuilder):
-    """scikit-learn's digits as a tensorflow data set with two splits, the second of them small."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(shape=(8, 8, 1)),
-            "label": tfds.features.ClassLabel(names=[str(i) for i in range(10)]),
-        }
-        return info(self, features, ("image", "label"))
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._rows(0, 300), "test": self._rows(300, 360)}
-
-    def _generate_examples(self):
-        return self._rows(0, 0)
-
-    def _rows(self, start: int, end: int):
-        bunch = datasets.load_digits()
-        for i in range(start, end):
-            yield i, {"image": bunch.images[i, ..., np.newaxis].astype(np.uint8), "label": int(bunch.target[i])}
-
-
-class AssayIris(tfds.core.GeneratorBasedBuilder):
-    """Iris as a table of four numbers."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        features = {
-            "features": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "label": tfds.features.ClassLabel(names=["setosa", "versicolor", "virginica"]),
-        }
-        return info(self, features, ("features", "label"))
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-        bunch = datasets.load_iris()
-        for i, (x, y) in enumerate(zip(bunch.data, bunch.target, strict=True)):
-            yield i, {"features": x.astype(np.float32), "label": int(y)}
-
-
-class AssaySizes(tfds.core.GeneratorBasedBuilder):
-    """Images of two sizes, and no supervised keys in the config `unlabeled`."""
-
-    VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = (tfds.core.BuilderConfig(name="labeled"), tfds.core.BuilderConfig(name="unlabeled"))
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 1)),
-            "label": tfds.features.ClassLabel(num_classes=2),
-        }
-        keys = ("image", "label") if self.builder_config.name == "labeled" else None
-        return info(self, features, keys)
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-        for i in range(4):
-            yield i, {"image": np.zeros((4 + i % 2, 4, 1), np.uint8), "label": i % 2}
-
-
-@pytest.fixture(scope="module")
-def _prepared_by_tfds(tmp_path_factory):
-    """Three data sets, prepared by tensorflow-datasets itself in a folder of their own."""
-    folder = tmp_path_factory.mktemp("tfds")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfds.core.constants, "DATA_DIR", str(folder))
-        for builder in (AssayDigits(), AssayIris(), AssaySizes(config="labeled"), AssaySizes(config="unlabeled")):
-            builder.download_and_prepare()
-        yield folder
-
-
-@pytest.mark.usefixtures("_prepared_by_tfds")
-@pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")  # tensorflow-datasets, of protobuf
-class TestTensorflowDatasets:
-    def test_images_come_with_all_splits_joined(self, make_study, tmp_path):
-        prepared = prepare(make_study("tfds:assay_digits", arms={}, seeds=2), tmp_path)
-        bunch = datasets.load_digits()
-        assert prepared.schema.shape == (8, 8, 1)
-        assert prepared.schema.rows == 360
-        assert prepared.x.dtype == np.uint8
-        assert sorted(map(bytes, np.array(prepared.x))) == sorted(map(bytes, bunch.images[:360].astype(np.uint8)))
-        assert prepared.schema.class_rows == {str(i): int((bunch.target[:360] == i).sum()) for i in range(10)}
-
-    def test_the_sources_own_split_can_be_the_test_rows(self, make_study, tmp_path):
-        prepared = prepare(make_study("tfds:assay_digits", data={"test": "test"}, arms={}, seeds=2), tmp_path)
-        own = datasets.load_digits().images[300:360].astype(np.uint8)
-        assert prepared.schema.splits == {"test": 60, "validation": 60, "train": 240}
-        assert sorted(map(bytes, np.array(prepared.x[prepared.test_rows]))) == sorted(map(bytes, own))
-
-    def test_a_table_has_numbered_columns(self, make_study, tmp_path):
-        prepared = prepare(make_study("tfds:assay_iris", data={"kind": "table"}, arms={}), tmp_path)
-        assert prepared.schema.columns == ("features_0", "features_1", "features_2", "features_3")
-        assert prepared.schema.classes == ("setosa", "versicolor", "virginica")
-        found = np.lexsort(np.array(prepared.x).T)
-        bunch = datasets.load_iris()
-        np.testing.assert_array_equal(prepared.x[found], bunch.data.astype(np.float32)[np.lexsort(bunch.data.T)])
-
-    @pytest.mark.parametrize(
-        ("source", "data", "words"),
-        [
-            ("assay_iris", {}, r"rows of shape \(4,\), which is no image; add `kind: table` to `data`"),
-            ("assay_digits", {"kind": "table"}, r"rows of shape \(8, 8, 1\), which is no table; add `kind: image`"),
-            ("assay_digits", {"test": "tset"}, "data.test: the source has no split 'tset'; its own splits: t"),
-            ("assay_digits:9.9.9", {}, "tfds:assay_digits:9.9.9 is not possible: .*9.9.9"),
-            ("assay_sizes/labeled", {}, "the images of split 'train' differ in size"),
-            ("assay_sizes/unlabeled", {}, "no feature that it is the class label"),
-            ("asay_digits", {}, "knows no data set 'asay_digits'"),
-            ("mnist", {}, "tfds:mnist is not prepared on this machine .*run `tfds build mnist`"),
-        ],
-    )
-    def test_what_can_not_be_used_is_one_sentence(self, make_study, tmp_path, source, data, words):
-        with pytest.raises(AssayError, match=words) as caught:
-            prepare(make_study(f"tfds:{source}", data=data, arms={}), tmp_path)
-        assert "\n" not in str(caught.value)
 
 
 # The step

@@ -117,3 +117,64 @@ def test_batch_normalization_averages_span_about_an_epoch(steps, expected):
 
 def test_a_stated_momentum_is_kept():
     assert [layer.momentum for layer in layers(build("mlp", batch_norm_momentum=0.5), "Batch")] == [0.5] * 3
+
+
+# Tables with categories, and texts
+
+
+TABLE = Inputs((5,), flags=(1,), sizes=(4, 3))  # three numbers and two columns of categories
+
+
+def of_table(**switches: Any) -> keras.Model:
+    recipe = Model.model_validate({"units": [16], "batch_norm": False, **switches})
+    return models.build(recipe, TABLE, 3, 30, 0)
+
+
+@pytest.mark.parametrize("categories", ["one-hot", "embedding"])
+def test_every_category_has_an_effect_of_its_own(categories):
+    network = of_table(categories=categories)
+    rows = np.float32([[0.1, 0.2, 0.3, first, second] for first in range(4) for second in range(3)])
+    logits = np.array(network(rows))
+    assert len(np.unique(logits.round(6), axis=0)) == 12
+    if categories == "one-hot":  # one more dense layer would be needed for them to act together
+        assert network.get_layer("dense_1").kernel.shape == (3 + 4 + 3, 16)
+    else:
+        assert network.get_layer("category_0").embeddings.shape == (4, 2)
+        assert network.get_layer("category_1").embeddings.shape == (3, 2)
+
+
+@pytest.mark.parametrize(("size", "width"), [(2, 1), (3, 2), (10, 5), (99, 50), (1000, 50)])
+def test_a_category_gets_half_as_many_numbers_and_at_most_fifty(size, width):
+    assert models.embedding_width(size) == width
+
+
+TEXT = Inputs((6,), sizes=(20,), dtype="int32")
+
+
+def of_text(length: int = 6, **switches: Any) -> keras.Model:
+    recipe = Model.model_validate({"units": [16], "embedding": 8, **switches})
+    return models.build(recipe, Inputs((length,), sizes=(20,), dtype="int32"), 3, 30, 0)
+
+
+def test_a_text_is_the_mean_of_its_words_whatever_their_order_and_the_room_behind_them():
+    short, long = of_text(6), of_text(9)
+    long.set_weights(short.get_weights())
+    text = np.array([[5, 7, 9, 0, 0, 0]], np.int32)
+    wider = np.array([[9, 5, 7, 0, 0, 0, 0, 0, 0]], np.int32)
+    np.testing.assert_allclose(short(text), long(wider), atol=1e-6)
+    twice = np.array([[5, 7, 9, 5, 7, 9]], np.int32)
+    np.testing.assert_allclose(short(text), short(twice), atol=1e-6)
+    assert np.abs(np.array(short(text)) - np.array(short(text + 1))).max() > 1e-4
+
+
+def test_a_text_without_a_word_is_zeros_and_no_number_is_lost():
+    assert np.isfinite(np.array(of_text()(np.zeros((1, 6), np.int32)))).all()
+
+
+def test_words_start_alike_in_every_arm_and_otherwise_for_every_seed():
+    def words(network: keras.Model) -> np.ndarray:
+        return np.array(network.get_layer("words").embeddings)
+
+    np.testing.assert_array_equal(words(of_text()), words(of_text(dropout=0.5, batch_norm=False)))
+    recipe = Model.model_validate({"units": [16], "embedding": 8})
+    assert (words(models.build(recipe, TEXT, 3, 30, 1)) != words(of_text())).any()

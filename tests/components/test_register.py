@@ -105,7 +105,8 @@ def test_a_champion_of_other_data_is_scored_anew_on_the_present_rows(run_steps):
     second = run_steps("moved", **POOR, data={"test": 0.3}).all()
     rows = second.prepared.test_rows
     model = mlflow.pyfunc.load_model("models:/moved/1")
-    anew = np.mean(model.predict(np.array(second.prepared.x[rows])).to_numpy().argmax(axis=1) == second.prepared.y[rows])
+    found = model.predict(np.array(second.prepared.x[rows])).to_numpy().argmax(axis=1)
+    anew = np.mean(found == second.prepared.y[rows])
     recorded = float(champion("moved").tags["assay.test_score.accuracy"])
     assert second.decision["decision"] == "kept"
     assert f"champion version 1 has {anew:.4f} on the same rows" in second.decision["reason"]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from components.errors import StudyError
 from components.explain import explain
-from components.recipe import FOR_TABLES, GEOMETRY, VALUES, Augment, Recipe, change, content_hash, merge, paths
+from components.recipe import FOR_TABLES, FOR_TEXT, GEOMETRY, VALUES, Augment, Recipe, change, content_hash, merge, paths
 from components.study import Arm, Study
 
 HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy", "numpy")
@@ -160,7 +160,7 @@ def test_the_techniques_of_a_recipe_are_those_that_are_on(make_study):
 
 
 def test_every_augmentation_moves_pixels_changes_values_or_mixes_rows():
-    assert {*GEOMETRY, *VALUES, "mixup", "cutmix"} == set(Augment.model_fields) > set(FOR_TABLES)
+    assert {*GEOMETRY, *VALUES, *FOR_TEXT, "mixup", "cutmix"} == set(Augment.model_fields) > set(FOR_TABLES)
 
 
 def test_an_arm_may_set_a_key_of_a_part_that_is_off(make_study):
@@ -227,10 +227,13 @@ CHANGES = {
     "augment.mixup": 0.2,
     "augment.cutmix": 1.0,
     "scale": "tanh",
+    "scale_per_channel": True,
     "model.name": "mlp",
     "model.units": [8],
     "model.batch_norm": False,
     "model.batch_norm_momentum": 0.5,
+    "model.categories": "embedding",
+    "model.embedding": 8,
     "model.dropout": 0.1,
     "model.l2": 0.1,
     "train.epochs": 3,
@@ -246,7 +249,8 @@ CHANGES = {
 
 
 def test_the_changes_above_are_every_leaf_of_the_recipe():
-    assert sorted(CHANGES) == sorted(p for p in paths() if not any(q.startswith(f"{p}.") for q in paths()))
+    leaves = {p for p in paths() if not any(q.startswith(f"{p}.") for q in paths())}
+    assert {*CHANGES, *(f"augment.{name}" for name in FOR_TEXT)} == leaves
 
 
 def test_any_difference_in_the_recipe_is_another_key(make_study):

@@ -3,12 +3,12 @@ import shutil
 
 import numpy as np
 import pytest
-
 from conftest import rewritten
 
 from components.errors import AssayError
 from components.events import Step
 from components.metrics import scores
+from components.prepared import Prepared
 from components.scale import scale
 from components.serve import Served
 from components.store import CellResult, Store, code_version, hand_over

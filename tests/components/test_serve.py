@@ -1,0 +1,182 @@
+"""What is served answers on raw rows as the network was evaluated on encoded ones."""
+
+import io
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import prepare_rows
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from components import models, serve
+from components.errors import AssayError
+from components.load import prepare
+from components.prepared import Prepared
+from components.raw import Column, as_words
+from components.recipe import Model, Recipe
+from components.scale import fit
+from components.serve import Served, raw_rows, softmax
+from components.sources import Rows
+
+SCALES = ("none", "minmax", "tanh", "standardize", "robust")
+
+
+def saved(prepared: Prepared, folder, scale: str = "none", seed: int = 0, **model) -> tuple[Served, np.ndarray]:
+    """Return a served untrained network, and its probabilities of all rows, encoded as for training."""
+    encoder = fit(prepared, seed, {"": Recipe.model_validate({"scale": scale})})[""]
+    recipe = Model.model_validate({"units": [8], **model})
+    network = models.build(recipe, prepared.schema.inputs, len(prepared.schema.classes), 10, seed)
+    serve.save(folder, network, encoder, prepared)
+    return Served(folder / "model"), softmax(np.array(network(encoder(np.array(prepared.x)))))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("data", ["digits", "iris"])
+def test_arrays_and_tables_of_numbers(request, tmp_path, data, scale):
+    prepared = request.getfixturevalue(data)
+    model, evaluated = saved(prepared, tmp_path, scale, name="cnn" if data == "digits" else "mlp")
+    raw = raw_rows(prepared, np.arange(len(prepared.y)))
+    np.testing.assert_allclose(model(raw), evaluated, atol=1e-5)
+    np.testing.assert_allclose(model(raw[:3]), evaluated[:3], atol=1e-5)
+    assert model(raw[:0]).shape == (0, len(prepared.schema.classes))
+
+
+@pytest.mark.parametrize(
+    ("offset", "unit"),
+    [(1e4, 1.0), (1e6, 1.0), (1.6e9, 1.0), (0.0, 1e-9), (0.0, 1e20), (3e-5, 1e-8)],
+    ids=["ten thousands", "millions", "seconds since 1970", "nanometres", "astronomers' metres", "small"],
+)
+@pytest.mark.parametrize("scale", SCALES[1:])
+def test_columns_in_any_unit(tmp_path, offset, unit, scale):
+    x = offset + unit * np.random.default_rng(0).normal(size=(200, 2))
+    rows = Rows(x, np.arange(200) % 2, ("a", "b"), (Column("c"), Column("d")))
+    model, evaluated = saved(prepare_rows(rows, tmp_path, "table:x.csv"), tmp_path, scale)
+    np.testing.assert_allclose(model(pd.DataFrame({"c": x[:, 0], "d": x[:, 1]})), evaluated, atol=1e-5)
+    assert np.ptp(evaluated[:, 0]) > 0.05, "the digits that tell rows apart are there"
+
+
+CITIES = ("Bonn", "K\u00f6ln", "Ulm")
+
+
+def people(seed: int, rows: int) -> pd.DataFrame:
+    """A table with numbers, booleans, categories and missing values, as a user has it."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(40, 10, rows).round(1),
+            "smokes": rng.choice([True, False], rows).astype(object),
+            "city": rng.choice(CITIES, rows).astype(object),
+        }
+    )
+    for name in frame:
+        frame.loc[rng.random(rows) < 0.1, name] = None
+    return frame
+
+
+def rows_of(frame: pd.DataFrame) -> Rows:
+    columns = (Column("age"), Column("smokes", "boolean"), Column("city", "category", CITIES))
+    smokes = [np.nan if pd.isna(v) else float(v) for v in frame["smokes"]]
+    city = [np.nan if pd.isna(v) else CITIES.index(v) for v in frame["city"]]
+    x = np.stack([frame["age"].to_numpy(np.float64), np.array(smokes), np.array(city)], axis=1)
+    return Rows(x, np.arange(len(frame)) % 2, ("no", "yes"), columns)
+
+
+@pytest.mark.parametrize("categories", ["one-hot", "embedding"])
+@pytest.mark.parametrize("scale", SCALES)
+def test_tables_with_categories_booleans_and_missing_values(tmp_path, scale, categories):
+    frame = people(0, 80)
+    prepared = prepare_rows(rows_of(frame), tmp_path, "table:x.csv")
+    model, evaluated = saved(prepared, tmp_path, scale, categories=categories)
+    np.testing.assert_allclose(model(frame), evaluated, atol=1e-5)
+    as_a_file_has_it = frame.astype(object).where(frame.notna(), "").astype(str)
+    np.testing.assert_allclose(model(as_a_file_has_it), evaluated, atol=1e-5)
+    np.testing.assert_allclose(model(raw_rows(prepared, np.arange(80))), evaluated, atol=1e-5)
+
+
+def test_an_unknown_category_counts_as_unseen(tmp_path):
+    model, _ = saved(prepare_rows(rows_of(people(0, 80)), tmp_path, "table:x.csv"), tmp_path)
+    rows = pd.DataFrame({"age": [30.0] * 3, "smokes": [True] * 3, "city": ["Paris", "Rom", "Bonn"]})
+    paris, rome, bonn = model(rows)
+    np.testing.assert_array_equal(paris, rome)
+    assert (paris != bonn).any()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(12, 60), st.sampled_from(SCALES), st.integers(0, 2))
+def test_any_table_and_seed(tmp_path_factory, seed, rows, scale, of_seed):
+    frame, folder = people(seed, rows), tmp_path_factory.mktemp("data")
+    try:
+        prepared = prepare_rows(rows_of(frame), folder, "table:x.csv", test=0.3, validation=0.3)
+    except AssayError:  # too many copies
+        assume(False)
+    model, evaluated = saved(prepared, folder, scale, of_seed)
+    np.testing.assert_allclose(model(frame), evaluated, atol=1e-5)
+
+
+def test_a_row_that_can_not_be_read_is_said(tmp_path):
+    model, _ = saved(prepare_rows(rows_of(people(0, 80)), tmp_path, "table:x.csv"), tmp_path)
+    row = {"age": [30.0], "smokes": [True], "city": ["Ulm"]}
+    with pytest.raises(ValueError, match="columns are missing: city; got age, smokes"):
+        model(pd.DataFrame({"age": [30.0], "smokes": [True]}))
+    with pytest.raises(ValueError, match=r"column 'age': expected a number, got .*young"):
+        model(pd.DataFrame({**row, "age": ["young"]}))
+    with pytest.raises(ValueError, match=r"column 'smokes': expected a boolean, got .*often"):
+        model(pd.DataFrame({**row, "smokes": ["often"]}))
+
+
+TEXTS = ["Good, very good!", "bad", "not good at all", "\u597d\u7684 ok", "", "It's fine.", "BAD bad bad"] * 6
+
+
+@pytest.mark.parametrize("vocabulary", [4, 1000])
+def test_texts(tmp_path, vocabulary):
+    words, x = as_words(TEXTS, 4)
+    x[:, 3] = np.where(np.arange(len(x)) % 2 & (x[:, 3] == 0), 1, x[:, 3])  # so that not all are copies
+    rows = Rows(x, np.arange(len(x)) % 2, ("a", "b"), words=words)
+    prepared = prepare_rows(rows, tmp_path, "text:x.csv", words=4, vocabulary=vocabulary)
+    model, evaluated = saved(prepared, tmp_path)
+    np.testing.assert_allclose(model(raw_rows(prepared, np.arange(len(x)))), evaluated, atol=1e-5)
+    untouched = np.flatnonzero(np.arange(len(x)) % 2 == 0)
+    np.testing.assert_allclose(model([TEXTS[i] for i in untouched]), evaluated[untouched], atol=1e-5)
+    assert np.ptp(evaluated[:, 0]) > 1e-3
+
+
+def test_a_saved_model_has_the_words_and_values_of_its_train_rows_only(tmp_path):
+    x = np.arange(1, 41, dtype=np.int32)[:, None]
+    words = tuple(f"w{i:02}" for i in range(1, 41))
+    prepared = prepare_rows(Rows(x, np.arange(40) % 2, ("a", "b"), words=words), tmp_path, "text:x.csv")
+    saved(prepared, tmp_path, seed=1)
+    kept = json.loads((tmp_path / "model" / "encoder.json").read_text())["words"]
+    assert sorted(kept) == sorted(words[row] for row in prepared.split(1)[0])
+
+
+def test_files_of_images(tmp_path, make_study):
+    rng = np.random.default_rng(0)
+    files = []
+    for row in range(24):
+        folder = tmp_path / "images" / f"class {row % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(rng.integers(0, 256, (12, 9 + row % 3, 3)).astype(np.uint8))
+        image.save(folder / f"{row:02}.{('png', 'jpg')[row % 3 == 0]}")
+        files.append(folder / f"{row:02}.{('png', 'jpg')[row % 3 == 0]}")
+    files.sort()
+    study = make_study(f"images:{tmp_path / 'images'}", seeds=1, arms={}, data={"image_size": [8, 6]})
+    prepared = prepare(study, tmp_path)
+    model, evaluated = saved(prepared, tmp_path, "standardize", name="cnn")
+    np.testing.assert_allclose(model([file.read_bytes() for file in files]), evaluated, atol=1e-5)
+    bitmap = io.BytesIO()
+    Image.fromarray(np.array(prepared.x[3])).save(bitmap, "BMP")
+    np.testing.assert_allclose(model([bitmap.getvalue()]), evaluated[3:4], atol=1e-5)
+    with pytest.raises(ValueError, match="image 1 is no PNG, JPEG, BMP or GIF image"):
+        model([files[0].read_bytes(), b"nothing"])
+    with pytest.raises(ValueError, match=r"expected images of shape \(8, 6, 3\), got \(8, 8, 3\)"):
+        model(np.zeros((1, 8, 8, 3)))
+
+
+def test_a_saved_model_needs_nothing_but_its_folder(digits, tmp_path):
+    _, evaluated = saved(digits, tmp_path, "minmax", name="cnn")
+    keras.backend.clear_session()
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    np.testing.assert_allclose(Served(tmp_path / "elsewhere")(np.array(digits.x)), evaluated, atol=1e-5)
