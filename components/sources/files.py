@@ -179,8 +179,8 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _text(path: Path) -> Iterator[str]:
     """Yield the lines of a file, with their ends as they are, without a byte order mark."""
-    with _opened(path) as file:
-        yield from io.TextIOWrapper(file, "utf-8-sig", newline="")
+    with _opened(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+        yield from text
 
 
 def _no_utf8(path: Path) -> AssayError:

@@ -1,4 +1,4 @@
-"""`text:FILE`: labelled texts in a column of CSV, TSV, JSON Lines or Parquet; `text:DIR`: .txt in a folder per class."""
+"""`text:FILE`: labelled texts in a column of CSV, TSV, JSON Lines or Parquet; `text:DIR`: a folder of .txt a class."""
 
 import os
 from collections import Counter
