@@ -161,9 +161,14 @@ def number(value: Any) -> float:
     Raises:
         ValueError: where it is none.
     """
-    if isinstance(value, str) and "_" in value:  # Python reads 1_000 as a number, and no one else does
+    if not isinstance(value, str):
+        try:
+            return float(value)
+        except OverflowError:  # an int of more than 308 digits
+            raise ValueError(value) from None
+    if "_" in value:  # Python reads 1_000 as a number, and no one else does
         raise ValueError(value)
-    return float(value)
+    return float(value.strip())  # float itself leaves some spaces
 
 
 def boolean(value: Any) -> float:
@@ -174,7 +179,7 @@ def boolean(value: Any) -> float:
     """
     found = BOOLEANS.get(str(value).strip().lower())
     if found is None:
-        found = float(value)
+        found = number(value)
     if found not in (0.0, 1.0):
         raise ValueError(value)
     return found

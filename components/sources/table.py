@@ -281,7 +281,7 @@ def _kind(table: Table, name: str, array: Any) -> Literal["number", "boolean", "
         return "boolean"
     if not pa.types.is_string(array.type):
         return "number"
-    if pc.all(pc.is_in(pc.utf8_lower(array), pa.array(list(raw.BOOLEANS)))).as_py():
+    if pc.all(pc.is_in(pc.utf8_lower(array.drop_null()), pa.array(list(raw.BOOLEANS)))).as_py():
         return "boolean"
     try:
         raw.numbers(array, Column(name))
