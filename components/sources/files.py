@@ -412,6 +412,7 @@ def _parquet(path: Path) -> Table:
         file = pyarrow.parquet.ParquetFile(path)
         _check_names(path, file.schema_arrow.names)
         read = file.read()
+        read.validate(full=True)  # text may be no UTF-8
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, PermissionError):
             raise

@@ -189,6 +189,7 @@ def test_a_file_without_permission_is_one_message(tmp_path):
         (pa.array([[1], [2]]), ["column 'a' is of type list", "a column"]),
         (pa.array([{"x": 1}, {"x": 2}]), ["column 'a' is of type struct"]),
         (pa.array([b"1", b"2"]), ["column 'a' is of type binary"]),
+        (pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers()), ["can't be read as Parquet", "UTF8"]),
         (pa.array([], pa.int64()), ["has 1 columns and no rows"]),
     ],
 )
