@@ -5,21 +5,37 @@ The sources and the served model call these same functions, so what is served is
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 # What stands for a missing value in a file, besides nothing at all. They are compared without spaces around them.
 MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None")
 BOOLEANS = {"true": 1.0, "false": 0.0}
 
-# A word: letters and digits with inner apostrophes, one character of a script that writes no spaces, or one sign.
-_WORD = re.compile(
-    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+(?:['’][^\W_]+)*|[^\w\s]|_"
+SMALL = 256  # values; fewer are read sooner one by one
+
+# Scripts that write no spaces between words: Thai, Lao, Myanmar, Khmer, Chinese and Japanese.
+_DENSE = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+    r"\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
+# What nobody sees: control and formatting characters, such as the joiners inside an emoji.
+_UNSEEN = (
+    r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufe00-\ufe0f\ufeff\U000e0000-\U000e01ff"
+)
+# Accents and vowel signs belong to the letter before them, and Python's \w has none of them.
+_MARK = f"[{''.join(chr(c) for c in range(0x300, 0x10000) if unicodedata.category(chr(c)).startswith('M'))}]"
+_LETTER = rf"[^\W_{_DENSE}]"
+_LETTERS = f"{_LETTER}+(?:{_MARK}+{_LETTER}*)*"
+# A word: letters and digits with inner apostrophes, one character of a script that writes no spaces, or one sign.
+_WORD = re.compile(rf"{_LETTERS}(?:['\u2019]{_LETTERS})*|[{_DENSE}]{_MARK}*|[^\w\s{_UNSEEN}]|_")
 
 
 @dataclass(frozen=True)
@@ -38,26 +54,98 @@ class Column:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a raw value stands for none: None, NaN, or text that is in `MISSING`."""
+    """Tell whether a raw value stands for none: None, NaN, pandas' NA, or text that is in `MISSING`."""
     if isinstance(value, str):
         return value.strip() in MISSING
-    return value is None or value != value  # NaN and pandas' NaT differ from themselves
+    try:
+        return value is None or bool(value != value)  # NaN and pandas' NaT differ from themselves
+    except TypeError:  # pandas' NA does not say
+        return True
 
 
-def numbers(values: Sequence[Any], column: Column) -> np.ndarray:
+def numbers(values: Any, column: Column) -> np.ndarray:
     """Return a column's raw values as prepared data has them: float64 (rows,), NaN where one is missing.
 
     A category's value that the column does not know becomes `len(column.values)`.
 
+    Args:
+        values: a sequence, a pandas Series, or a pyarrow array of text, numbers or booleans.
+        column: says what they are.
+
     Raises:
         ValueError: with the first value that is no number, or no boolean.
     """
-    if column.kind == "category":
-        position = {value: float(i) for i, value in enumerate(column.values)}
-        unknown = float(len(position))
-        return np.array([np.nan if is_missing(v) else position.get(category(v), unknown) for v in values], np.float64)
-    read = boolean if column.kind == "boolean" else number
-    return np.array([np.nan if is_missing(value) else read(value) for value in values], np.float64)
+    array = _array(values)
+    if array is None:
+        read = _reader(column)
+        return np.array([np.nan if is_missing(value) else read(value) for value in values], np.float64)
+    array = cleaned(array)
+    if column.kind == "number" and (found := _at_once(array)) is not None:
+        return found
+    distinct, positions = different(array)
+    read = _reader(column)
+    return np.array([*(read(value) for value in distinct), np.nan], np.float64)[positions]
+
+
+def cleaned(array: Any) -> Any:
+    """Return a pyarrow array with null where a value is missing, and text without spaces around it."""
+    if pa.types.is_floating(array.type):
+        return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+    if not _is_text(array.type):
+        return array
+    trimmed = pc.utf8_trim_whitespace(array)
+    return pc.if_else(pc.is_in(trimmed, pa.array(MISSING, array.type)), pa.scalar(None, array.type), trimmed)
+
+
+def different(array: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is in a pyarrow array.
+
+    Returns:
+        its different values, in the order of their first rows, without null;
+        int64 (rows,): for each row the position of its value, as many as there are values where it is null.
+    """
+    distinct = pc.unique(array).drop_null()
+    positions = pc.index_in(array, distinct).fill_null(len(distinct))
+    return distinct.to_numpy(zero_copy_only=False), positions.to_numpy().astype(np.int64)
+
+
+def _array(values: Any) -> Any:
+    """Return the values as a pyarrow array; None where they are few, or of several types, which only Python knows."""
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    if len(values) < SMALL:
+        return None
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    of = array.type
+    known = _is_text(of) or pa.types.is_integer(of) or pa.types.is_floating(of) or pa.types.is_boolean(of)
+    return array if known else None
+
+
+def _is_text(of: Any) -> bool:
+    return pa.types.is_string(of) or pa.types.is_large_string(of)
+
+
+def _at_once(array: Any) -> np.ndarray | None:
+    """Return a cleaned array as numbers; None where it must be looked at one by one."""
+    try:
+        cast = pc.cast(array, pa.float64(), safe=False)
+    except pa.ArrowInvalid:
+        return None
+    if _is_text(array.type) and not pc.all(pc.is_finite(cast)).as_py() and cast.null_count < len(cast):
+        return None  # pyarrow reads nan(1), and Python does not
+    return cast.fill_null(np.nan).to_numpy()
+
+
+def _reader(column: Column) -> Callable[[Any], float]:
+    """Return what makes a number of a value that is not missing."""
+    if column.kind != "category":
+        return boolean if column.kind == "boolean" else number
+    position = {value: float(i) for i, value in enumerate(column.values)}
+    unknown = float(len(position))
+    return lambda value: position.get(category(value), unknown)
 
 
 def category(value: Any) -> str:
@@ -73,9 +161,14 @@ def number(value: Any) -> float:
     Raises:
         ValueError: where it is none.
     """
-    if isinstance(value, str) and "_" in value:  # Python reads 1_000 as a number, and no one else does
+    if not isinstance(value, str):
+        try:
+            return float(value)
+        except OverflowError:  # an int of more than 308 digits
+            raise ValueError(value) from None
+    if "_" in value:  # Python reads 1_000 as a number, and no one else does
         raise ValueError(value)
-    return float(value)
+    return float(value.strip())  # float itself leaves some spaces
 
 
 def boolean(value: Any) -> float:
@@ -86,7 +179,7 @@ def boolean(value: Any) -> float:
     """
     found = BOOLEANS.get(str(value).strip().lower())
     if found is None:
-        found = float(value)
+        found = number(value)
     if found not in (0.0, 1.0):
         raise ValueError(value)
     return found
@@ -94,7 +187,7 @@ def boolean(value: Any) -> float:
 
 def tokens(text: str) -> list[str]:
     """Return the words of a text, in lower case; marks such as ! are words, and so is each Chinese character."""
-    return _WORD.findall(unicodedata.normalize("NFC", text).lower())
+    return _WORD.findall(unicodedata.normalize("NFC", text.lower()))
 
 
 def as_words(texts: Iterable[str], length: int) -> tuple[tuple[str, ...], np.ndarray]:
