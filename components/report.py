@@ -206,7 +206,7 @@ def _ends(times: np.ndarray) -> list[Any]:
     ends = [times.min(), times.max()]
     if not np.issubdtype(times.dtype, np.integer):
         return [float(end) for end in ends]
-    return [str(np.datetime64(int(end), "us")).removesuffix(".000000").removesuffix("T00:00:00") for end in ends]
+    return [str(np.datetime64(int(end) // 10**6, "s")).removesuffix("T00:00:00") for end in ends]
 
 
 def _check_split(data: Data, rows: Rows, parts: np.ndarray, findings: list[Finding]) -> None:
@@ -529,7 +529,11 @@ def markdown(report: dict[str, Any]) -> str:
     shape = " x ".join(map(str, report["shape"]))
     unit = {"image": "images", "text": "words", "table": "columns"}[report["kind"]]
     lines = [f"# Data: {_plain(report['source'], None)}", ""]
-    lines += [f"{report['rows']} rows of {len(report['classes'])} classes, {shape} {unit}, {report['dtype']}."]
+    test = report["split"]["rows"]["test"]
+    lines += [
+        f"{report['rows']} rows of {len(report['classes'])} classes, {shape} {unit}, {report['dtype']}; "
+        f"{test} test rows, and {report['rows'] - test} to train and validate on."
+    ]
     levels = {"error": "Errors: these falsify the answer", "warning": "Warnings", "note": "Notes"}
     for level, title in levels.items():
         found = [finding for finding in report["findings"] if finding["level"] == level]
@@ -605,7 +609,7 @@ def _text_text(report: dict[str, Any]) -> list[str]:
         f"Words in a row: least {text['least']}, median {text['median']:g}, 95 % up to {text['p95']:g}, greatest "
         f"{text['greatest']}. {cut}.",
         "",
-        f"{text['words']} different words." + f" The train rows of seed 0 don't have {unknown}." * bool(unknown),
+        f"{text['words']} different words." + f" Not among the train rows of seed 0: {unknown}." * bool(unknown),
         "",
         *_table(
             ["class", "most frequent words", "more frequent than in other classes"], lines, len(classes), (0, 1, 2)

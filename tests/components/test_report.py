@@ -380,7 +380,7 @@ def test_words_are_legible_in_markdown():
     found = report.markdown(inspect(texts(["* _ | ` <b>", "\x1b a_b", "x"], [0, 1, 1]), test=[2]))
     assert "| a | \\* \\<b> \\_ \\` \\| |" in found
     assert "| b | \ufffd a_b x |" in found
-    assert "don't have 100.0 % of the words of test rows." in found
+    assert "Not among the train rows of seed 0: 100.0 % of the words of test rows." in found
 
 
 # How it is split
@@ -445,7 +445,7 @@ def test_dates_are_told_as_dates():
     day = 24 * 3600 * 10**6
     found = split_of(rows_of(times=np.arange(60) * day), time="when")
     assert found["split"]["times"]["test"] == ["1970-02-18", "1970-03-01"]
-    found = split_of(rows_of(times=np.arange(60) * day + 10**6), time="when")
+    found = split_of(rows_of(times=np.arange(60) * day + 1_900_000), time="when")
     assert found["split"]["times"]["test"][0] == "1970-02-18T00:00:01"
 
 
