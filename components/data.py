@@ -40,7 +40,7 @@ class Data(Part):
     """Which rows, what their columns are, and how they are split."""
 
     source: str = Field(
-        description="images:DIR, table:FILE, text:FILE, tfds:NAME, or sklearn:digits | iris | wine | breast_cancer"
+        description="images:DIR, table:FILE, text:FILE, text:DIR, tfds:NAME, sklearn:digits | iris | wine | breast_cancer"
     )
     kind: Kind = Field(default="image", description="image, table or text; known by itself but for tfds:NAME")
     test: Annotated[float, Field(gt=0, lt=1)] | str = Field(
@@ -53,7 +53,8 @@ class Data(Part):
         default=None, description="images:DIR: pixels, or [height, width]; null: all images have one size already"
     )
     target: Name | None = Field(
-        default=None, description="table:, text: the column of the class; null: the one called target, label or class"
+        default=None,
+        description="table:, text: the column of the class; null: it is called target, label, class or y",
     )
     ignore: Names = Field(default=(), description="table:, text: columns that are left out")
     categorical: Names = Field(default=(), description="table: columns of numbers that are codes, such as a postcode")

@@ -116,7 +116,7 @@ def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, pre
     from mlflow.exceptions import MlflowException
 
     schema = prepared.schema
-    libraries = ["mlflow", "keras", "tensorflow", "numpy", "pandas"] + ["pillow"] * (schema.kind == "image")
+    libraries = ["mlflow", "keras", "tensorflow", "numpy", "pandas", "pyarrow"] + ["pillow"] * (schema.kind == "image")
     package = Path(__file__).parent
     with mlflow.start_run(run_id=runs["parent"]):
         logged = mlflow.pyfunc.log_model(

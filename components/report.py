@@ -339,7 +339,6 @@ def _columns(data: Data, rows: Rows, findings: list[Finding]) -> list[dict[str, 
     counts = np.bincount(rows.y)
     present = counts[counts > 0]
     enough = len(rows.y) >= MIN_ROWS and len(present) > 1 and present.min() >= MIN_OF_CLASS
-    told = {name for finding in rows.findings if finding.name == "identifier-columns" for name in finding.examples}
     described = []
     found: dict[str, list[str]] = defaultdict(list)
     for i, column in enumerate(rows.columns):
@@ -348,9 +347,7 @@ def _columns(data: Data, rows: Rows, findings: list[Finding]) -> list[dict[str, 
         ordered, y = values[order], rows.y[order]
         entry = _column(column, ordered)
         described.append(entry)
-        sign = _sign(entry, ordered, y, enough)
-        if not (sign == "identifier-columns" and column.name in told):
-            found[sign].append(column.name)
+        found[_sign(entry, ordered, y, enough)].append(column.name)
     can_ignore = data.source.partition(":")[0] in FILES
     leave = "data.ignore leaves them out" if can_ignore else "leave them out of the data"
     for name, (level, text) in SIGNS.items():

@@ -96,7 +96,7 @@ class Served:
         x = np.empty((len(frame), len(self.columns)), np.float64)
         for i, column in enumerate(self.columns):
             try:
-                x[:, i] = numbers(frame[column.name].tolist(), column)
+                x[:, i] = numbers(frame[column.name], column)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"column {column.name!r}: expected a {column.kind}, got {error}") from None
         return x

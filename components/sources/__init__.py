@@ -52,7 +52,8 @@ class Rows:
         words: every word of the text, each once; empty for other kinds.
         splits: the source's own splits, as row numbers by name; empty where it has none.
         groups: a number for each row (rows,), the same for rows that must stay together; None without `data.group`.
-        times: a number for each row (rows,), greater is newer; None without `data.time`.
+        times: a number for each row (rows,), greater is newer: float64, or of dates int64 microseconds since 1970; None
+            without `data.time`.
         names: what each row is called, such as its file or line; empty where rows have only numbers.
         sizes: height and width of each image before it was resized (rows, 2); None where nothing is resized.
         findings: what the source found while reading.

@@ -26,7 +26,6 @@ from components.sources.files import Table, fetched, frame
 TARGETS = ("target", "label", "class", "y")
 EXAMPLES = 5
 MANY_NUMBERS = 20  # more different numbers than these may be a measurement, and no classes
-MIN_ROWS = 20  # with fewer, each row has a value of its own by chance
 MAX_VALUES = 100_000  # of a category
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -204,7 +203,6 @@ def _features(
         AssayError: for a value that can't be used, or where no column is left.
     """
     empty: list[str] = []
-    single: list[str] = []
     dates: list[str] = []
     columns: list[Column] = []
     kept: list[np.ndarray] = []
@@ -217,31 +215,19 @@ def _features(
         _refuse_infinite(table, column, numbers)
         columns.append(column)
         kept.append(numbers)
-        if _is_of_one_row(column, numbers):
-            single.append(name)
         if column.values and all(_DATE.match(value) for value in column.values):
             dates.append(name)
     if not columns:
         raise AssayError(f"{table.path} has no column left to learn from; expected one besides target, group and time")
     findings = (
         _finding("empty-columns", empty, "columns have no values and are left out"),
-        _finding("identifier-columns", single, "columns have a value of their own in most rows; see data.ignore"),
         _finding("date-columns", dates, "columns of dates are read as categories; see data.time and data.ignore"),
     )
     return np.stack(kept, axis=1), tuple(columns), tuple(found for found in findings if found)
 
 
 def _finding(name: str, columns: list[str], text: str) -> Finding | None:
-    return Finding(name, "warning", f"{text}: {some(columns)}", tuple(columns[:EXAMPLES])) if columns else None
-
-
-def _is_of_one_row(column: Column, numbers: np.ndarray) -> bool:
-    """Tell whether the values name rows: a category's are mostly different, or numbers count the rows."""
-    if len(numbers) < MIN_ROWS:
-        return False
-    if column.kind == "category":
-        return len(column.values) > len(numbers) / 2
-    return bool((np.diff(numbers) == 1).all())
+    return Finding(name, "warning", f"{len(columns)} {text}", tuple(columns[:EXAMPLES])) if columns else None
 
 
 def _column(table: Table, name: str, array: Any, coded: bool) -> Column | None:

@@ -9,7 +9,18 @@ from pydantic import ValidationError
 
 from components.errors import StudyError
 from components.explain import explain
-from components.recipe import FOR_TABLES, FOR_TEXT, GEOMETRY, VALUES, Augment, Recipe, change, content_hash, merge, paths
+from components.recipe import (
+    FOR_TABLES,
+    FOR_TEXT,
+    GEOMETRY,
+    VALUES,
+    Augment,
+    Recipe,
+    change,
+    content_hash,
+    merge,
+    paths,
+)
 from components.study import Arm, Study
 
 HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy", "numpy")

@@ -156,20 +156,6 @@ def test_a_column_without_values_is_left_out_and_told(of):
     assert (finding.name, finding.level, finding.examples) == ("empty-columns", "warning", ("b", "c"))
 
 
-@pytest.mark.parametrize("form", ["id{}", "{}"])
-def test_a_column_that_names_rows_is_told_and_kept(of, form):
-    rows = of(column_of([form.format(i) for i in range(20)]))
-    (finding,) = rows.findings
-    assert (finding.name, finding.level, finding.examples) == ("identifier-columns", "warning", ("a",))
-    assert "data.ignore" in finding.text
-    assert rows.x.shape == (20, 1)
-
-
-def test_few_rows_and_measurements_name_none(of):
-    assert of(column_of([f"id{i}" for i in range(19)])).findings == ()
-    assert of(column_of([i * i for i in range(30)])).findings == ()
-
-
 def test_dates_as_text_are_told(of):
     (finding,) = of(column_of(["2026-01-31", "", "2026-02-01T10:00:00"])).findings
     assert (finding.name, finding.examples) == ("date-columns", ("a",))
@@ -368,8 +354,5 @@ def test_the_penguins_are_read(tmp_path):
 
 def test_the_raw_penguins_have_something_to_tell(tmp_path):
     rows = read_table(Path(str(files("palmerpenguins") / "data" / "penguins-raw.csv")), target="Species")
-    assert [(finding.name, finding.examples) for finding in rows.findings] == [
-        ("identifier-columns", ("Individual ID",)),
-        ("date-columns", ("Date Egg",)),
-    ]
+    assert [(finding.name, finding.examples) for finding in rows.findings] == [("date-columns", ("Date Egg",))]
     assert (rows.x.shape, len(rows.classes), rows.names[3]) == ((344, 16), 3, "line 5")
