@@ -40,7 +40,7 @@ class Data(Part):
     """Which rows, what their columns are, and how they are split."""
 
     source: str = Field(
-        description="images:DIR, table:FILE, text:FILE, text:DIR, tfds:NAME, sklearn:digits | iris | wine | breast_cancer"
+        description="images:DIR, table:FILE, text:FILE, text:DIR, tfds:NAME, sklearn:digits, iris, wine, breast_cancer"
     )
     kind: Kind = Field(default="image", description="image, table or text; known by itself but for tfds:NAME")
     test: Annotated[float, Field(gt=0, lt=1)] | str = Field(

@@ -16,7 +16,7 @@ from components.data import Data
 from components.errors import AssayError
 from components.load import prepare, read_checked
 from components.raw import Column
-from components.sources import Finding, Rows
+from components.sources import Rows
 from components.split import TEST, TRAIN, UNUSED, VALIDATION, content, split
 from components.study import Study
 
@@ -320,16 +320,6 @@ def test_a_column_has_the_gravest_finding_and_no_other(values, kind, y, name, le
 def test_of_a_usual_column_nothing_is_found(values, kind):
     found = column_of(values, kind, [str(i) for i in range(60)], y=np.arange(60) // 4 % 3)
     assert [name for name in names(found) if name in report.SIGNS] == []
-
-
-def test_what_the_source_said_of_identifiers_is_not_said_again():
-    x = np.stack([np.arange(60), np.arange(60)[::-1]], axis=1)
-    said = (Finding("identifier-columns", "warning", "it names rows", ("c1",)),)
-    rows = table(x, Y, findings=said)
-    found = [each for each in inspect(rows)["findings"] if each["name"] == "identifier-columns"]
-    assert [each["examples"] for each in found] == [("c1",), ("c0",)]
-    rows.findings = (Finding("identifier-columns", "warning", "they name rows", ("c0", "c1")),)
-    assert finding(inspect(rows), "identifier-columns")["text"] == "they name rows"
 
 
 def test_how_to_leave_a_column_out_depends_on_the_source():
