@@ -154,9 +154,9 @@ def _signature(prepared: Prepared):
 
     schema = prepared.schema
     if schema.kind == "table":
-        # A boolean column with a missing value is no boolean column to MLflow.
-        types = {"number": "double", "boolean": AnyType(), "category": "string"}
-        takes = [ColSpec(types[column.kind], column.name, required=True) for column in schema.columns]
+        # Not double: MLflow would refuse whole numbers. Nor boolean: with a missing value pandas has none. The served
+        # model itself refuses what it can't read.
+        takes = [ColSpec(AnyType(), column.name, required=True) for column in schema.columns]
     elif schema.kind == "text":
         takes = [ColSpec("string", "text")]
     elif schema.source.startswith("images:"):
