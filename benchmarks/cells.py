@@ -31,10 +31,10 @@ CASES = {
 
 
 def cells(case: str, arms: list[str], folder: str):
-    """Yield arm, seed, scaled rows, scaled test rows, scaler and schema of each cell of some arms of a case."""
+    """Yield arm, seed, encoded rows, encoded test rows, encoder and schema of each cell of some arms of a case."""
     from components.engine import Split
     from components.load import prepare
-    from components.scale import Statistics
+    from components.scale import fit
     from components.study import Study
 
     study = Study.model_validate(
@@ -51,10 +51,10 @@ def cells(case: str, arms: list[str], folder: str):
         if arm.name in arms:
             for seed in range(SEEDS):
                 train, validation = prepared.split(seed)
-                scaler = Statistics.of(x, train, prepared.schema.kind).scaler(arm.recipe.scale)
-                split = Split(scaler(x[train]), y[train], scaler(x[validation]), y[validation])
-                test = scaler(x[prepared.test_rows]), y[prepared.test_rows]
-                yield arm, seed, split, test, scaler, prepared.schema
+                encoder = fit(prepared, seed, {"": arm.recipe})[""]
+                split = Split(encoder(x[train]), y[train], encoder(x[validation]), y[validation])
+                test = encoder(x[prepared.test_rows]), y[prepared.test_rows]
+                yield arm, seed, split, test, encoder, prepared.schema
 
 
 def engine(case: str, arms: list[str], folder: str) -> list[dict]:
@@ -68,12 +68,12 @@ def engine(case: str, arms: list[str], folder: str) -> list[dict]:
     from components.recipe import program_key
 
     results, programs = [], {}
-    for arm, seed, split, (test_x, test_y), scaler, schema in cells(case, arms, folder):
+    for arm, seed, split, (test_x, test_y), encoder, schema in cells(case, arms, folder):
         start = time.perf_counter()
         key = program_key(arm.recipe)
         if key not in programs:
-            programs[key] = Program(arm.recipe, schema.shape, len(schema.classes), len(split.y))
-        fit = programs[key].fit(split, arm.recipe.train, seed, scaler.spread)
+            programs[key] = Program(arm.recipe, schema.inputs, len(schema.classes), len(split.y))
+        fit = programs[key].fit(split, arm.recipe.train, seed, encoder.spread)
         seconds = time.perf_counter() - start
         accuracy = float((programs[key].probabilities(test_x).argmax(axis=1) == test_y).mean())
         results.append({"seconds": seconds, "accuracy": accuracy, "epochs": len(fit.curves["loss"])})
@@ -91,7 +91,7 @@ def plain(case: str, arms: list[str], folder: str) -> list[dict]:
         start = time.perf_counter()
         recipe = arm.recipe
         steps = -(-len(split.y) // recipe.train.batch_size)
-        model = models.build(recipe.model, schema.shape, len(schema.classes), steps, seed)
+        model = models.build(recipe.model, schema.inputs, len(schema.classes), steps, seed)
         if recipe.augment.geometry():
             inputs = keras.Input(schema.shape)
             x = keras.layers.RandomRotation(recipe.augment.rotate / 360, fill_mode="nearest", seed=seed)(inputs)

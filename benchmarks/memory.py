@@ -38,28 +38,24 @@ STUDY = {
 
 def write(folder: Path, megabytes: int) -> int:
     """Write prepared data of about this size, chunk by chunk; returns the number of rows."""
+    from components.data import Data
     from components.prepared import Prepared
+    from components.sources import Rows
+    from components.split import content, split
 
     rows = megabytes * 10**6 // int(np.prod(SHAPE))
     random = np.random.default_rng(0)
     folder.mkdir()
-    # What `Prepared.write` writes, but for the images: those of the larger set are more than may be in memory.
-    x = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(rows, *SHAPE))
+    # Where `Prepared.write` leaves it: the images of the larger set are more than may be in memory.
+    x = np.lib.format.open_memmap(folder / "x.npy", mode="w+", dtype=np.uint8, shape=(rows, *SHAPE))
     for start in range(0, rows, CHUNK):
         chunk = x[start : start + CHUNK]
         chunk[...] = random.integers(0, 256, chunk.shape, np.uint8)
-    held_out = np.arange(rows)
-    Prepared.write(
-        folder,
-        kind="image",
-        source="random",
-        x=x,
-        y=random.integers(0, 10, rows),
-        classes=tuple("0123456789"),
-        columns=(),
-        test=held_out[: rows // 100],
-        validation=held_out[np.newaxis, rows // 100 : rows // 50],
-    )
+    x.flush()
+    given = Rows(x, random.integers(0, 10, rows), tuple("0123456789"))
+    data = Data.model_validate({**STUDY["data"], "test": 0.01, "validation": 0.01})
+    of = content(given)
+    Prepared.write(folder, data, given, of, split(given, data, 1, of))
     return rows
 
 

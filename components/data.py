@@ -96,8 +96,9 @@ class Data(Part):
             raise StudyError(("data", "source"), _unknown_source(values["source"]))
         for option, schemes in OPTIONS_OF.items():
             if values.get(option) and scheme not in schemes:
-                able = " and ".join(f"{able}:" for able in schemes)
-                raise StudyError(("data", option), f"only {able} has it, and the source is {values['source']}")
+                able = " and ".join(form for form in SOURCE_FORMS if form.partition(":")[0] in schemes)
+                verb = "has" if len(schemes) == 1 else "have"
+                raise StudyError(("data", option), f"only {able} {verb} it, and the source is {values['source']}")
         if known is None:
             return values
         kind = values.get("kind", known)

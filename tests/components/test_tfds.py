@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -19,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
 from sklearn import datasets
 from tensorflow_datasets.core.download import resource
 from tensorflow_datasets.core.download.checksums import UrlInfo
@@ -29,6 +29,7 @@ from components.errors import AssayError
 from components.load import prepare
 from components.sources import Rows, read
 from components.sources import tfds as source
+from components.split import TEST, TRAIN, VALIDATION, content, split
 
 # tensorflow-datasets, of protobuf
 pytestmark = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")
@@ -327,7 +328,7 @@ def from_url(monkeypatch):
     def set_url(url: str) -> None:
         infos = {
             url + name: UrlInfo(tfds.core.utils.Size(len(content)), hashlib.sha256(content).hexdigest(), name)
-            for name, content in FILES.items()
+            for name, file in FILES.items()
         }
         monkeypatch.setattr(AssayDownloads, "URL", url)
         monkeypatch.setattr(AssayDownloads, "url_infos", infos)
@@ -341,8 +342,8 @@ def placed(root, from_url) -> Path:
     """The download folder with both files in it, under their plain names; their server is not there."""
     folder = root / "downloads" / "assay_downloads"
     folder.mkdir(parents=True)
-    for name, content in FILES.items():
-        (folder / name).write_bytes(content)
+    for name, file in FILES.items():
+        (folder / name).write_bytes(file)
     return folder
 
 
@@ -509,8 +510,8 @@ class TestPlacedFiles:
 @pytest.mark.usefixtures("root")
 class TestDownloads:
     def test_what_is_not_placed_is_downloaded(self, from_url, tmp_path):
-        for name, content in FILES.items():
-            (tmp_path / name).write_bytes(content)
+        for name, file in FILES.items():
+            (tmp_path / name).write_bytes(file)
         with serving(partial(Silent, directory=str(tmp_path))) as url:
             from_url(url)
             assert_is_whole(read_downloads(tmp_path))
@@ -522,8 +523,8 @@ class TestDownloads:
             assert_is_whole(read_downloads(tmp_path))
 
     def test_another_file_on_the_server_is_refused(self, root, from_url, tmp_path):
-        for name, content in FILES.items():
-            (tmp_path / name).write_bytes(content[:-1])
+        for name, file in FILES.items():
+            (tmp_path / name).write_bytes(file[:-1])
         with serving(partial(Silent, directory=str(tmp_path))) as url:
             from_url(url)
             with pytest.raises(AssayError, match=r"could not be prepared \(NonMatchingChecksumError: .*\n  x\.gz"):
@@ -607,33 +608,47 @@ def debians(name: str, header: int) -> np.ndarray:
         return np.frombuffer(stream.read()[header:], np.uint8)
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    """A home folder where the page's commands and its Python were executed."""
+    home = tmp_path_factory.mktemp("home")
+    copying = [line for line in blocks("sh").splitlines() if line.startswith(("mkdir", "cp"))]
+    subprocess.run(["sh", "-ec", "\n".join(copying)], check=True, env={**os.environ, "HOME": str(home)})
+    subprocess.run([sys.executable, "-c", blocks("python")], check=True, cwd=home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def fashion(page, tmp_path_factory) -> Rows:
+    """The 70,000 images, prepared by tensorflow-datasets from the copied files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tfds.core.constants, "DATA_DIR", str(page / "tensorflow_datasets"))
+        return read(Data(source="tfds:fashion_mnist"), tmp_path_factory.mktemp("fashion"))
+
+
 @pytest.mark.slow
 @needs_debians_files
-def test_debians_fashion_mnist_is_prepared_from_its_files(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tensorflow_datasets"))
-    copying = [line for line in blocks("sh").splitlines() if line.startswith(("mkdir", "cp"))]
-    subprocess.run(["sh", "-ec", "\n".join(copying)], check=True)
-    found = read(Data(source="tfds:fashion_mnist"), tmp_path)
-    assert found.x.shape == (70000, 28, 28, 1)
-    assert np.bincount(found.y).tolist() == [7000] * 10
-    assert found.classes[0] == "T-shirt/top"
-    assert {split: len(rows) for split, rows in found.splits.items()} == {"train": 60000, "test": 10000}
-    test = found.splits["test"]
+def test_debians_fashion_mnist_is_prepared_from_its_files(fashion):
+    assert fashion.x.shape == (70000, 28, 28, 1)
+    assert np.bincount(fashion.y).tolist() == [7000] * 10
+    assert fashion.classes[0] == "T-shirt/top"
+    assert {split: len(rows) for split, rows in fashion.splits.items()} == {"train": 60000, "test": 10000}
+    test = fashion.splits["test"]
     images = debians("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 784)
     labels = debians("t10k-labels-idx1-ubyte.gz", 8)
-    own = zip(map(bytes, np.array(found.x[test])), found.y[test].tolist(), strict=True)
+    own = zip(map(bytes, np.array(fashion.x[test])), fashion.y[test].tolist(), strict=True)
     assert sorted(own) == sorted(zip(map(bytes, images), labels.tolist(), strict=True))
 
 
 @pytest.mark.slow
 @needs_debians_files
-def test_the_page_writes_a_folder_per_class(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    subprocess.run([sys.executable, "-c", blocks("python")], check=True)
-    labels = debians("t10k-labels-idx1-ubyte.gz", 8)
-    for split, rows in (("train", 6000), ("test", 1000)):
-        folders = {folder.name: len(list(folder.iterdir())) for folder in Path("fashion", split).iterdir()}
-        assert folders == {str(label): rows for label in range(10)}
-    image = np.asarray(Image.open(tmp_path / "fashion" / "test" / str(labels[7]) / "00007.png"))
-    np.testing.assert_array_equal(image.ravel(), debians("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 784)[7])
+def test_a_folder_per_class_of_the_same_images_is_the_same_data(page, fashion, tmp_path):
+    """The same rows, in the same order for every draw, in the same parts: so a study gives the same numbers."""
+    folders = Data(source=f"images:{page / 'fashion'}", test="test")
+    found = read(folders, tmp_path)
+    one, other = content(fashion), content(found)
+    np.testing.assert_array_equal(one.digests[one.order], other.digests[other.order])
+    np.testing.assert_array_equal(fashion.y[one.order], found.y[other.order])
+    parts = split(fashion, Data(source="tfds:fashion_mnist", test="test"), 2, one), split(found, folders, 2, other)
+    np.testing.assert_array_equal(parts[0][:, one.order], parts[1][:, other.order])
+    assert [np.count_nonzero(parts[0][0] == part) for part in (TRAIN, VALIDATION, TEST)] == [48000, 12000, 10000]

@@ -59,7 +59,7 @@ def test_what_would_falsify_the_answer_is_printed_and_fails(pets):
         (["images:My pets!", "--set", "data.allow=[duplicate]"], 2, ["data.allow", "did you mean duplicates?"]),
         (["images:My pets!", "--set", "data.kind=table"], 2, ["images:My pets! is image data, got 'table'"]),
         (["images:My pets!", "--set", "data.image_size=0"], 2, ["data.image_size", "at least 1"]),
-        (["sklearn:iris", "--set", "data.image_size=8"], 2, ["only images:DIR is resized"]),
+        (["sklearn:iris", "--set", "data.image_size=8"], 2, ["only images:DIR has it"]),
         (["image:My pets!"], 2, ["no source is called 'image:My pets!'", "images:DIR"]),
         (["iris", "-o", "/proc/nowhere"], 2, ["can't write /proc/nowhere"]),
     ],
