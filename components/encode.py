@@ -39,6 +39,11 @@ class Inputs:
     sizes: tuple[int, ...] = ()
     dtype: str = "float32"
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Inputs":
+        """Return the inputs that JSON has as a mapping."""
+        return cls(tuple(values["shape"]), tuple(values["flags"]), tuple(values["sizes"]), values["dtype"])
+
 
 @dataclass(frozen=True)
 class Encoder:

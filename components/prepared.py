@@ -90,7 +90,7 @@ class Prepared:
     def schema(self) -> Schema:
         """What the data is."""
         values = json.loads((self.folder / "data.json").read_text("utf-8"))
-        inputs = Inputs(**{k: tuple(v) if isinstance(v, list) else v for k, v in values["inputs"].items()})
+        inputs = Inputs.from_json(values["inputs"])
         columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in values["columns"])
         tuples = {key: tuple(values[key]) for key in ("shape", "classes")}
         return Schema(**{**values, **tuples, "inputs": inputs, "columns": columns})

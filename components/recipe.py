@@ -252,7 +252,7 @@ def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> Non
         raise StudyError((*place, "model", "name"), f"cnn needs images, and the data is {_a(kind)}; expected mlp")
     wrong = [name for name in recipe.augment.techniques() if name not in FOR_KIND[kind]]
     if wrong:
-        only = next(k for k, names in FOR_KIND.items() if wrong[0] in names)
+        only: Kind = next(k for k, names in FOR_KIND.items() if wrong[0] in names)
         can = " and ".join(FOR_KIND[kind]) if kind != "image" else "what `assay schema` lists for images"
         raise StudyError(
             (*place, "augment"),
@@ -268,7 +268,7 @@ PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"
 
 
 def _a(kind: Kind) -> str:
-    return {"image": "images", "table": "a table", "text": "text"}[kind]
+    return "a table" if kind == "table" else PLURALS[kind]
 
 
 def program_key(recipe: Recipe) -> str:

@@ -153,6 +153,7 @@ def _signature(prepared: Prepared):
     from mlflow.types.schema import AnyType
 
     schema = prepared.schema
+    takes: list[ColSpec | TensorSpec]
     if schema.kind == "table":
         # Not double: MLflow would refuse whole numbers. Nor boolean: with a missing value pandas has none. The served
         # model itself refuses what it can't read.

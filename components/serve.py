@@ -59,7 +59,7 @@ class Served:
         """Open the folder that `save` wrote."""
         self.folder = Path(folder)
         values = json.loads((self.folder / "encoder.json").read_text("utf-8"))
-        inputs = Inputs(**{k: tuple(v) if isinstance(v, list) else v for k, v in values["inputs"].items()})
+        inputs = Inputs.from_json(values["inputs"])
         self.columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in values["columns"])
         self.kind, self.classes, self.files = values["kind"], tuple(values["classes"]), values["files"]
         self.words: tuple[str, ...] = tuple(values["words"])

@@ -483,8 +483,8 @@ def test_mixup_keeps_categories_whole_and_takes_them_as_often_as_their_labels_co
 
 
 def test_noise_leaves_categories_alone():
-    x = np.tile(np.float32([1.5, 3.0]), (50, 1))
-    spread = np.float32([[1, 0], [0, 0], [1, 0]])
+    x = np.tile(np.array([1.5, 3.0], np.float32), (50, 1))
+    spread = np.array([[1, 0], [0, 0], [1, 0]], np.float32)
     noisy = module.augment(tf.constant(x), Augment(noise=0.5), SEED, tf.constant(spread), categories=1)[0].numpy()
     assert (noisy[:, 0] != 1.5).all()
     assert (noisy[:, 1] == 3.0).all()

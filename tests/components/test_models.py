@@ -133,7 +133,7 @@ def of_table(**switches: Any) -> keras.Model:
 @pytest.mark.parametrize("categories", ["one-hot", "embedding"])
 def test_every_category_has_an_effect_of_its_own(categories):
     network = of_table(categories=categories)
-    rows = np.float32([[0.1, 0.2, 0.3, first, second] for first in range(4) for second in range(3)])
+    rows = np.array([[0.1, 0.2, 0.3, first, second] for first in range(4) for second in range(3)], np.float32)
     logits = np.array(network(rows))
     assert len(np.unique(logits.round(6), axis=0)) == 12
     if categories == "one-hot":  # one more dense layer would be needed for them to act together

@@ -61,7 +61,7 @@ def test_pixels_of_images_are_scaled_all_alike(digits, kind):
     x = np.asarray(digits.x[rows], np.float64)
     encoder = fit(digits, 0, recipes(kind))[kind]
     # Digits are whole numbers in floats: the quartiles come out of a histogram, exact to 1/65536 of the range.
-    tolerance = {"rtol": 1e-4, "atol": 1e-4} if kind == "robust" else {"rtol": 1e-5, "atol": 1e-6}
+    tolerance: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4} if kind == "robust" else {"rtol": 1e-5, "atol": 1e-6}
     np.testing.assert_allclose(encoder(digits.x[rows]), expected(kind, x, None), **tolerance)
     np.testing.assert_allclose(encoder.spread, spread_of(expected(kind, x, None), None), **tolerance)
     assert encoder.offset.shape == encoder.divisor.shape == ()

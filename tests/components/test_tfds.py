@@ -327,7 +327,7 @@ def from_url(monkeypatch):
 
     def set_url(url: str) -> None:
         infos = {
-            url + name: UrlInfo(tfds.core.utils.Size(len(content)), hashlib.sha256(content).hexdigest(), name)
+            url + name: UrlInfo(tfds.core.utils.Size(len(file)), hashlib.sha256(file).hexdigest(), name)
             for name, file in FILES.items()
         }
         monkeypatch.setattr(AssayDownloads, "URL", url)
