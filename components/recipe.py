@@ -252,11 +252,11 @@ def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> Non
         raise StudyError((*place, "model", "name"), f"cnn needs images, and the data is {_a(kind)}; expected mlp")
     wrong = [name for name in recipe.augment.techniques() if name not in FOR_KIND[kind]]
     if wrong:
-        only: Kind = next(k for k, names in FOR_KIND.items() if wrong[0] in names)
+        able = " and ".join(PLURALS[k] for k, names in FOR_KIND.items() if wrong[0] in names)
         can = " and ".join(FOR_KIND[kind]) if kind != "image" else "what `assay schema` lists for images"
         raise StudyError(
             (*place, "augment"),
-            f"{', '.join(wrong)}: for {PLURALS[only]} only, and the data is {_a(kind)}; it can have {can}",
+            f"{', '.join(wrong)}: for {able} only, and the data is {_a(kind)}; it can have {can}",
         )
     if recipe.scale_per_channel and kind != "image":
         raise StudyError((*place, "scale_per_channel"), f"only images have channels, and the data is {_a(kind)}")

@@ -148,6 +148,10 @@ def test_more_seeds_are_the_same_data(digits, make_study, tmp_path):
         (rows_of(np.zeros((0, 2)), np.zeros(0, int)), "the data has no rows"),
         (rows_of(np.zeros((3, 2)), [1, 1, 1]), "all 3 rows are of class 'b'; a study needs two classes or more"),
         (rows_of(np.zeros((3, 2)), [0, -1, -1]), "2 rows have no label"),
+        (
+            rows_of(np.zeros((10**5, 1)), np.arange(10**5), classes=tuple(map(str, range(10**5)))),
+            "the 100000 rows have 100000 classes, such as '0' and '1'; expected at most 10000",
+        ),
         (rows_of([[0, 1], [2, np.inf]], [0, 1], names=("line 2", "line 3")), "line 3, column 'c1' is inf"),
         (rows_of([[0, 1], [-np.inf, 0]], [0, 1]), "row 1, column 'c0' is -inf"),
         (rows_of(np.full((2, 2, 2, 1), np.nan), [0, 1]), "row 0, pixel 0 is nan"),

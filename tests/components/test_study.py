@@ -272,6 +272,7 @@ def test_any_difference_in_the_recipe_is_another_key(make_study):
 
 def test_any_difference_in_the_data_is_another_key(make_study):
     data = [{}, {"test": 0.3}, {"validation": 0.3}, {"source": "sklearn:iris"}, {"source": "tfds:mnist"}]
+    data += [{"source": "table:x.csv", **more} for more in ({}, {"target": "a"}, {"group": "a"}, {"ignore": ["a"]})]
     keys = {make_study(seeds=1, arms={}, data=changes).cells()[0].key for changes in data}
     assert len(keys) == len(data)
 
@@ -286,6 +287,8 @@ def test_the_digest_tells_studies_apart(make_study):
 
 DIGITS = {"source": "sklearn:digits"}
 IRIS = {"source": "sklearn:iris"}
+CSV = {"source": "table:x.csv"}
+TEXT = {"source": "text:x.csv"}
 
 
 @pytest.mark.parametrize(
@@ -347,6 +350,29 @@ IRIS = {"source": "sklearn:iris"}
         ({"recipe": {"augment": {"erase": 1}}}, ["recipe.augment.erase: expected a value less than 1.0, got 1"]),
         ({"recipe": {"augment": {"mixup": -1}}}, ["recipe.augment.mixup: expected a value at least 0"]),
         ({"recipe": {"augment": {"mix_up": 1}}}, ["recipe.augment.mix_up: unknown key", "expected mixup"]),
+        # own tables and texts
+        ({"data": {"source": "table:"}}, ["data.source: no source is called 'table:'", "table:FILE"]),
+        ({"data": {"source": "csv:x"}}, ["data.source: no source is called 'csv:x'", "table:FILE"]),
+        ({"data": {**IRIS, "target": "a"}}, ["data.target: only table:FILE and text:FILE have it", "sklearn:iris"]),
+        ({"data": {**CSV, "image_size": 8}}, ["data.image_size: only images:DIR has it", "table:x.csv"]),
+        ({"data": {"source": "text:x.csv", "categorical": "a"}}, ["data.categorical: only table:FILE has it"]),
+        ({"data": {**CSV, "text": "a"}}, ["data.text: only text:FILE has it"]),
+        ({"data": {**CSV, "kind": "text"}}, ["data.kind: table:x.csv is table data, got 'text'"]),
+        ({"data": {**CSV, "delimiter": ", "}}, ["data.delimiter: expected", "got ', '"]),
+        ({"data": {**CSV, "ignore": 5}}, ["data.ignore: expected a list, got 5"]),
+        ({"data": {**CSV, "ignore": [""]}}, ["data.ignore.0: expected", "got ''"]),
+        ({"data": {**CSV, "target": "a", "ignore": ["a"]}}, ["data.ignore: column 'a' is the target column already"]),
+        ({"data": {**CSV, "group": "a", "time": "a"}}, ["data.time: rows are split by group or by time, not by both"]),
+        ({"data": {**CSV, "time": "a", "test": "x"}}, ["data.test: with `time` the newest rows are the test; got 'x'"]),
+        ({"data": TEXT, "recipe": {"model": {"name": "cnn"}}}, ["cnn needs images, and the data is text"]),
+        ({"data": TEXT, "recipe": {"scale": "minmax"}}, ["recipe.scale: words are no numbers", "got minmax"]),
+        (
+            {"data": TEXT, "arms": {"a": {"augment.mixup": 0.2}}},
+            ["mixup: for images and tables only", "drop_words"],
+        ),
+        ({"data": IRIS, "recipe": {"augment": {"swap_words": 1}}}, ["augment: swap_words: for text only"]),
+        ({"recipe": {"augment": {"mask_words": 0.1}}}, ["recipe.augment: mask_words: for text only"]),
+        ({"data": IRIS, "recipe": {"scale_per_channel": True}}, ["scale_per_channel: only images have channels"]),
         # arms
         ({"arms": "leave-one-in"}, ["arms: no preset is called 'leave-one-in'", "did you mean leave-one-out?"]),
         ({"arms": {"a": 5}}, ["arms.a: an arm is a mapping of its differences", "got 5"]),
@@ -366,6 +392,16 @@ def test_what_is_wrong_is_one_sentence_with_its_place(changes, words):
     sentence = said({"study": "s", "data": DIGITS, **changes})
     assert "\n" not in sentence
     assert [word for word in words if word not in sentence] == [], sentence
+
+
+def test_a_single_column_needs_no_list(make_study):
+    data = make_study("table:x.csv", data={"ignore": "a", "categorical": "b"}).data
+    assert (data.ignore, data.categorical) == (("a",), ("b",))
+
+
+def test_text_has_its_own_recipe(make_study):
+    recipe = make_study("text:x.csv").recipe
+    assert (recipe.model.name, recipe.scale, recipe.augment.techniques()) == ("mlp", "none", ["drop_words"])
 
 
 def test_a_missing_source_and_name_are_named():
