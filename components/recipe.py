@@ -138,6 +138,16 @@ FOR_KIND: dict[Kind, tuple[str, ...]] = {
 }
 
 
+# What else only one kind of data has.
+ONLY_FOR: dict[str, Kind] = {
+    "scale_per_channel": "image",
+    "categories": "table",
+    "embedding": "text",
+    "words": "text",
+    "vocabulary": "text",
+}
+
+
 class Model(Part):
     """The network. Every switch works with every model."""
 

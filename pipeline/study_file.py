@@ -14,12 +14,16 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from components.data import OPTIONS_OF, Data
 from components.errors import StudyError, UsageError
 from components.explain import did_you_mean, explain
-from components.recipe import paths
+from components.recipe import FOR_KIND, ONLY_FOR, Augment, paths
 from components.study import Study
 
 Place = tuple[str | int, ...]
+
+# Of files with rows; see `components.sources.files`.
+FILE_ENDING = re.compile(r"\.(csv|tsv|jsonl|ndjson|parquet)(\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,13 @@ def read_study(study: str, overrides: list[str], seeds: int | None) -> Study:
 
 
 def write_study(source: str) -> str:
-    """Return a commented study file for a source; it states every default and means the same as the source alone."""
+    """Return a commented study file for a source; it means the same as the source alone.
+
+    It states every default of what this source and this kind of data can have.
+    """
     study = _validated(_from_source(source))
     head = "# A study for Assay. Every value here is the default: delete what you don't want to change.\n"
-    return head + "\n".join(_lines(study, study.model_dump(mode="json"), 0)) + "\n"
+    return head + "\n".join(_lines(study, study.model_dump(mode="json"), _of_others(study.data))) + "\n"
 
 
 def _document(study: str) -> _Document:
@@ -94,7 +101,9 @@ def _document(study: str) -> _Document:
     if ":" in study:
         return _Document(study, _from_source(study))
     if Path(study).is_dir():
-        raise UsageError(f"{study} is a folder; for the images in it give the source images:{study}")
+        raise UsageError(f"{study} is a folder; give the source images:{study}, or text:{study} for .txt files")
+    if FILE_ENDING.search(study):
+        raise UsageError(f"{study} is no study; give the source table:{study}, or text:{study}")
     raise UsageError(
         f"no study is called {study!r}; expected {did_you_mean(study, ready)}, the path of a .yaml file, or a source "
         "such as sklearn:wine"
@@ -104,8 +113,9 @@ def _document(study: str) -> _Document:
 def _from_source(source: str) -> dict[str, Any]:
     """Return the study of a source with nothing else said, named after the source."""
     scheme, _, name = source.partition(":")
-    if scheme == "images":
-        name = Path(name).expanduser().resolve().name
+    if scheme in ("images", "table", "text"):
+        name = name if "://" in name else str(Path(name).expanduser().resolve())
+        name = FILE_ENDING.sub("", name.rstrip("/").rpartition("/")[2])
     name = re.sub(r"[^A-Za-z0-9_.\- ]+", "-", name).lstrip("_.- ")
     return {"study": name[:100] or "study", "data": {"source": source}}
 
@@ -267,16 +277,26 @@ def _blame(error: StudyError, document: _Document, given: list[_Override]) -> st
     return f"{' '.join(override.option for override in given)}: {error}"
 
 
-def _lines(part: BaseModel, values: Mapping[str, Any], depth: int) -> Iterator[str]:
+def _of_others(data: Data) -> set[str]:
+    """Return the names of what only other sources and kinds of data have."""
+    scheme = data.source.partition(":")[0]
+    options = {name for name, schemes in OPTIONS_OF.items() if scheme not in schemes}
+    augmentations = set(Augment.model_fields) - set(FOR_KIND[data.kind])
+    return options | augmentations | {name for name, kind in ONLY_FOR.items() if kind != data.kind}
+
+
+def _lines(part: BaseModel, values: Mapping[str, Any], left_out: set[str], depth: int = 0) -> Iterator[str]:
     """Yield `key: value  # description` for every field, the parts indented below their key."""
     for name, field in type(part).model_fields.items():
+        if name in left_out:
+            continue
         value = getattr(part, name)
         nested = isinstance(value, BaseModel)
         about = field.description or (type(value).__doc__ if nested else None) or ""
         entry = "  " * depth + (f"{name}:" if nested else f"{name}: {_scalar(values[name])}")
         yield f"{entry:<34}  # {about.partition('.')[0] if nested else about}" if about else entry
         if nested:
-            yield from _lines(value, values[name], depth + 1)
+            yield from _lines(value, values[name], left_out, depth + 1)
 
 
 def _scalar(value: Any) -> str:
