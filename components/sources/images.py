@@ -19,6 +19,7 @@ from components.data import Data
 from components.errors import AssayError
 from components.pixels import Header, decode, header
 from components.sources import Finding, Rows, reserve
+from components.sources.files import fetched
 from components.sources.folders import FileKind, Listing, labelled, list_files, readable, shown
 
 IMAGES = FileKind(
@@ -41,20 +42,20 @@ def read(name: str, data: Data, folder: Path) -> Rows:
     GIF the first frame counts, and of 16 bits a pixel the upper 8 are kept.
 
     Args:
-        name: a path of a folder.
+        name: a path of a folder, or an address such as gs://bucket/pets.
         data: says which size is wanted, and whether to go on without files that can't be read.
-        folder: is there.
+        folder: is there; what is fetched is kept in it while it is read.
 
     Raises:
         AssayError: for a folder that holds no classes of images, files that can't be read (unless allowed), or images
             of several sizes without `data.image_size`.
     """
-    root = Path(name).expanduser()
-    if not root.is_dir():
-        what = "is a file, and not a folder" if root.exists() else "is not there"
-        seen_from = "" if root.is_absolute() else f" (seen from {Path.cwd()})"
-        raise AssayError(f"images:{root}: the folder {what}{seen_from}; expected a folder per class in it")
-    return _decoded(list_files(root, IMAGES), data, folder / "x.npy")
+    with fetched(name, folder) as root:
+        if not root.is_dir():
+            what = "is a file, and not a folder" if root.exists() else "is not there"
+            seen_from = "" if root.is_absolute() else f" (seen from {Path.cwd()})"
+            raise AssayError(f"images:{root}: the folder {what}{seen_from}; expected a folder per class in it")
+        return _decoded(list_files(root, IMAGES), data, folder / "x.npy")
 
 
 def _decoded(listing: Listing, data: Data, file: Path) -> Rows:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -328,3 +329,32 @@ def test_a_folder_that_holds_no_classes_is_one_message(source, root, refused, ch
     message = refused(root)
     assert message.startswith(str(root))
     assert words.format(name=source.name, form=source.form) in message
+
+
+# Elsewhere
+
+
+@pytest.fixture
+def bucket(root):
+    """The folder in another file system, that fsspec has."""
+    files = fsspec.filesystem("memory")
+    files.put(f"{root}/", "/bucket/pets/", recursive=True)
+    yield files
+    files.rm("/", recursive=True)
+
+
+def test_a_folder_elsewhere_is_read_as_one_that_is_here(source, root, bucket, tmp_path):
+    here = source.read(root, tmp_path / "here")
+    there = source.read("memory://bucket/pets", tmp_path / "there")
+    np.testing.assert_array_equal(here.x, there.x)
+    np.testing.assert_array_equal(here.y, there.y)
+    assert (here.names, here.classes, here.splits) == (there.names, there.classes, there.splits)
+    assert {file.name for file in (tmp_path / "there").iterdir()} <= {"x.npy"}
+
+
+def test_of_a_folder_elsewhere_no_message_names_the_copy(source, root, bucket, refused, tmp_path):
+    (name,) = source.names("cat/bad")
+    bucket.pipe(f"/bucket/pets/{name}", b"\xff")
+    assert refused("memory://bucket/pets").startswith(f"memory://bucket/pets: 1 of 21 {source.name} files can't be")
+    (finding,) = source.read("memory://bucket/pets", tmp_path / "scratch", allow="unreadable-files").findings
+    assert finding.examples[0].startswith(f"{name} ")
