@@ -1,7 +1,5 @@
 """`text:FILE`: labelled texts in a column of CSV, TSV, JSON Lines or Parquet; `text:DIR`: a folder of .txt a class."""
 
-import os
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +10,12 @@ from components.errors import AssayError
 from components.raw import tokens, word_numbers
 from components.sources import Finding, Rows
 from components.sources.files import Table, fetched, frame
-from components.sources.images import UNREADABLE, _entries, _files, _parts, _shown
+from components.sources.folders import FileKind, labelled, list_files, readable, shown
 from components.sources.table import check_column, group_numbers, labels, some, target_of, time_numbers
 
 TEXT = "text"
-ENDING = ".txt"
 OF_FILES = ("target", "ignore", "group", "time", "delimiter", "text")  # options that a folder has no use for
+TEXTS = FileKind("text", ".txt file", (".txt",), "write them anew, as with `iconv -f latin1 -t utf-8`, or remove them")
 EXAMPLES = 5
 
 
@@ -100,93 +98,33 @@ def _of_folders(root: Path, data: Data) -> Rows:
     for option in OF_FILES:
         if getattr(data, option):
             raise AssayError(f"data.{option}: {root} is a folder of texts, and has no columns; leave it out")
-    try:
-        files, others = _listing(root)
-        texts = [_read(path) for path, _, _ in files]
-    except OSError as error:
-        raise AssayError(f"can't read {error.filename}: {error.strerror}") from None
-    good = [i for i, text in enumerate(texts) if isinstance(text, str)]
-    broken = [f"{_shown(files[i][0])}{text.args[0]}" for i, text in enumerate(texts) if not isinstance(text, str)]
-    _refuse_broken(files, good, broken, data)
-    kept = [files[i] for i in good]
-    classes = sorted({label for _, label, _ in kept})
-    names = tuple(_shown(os.path.relpath(path, root)) for path, _, _ in kept)
-    x, words, findings = _numbers(str(root), [text for text in texts if isinstance(text, str)], names, data.words)
-    if broken:
-        text = f"{len(broken)} of {len(files)} text files can't be read and are left out"
-        findings += (Finding(UNREADABLE, "warning", text, tuple(broken[:EXAMPLES])),)
-    if others:
-        counts = ", ".join(f"{count} {_shown(ending)}" for ending, count in others.most_common(EXAMPLES))
-        findings += (Finding("other-files", "warning", f"files that are no .txt in a class are left out: {counts}"),)
-    return Rows(
-        x,
-        np.array([classes.index(label) for _, label, _ in kept], np.int32),
-        tuple(_shown(label) for label in classes),
-        words=words,
-        splits={
-            split: np.array([row for row, (_, _, of) in enumerate(kept) if of == split], np.int64)
-            for split in dict.fromkeys(of for _, _, of in kept if of)
-        },
-        names=names,
-        findings=findings,
-    )
+    listing = list_files(root, TEXTS)
+    texts: list[str] = []
+    broken: dict[int, str] = {}
+    for i, (path, _, _) in enumerate(listing.files):
+        try:
+            texts.append(_content(path))
+        except ValueError as error:
+            broken[i] = str(error)
+    listing = readable(listing, broken, data)
+    x, words, findings = _numbers(shown(root), texts, listing.names, data.words)
+    rows = labelled(listing, x)
+    rows.words, rows.findings = words, rows.findings + findings
+    return rows
 
 
-def _listing(root: Path) -> tuple[list[tuple[str, str, str]], Counter[str]]:
-    """Return (path, class, split) of each text, and how many other files there are, by their ending.
+def _content(path: str) -> str:
+    """Return the text of a file.
 
     Raises:
-        AssayError: where there are no classes of texts.
-        OSError: for a folder that can't be read.
+        ValueError: for a file that can't be read, with why, in words that go on after its name.
     """
-    files: list[tuple[str, str, str]] = []
-    others: Counter[str] = Counter()
-    classes: set[str] = set()
-    for split, part in _parts(root).items():
-        folders, loose = _entries(part)
-        if not folders:
-            raise AssayError(f"{_shown(part)} has no class folders; expected a folder per class, with .txt files in it")
-        classes.update(folders)
-        others.update(f"{Path(name).suffix.lower() or 'no ending'} beside the classes" for name in loose)
-        for label in folders:
-            for path in sorted(_files(part / label)):
-                if path.lower().endswith(ENDING):
-                    files.append((path, label, split))
-                else:
-                    others[Path(path).suffix.lower() or "no ending"] += 1
-    with_texts = {label for _, label, _ in files}
-    learned = {label for _, label, split in files if split != "test"}
-    for wrong, what in (
-        (classes - with_texts, "class folders have no .txt file; add some or remove the folder"),
-        (with_texts - learned, "classes are only in test, so no model could learn them; add them to train"),
-    ):
-        if wrong:
-            raise AssayError(f"{_shown(root)}: {len(wrong)} of {len(classes)} {what}: {_shown(some(sorted(wrong)))}")
-    if len(classes) == 1:
-        raise AssayError(f"{_shown(root)} has one class folder only, {_shown(*classes)!r}; a study needs two or more")
-    return files, others
-
-
-def _read(path: str) -> str | ValueError:
-    """Return the text of a file, or why it is none."""
     try:
+        if not Path(path).is_file():  # opening a pipe would wait for ever
+            raise ValueError("is no ordinary file, or a link that leads nowhere")
         return Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        return ValueError(f", line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8")
-
-
-def _refuse_broken(files: list[tuple[str, str, str]], good: list[int], broken: list[str], data: Data) -> None:
-    """Refuse files that can't be read, unless the study allows them and every class has others.
-
-    Raises:
-        AssayError: with the files, or the class.
-    """
-    if broken and UNREADABLE not in data.allow:
-        raise AssayError(
-            f"{len(broken)} of {len(files)} text files can't be read: {some(broken, '; ')}; write them anew, as with "
-            f"`iconv -f latin1 -t utf-8`, or go on without them: data.allow: [{UNREADABLE}]"
-        )
-    lost = sorted({label for _, label, _ in files} - {files[i][1] for i in good})
-    if lost:
-        raise AssayError(f"no text of class {_shown(lost[0])!r} can be read; mend its files or remove the folder")
+        raise ValueError(f"has byte 0x{error.object[error.start]:02x} in line {line}, which is not UTF-8") from None
+    except OSError as error:
+        raise ValueError(str(error.strerror)) from None

@@ -112,55 +112,29 @@ def test_nothing_there_is_one_message(tmp_path):
 # Folders
 
 
-def test_a_folder_is_a_class(root, tmp_path):
+def test_texts_of_folders_are_in_the_order_of_the_paths(root):
     rows = read_text(root)
     assert texts(rows) == ["no !", "no no no", "well , well", "oh well"]
-    assert (rows.classes, rows.y.tolist(), rows.y.dtype) == (("bad", "good"), [0, 0, 1, 1], np.int32)
-    assert (rows.names, rows.splits) == (("bad/1.txt", "bad/2.txt", "good/1.txt", "good/2.txt"), {})
+    assert (rows.words, rows.x.dtype) == (("!", ",", "no", "oh", "well"), np.int32)
+    assert (rows.classes, rows.y.tolist()) == (("bad", "good"), [0, 0, 1, 1])
+    assert rows.names == ("bad/1.txt", "bad/2.txt", "good/1.txt", "good/2.txt")
 
 
-def test_folders_of_splits_are_the_sources_own_splits(root, tmp_path):
-    for split in ("train", "val", "test"):
-        for label in ("good", "bad"):
-            write(tmp_path / "all" / split / label / "1.txt", f"{split} {label}")
-    rows = read_text(tmp_path / "all")
-    assert {split: rows.names[of[0]] for split, of in rows.splits.items()} == {
-        "train": "train/bad/1.txt",
-        "validation": "val/bad/1.txt",
-        "test": "test/bad/1.txt",
-    }
-    assert {split: len(of) for split, of in rows.splits.items()} == {"train": 2, "validation": 2, "test": 2}
-
-
-def test_other_files_are_left_out_and_counted(root):
+def test_long_texts_and_files_that_are_left_out_are_both_told(root):
     write(root / "good" / "x.pdf", b"%PDF")
-    write(root / "good" / ".hidden.txt", "hidden")
-    write(root / "README", "about")
-    rows = read_text(root)
-    assert len(rows.y) == 4
-    (finding,) = rows.findings
-    assert (finding.name, finding.level) == ("other-files", "warning")
-    assert "1 .pdf" in finding.text
-    assert "1 no ending beside the classes" in finding.text
+    assert {finding.name for finding in read_text(root, words=2).findings} == {"long-texts", "other-files"}
 
 
-def test_text_that_is_no_utf8_is_named_and_can_be_let_go(root):
+def test_text_that_is_no_utf8_is_named_with_its_line_and_byte(root):
     write(root / "good" / "3.txt", b"\xef\xbb\xbffine\ncaf\xe9\n")
     message = refusal(root)
-    assert f"1 of 5 text files can't be read: {root / 'good' / '3.txt'}, line 2: byte 0xe9 is not UTF-8" in message
-    assert "iconv -f latin1 -t utf-8" in message
-    assert message.endswith("data.allow: [unreadable-files]")
+    assert "good/3.txt has byte 0xe9 in line 2, which is not UTF-8; write them anew, as with `iconv -f" in message
     rows = read_text(root, allow="unreadable-files")
-    assert (len(rows.y), rows.findings[0].name, rows.findings[0].level) == (4, "unreadable-files", "warning")
-    assert "line 2" in rows.findings[0].examples[0]
-    for name in ("1.txt", "2.txt"):
-        write(root / "good" / name, b"\xff")
-    assert "no text of class 'good' can be read" in refusal(root, allow="unreadable-files")
+    assert (texts(rows)[-1], len(rows.y)) == ("oh well", 4)
 
 
 FOLDERS = [
     ({"good/3.txt": " \n"}, {}, ["1 of 5 texts have no words: good/3.txt"]),
-    ({"empty/x.md": "x"}, {}, ["1 of 3 class folders have no .txt file", "empty"]),
     ({}, {"target": "y"}, ["data.target:", "is a folder of texts, and has no columns"]),
     ({}, {"group": "y"}, ["data.group:"]),
 ]
@@ -173,16 +147,6 @@ def test_a_folder_that_cannot_be_used_is_one_message(root, files, data, words):
     message = refusal(root, **data)
     for word in words:
         assert word in message
-
-
-def test_folders_without_classes_are_one_message(tmp_path):
-    write(tmp_path / "flat" / "x.txt", "x")
-    assert "flat has no class folders" in refusal(tmp_path / "flat")
-    write(tmp_path / "one" / "a" / "x.txt", "x")
-    assert "has one class folder only, 'a'" in refusal(tmp_path / "one")
-    for name in ("train/a", "train/b", "test/c"):
-        write(tmp_path / "parts" / name / "x.txt", "x")
-    assert "1 of 3 classes are only in test" in refusal(tmp_path / "parts")
 
 
 # Words
