@@ -146,10 +146,11 @@ def data(
 
     from components import report
     from components.load import read_checked
+    from components.report.page import markdown
 
     with tempfile.TemporaryDirectory(prefix="assay-") as scratch:
         found = report.inspect(described.data, *read_checked(described, Path(scratch)))
-    Console(highlight=False).print(Markdown(report.markdown(found)))
+    Console(highlight=False).print(Markdown(markdown(found)))
     if output:
         try:
             report.write(found, output)

@@ -4,19 +4,17 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from small import study_of
 
-from components.data import Data
 from components.load import prepare
 from components.prepared import Prepared
 from components.recipe import merge
-from components.sources import Rows
-from components.split import content, split
 from components.store import CellResult
 from components.study import Study
 
@@ -30,11 +28,6 @@ def _tensorflow_as_in_a_train_step() -> None:
         tf.config.experimental.enable_op_determinism()
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
-def study_of(source: str = "sklearn:digits", **changes: Any) -> Study:
-    """Return a study with the changes laid over: `study_of(seeds=2, recipe={...})`."""
-    return Study.model_validate(merge({"study": "tiny", "data": {"source": source}}, changes))
 
 
 @pytest.fixture(scope="session")
@@ -52,23 +45,6 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 def iris(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """Iris, prepared for three seeds."""
     return prepare(study_of("sklearn:iris", seeds=3, arms={}), tmp_path_factory.mktemp("iris"))
-
-
-def prepare_rows(rows: Rows, folder: Path, source: str, seeds: int = 3, **data: Any) -> Prepared:
-    """Split the rows and write them as prepared data, as the step `load` does with those of a source."""
-    settings = Data.model_validate({"source": source, **data})
-    of = content(rows)
-    return Prepared.write(folder, settings, rows, of, split(rows, settings, seeds, of))
-
-
-def rewritten(prepared: Prepared, folder: Path, **changes: Any) -> Prepared:
-    """Write prepared data again, split as it was, with other `x`, `y` or `classes`."""
-    schema = prepared.schema
-    values = {"x": np.array(prepared.x), "y": np.array(prepared.y), "classes": schema.classes}
-    rows = Rows(**{**values, "columns": schema.columns, **changes})
-    settings = Data.model_validate({"source": schema.source})
-    of = replace(content(rows), order=np.load(prepared.folder / "order.npy"))
-    return Prepared.write(folder, settings, rows, of, np.load(prepared.folder / "parts.npy"))
 
 
 @dataclass

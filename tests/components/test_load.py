@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import prepare_rows, rewritten
 from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn import datasets
+from small import prepare_rows, rewritten
 
 from components.data import Data
 from components.errors import AssayError

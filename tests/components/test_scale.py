@@ -3,10 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import prepare_rows, study_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from small import prepare_rows, study_of
 
 from components import scale as module
 from components.errors import AssayError

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import prepare_rows
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
+from small import prepare_rows
 
 from components import models, serve
 from components.errors import AssayError

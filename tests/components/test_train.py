@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import rewritten
+from small import rewritten
 
 from components.errors import AssayError
 from components.events import Step
