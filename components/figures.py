@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from components.curve import PowerLaw
 from components.metrics import confusion
 from components.prepared import Prepared
 from components.study import REFERENCE
@@ -22,6 +23,8 @@ def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], pre
     effects(verdict).savefig(folder / "effects.png", dpi=150)
     curves(cells).savefig(folder / "curves.png", dpi=150)
     confusions(verdict, cells, prepared).savefig(folder / "confusion.png", dpi=150)
+    if verdict["curve"]:
+        data_curve(verdict).savefig(folder / "data_curve.png", dpi=150)
 
 
 def data_figure(report: dict[str, Any]) -> Figure:
@@ -99,6 +102,33 @@ def effects(verdict: dict[str, Any]) -> Figure:
     axes.set_xlabel(f"effect on validation {verdict['metric']}{unit}; right of 0 is better")
     axes.set_title(f"{verdict['study']}: what each technique brings, {verdict['seeds']} seeds, 95 % intervals")
     axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def data_curve(verdict: dict[str, Any]) -> Figure:
+    """Return the error over the number of train rows, the fitted law, and what it says of twice as many."""
+    curve, loss = verdict["curve"], verdict["metric"] == "loss"
+    law, factor = PowerLaw(**curve["law"]), 1 if loss else 100
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    rows = np.array([point["rows"] for point in curve["points"]])
+    means, lows, highs = (factor * np.array([p[name] for p in curve["points"]]) for name in ("mean", "low", "high"))
+    axes.errorbar(rows, means, (means - lows, highs - means), fmt="o", color="#0969da", capsize=3, label="all seeds")
+    line = np.geomspace(rows.min(), 2 * curve["rows"], 100)
+    axes.plot(line, factor * law(line), color="#0969da", linewidth=1, label="power law")
+    if curve["twice_low"] is not None:
+        between = factor * np.array([[curve["twice"] - curve["twice_low"]], [curve["twice_high"] - curve["twice"]]])
+        between = np.maximum(between, 0)
+        twice = [2 * curve["rows"]], [factor * curve["twice"]], between
+        axes.errorbar(*twice, fmt="D", color="#bc4c00", capsize=3, label="twice the rows, 95 % interval")
+    axes.set_xscale("log")
+    axes.set_xticks([*rows, 2 * curve["rows"]], [str(n) for n in (*rows, 2 * curve["rows"])])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("train rows")
+    axes.set_ylabel("validation loss" if loss else f"validation error (1 - {verdict['metric']}), %")
+    axes.set_title(f"{verdict['study']}: what more data brings")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     return figure
 
 

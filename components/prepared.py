@@ -24,7 +24,7 @@ from components.encode import Inputs, inputs_of
 from components.raw import Column
 from components.recipe import Kind
 from components.sources import Rows
-from components.split import TEST, TRAIN, VALIDATION, Content
+from components.split import TEST, TRAIN, VALIDATION, Content, share_of
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,15 @@ class Prepared:
         """Row numbers of the test rows, the same for every seed."""
         return self._rows_of(0, TEST)
 
-    def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the row numbers to train on and those to validate on, for one seed."""
-        return self._rows_of(seed, TRAIN), self._rows_of(seed, VALIDATION)
+    def split(self, seed: int, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the row numbers to train on and those to validate on, for one seed.
+
+        With a share of the train rows every class has its part of it, and a smaller share's rows are in a larger one's.
+        """
+        train = self._rows_of(seed, TRAIN)
+        if share < 1:
+            train = train[share_of(np.asarray(self.y[train]), share, seed)]
+        return train, self._rows_of(seed, VALIDATION)
 
     def _rows_of(self, seed: int, part: int) -> np.ndarray:
         order = np.load(self.folder / "order.npy", mmap_mode="r")

@@ -267,3 +267,21 @@ def _draw(sizes: np.ndarray, quota: int, rng: np.random.Generator) -> np.ndarray
         chosen.append(rng.choice(np.flatnonzero(sizes == size), number, replace=False))
         left, available = left - number * size, available - count * size
     return np.concatenate(chosen)
+
+
+def share_of(y: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Return which of the rows are in a share of them, bool (rows,): every class in proportion, and at least one row.
+
+    Rows come in a random order for each seed, of which a larger share takes more; as many for every seed.
+    """
+    classes, of_class = np.unique(y, return_inverse=True)
+    counts = np.bincount(of_class)
+    exact = counts * share
+    quotas = np.maximum(np.floor(exact).astype(int), 1)
+    lacking = max(round(len(y) * share), len(classes)) - quotas.sum()
+    quotas[np.argsort(quotas - exact, kind="stable")[: max(lacking, 0)]] += 1
+    taken = np.zeros(len(y), bool)
+    for number, quota in enumerate(quotas):
+        mine = np.flatnonzero(of_class == number)
+        taken[np.random.default_rng((seed, number)).permutation(mine)[:quota]] = True
+    return taken

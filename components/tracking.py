@@ -206,6 +206,9 @@ def log_verdict(runs: Mapping[str, Any], verdict: Mapping[str, Any], description
         numbers = {key: effect[key] for key in ("effect", "low", "high", "p_holm", "probability", "cost")}
         arm_metrics[effect["arm"]] = {f"validation/{metric}": effect["arm_mean"], **numbers}
         api.set_tag(runs["arms"][effect["arm"]], "assay.verdict", effect["verdict"])
+    for point in verdict["curve"]["points"] if verdict["curve"] else ():
+        value = point["mean"] if metric == "loss" else 1 - point["mean"]
+        arm_metrics.setdefault(point["arm"], {f"validation/{metric}": value, "train_rows": point["rows"]})
     for arm, values in arm_metrics.items():
         api.log_batch(runs["arms"][arm], metrics=_metrics({k: v for k, v in values.items() if v is not None}, 0))
         api.set_terminated(runs["arms"][arm])

@@ -115,7 +115,7 @@ class Trainer:
         from components.metrics import recalls, scores
 
         with self.running.span("data"):
-            train_rows, val_rows = self.prepared.split(cell.seed)
+            train_rows, val_rows = self.prepared.split(cell.seed, cell.recipe.data)
             encoder = read_encoder(self.scalers, cell.seed, cell.recipe, self.prepared)
             y = self.prepared.y
             split = self.engine.Split(

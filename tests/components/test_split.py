@@ -10,7 +10,7 @@ from components.errors import AssayError
 from components.load import prepare
 from components.raw import Column
 from components.sources import Rows
-from components.split import TEST, TRAIN, UNUSED, VALIDATION, content, split, stratified
+from components.split import TEST, TRAIN, UNUSED, VALIDATION, content, share_of, split, stratified
 
 NAMES = ("a", "b", "c")
 
@@ -249,3 +249,17 @@ def test_classes_that_follow_each_other_in_time_are_refused():
     rows = Rows(np.arange(40.0)[:, None], np.arange(40) // 35, NAMES[:2], (Column("c"),), times=np.arange(40.0))
     with pytest.raises(AssayError, match="are all of class 'a'"):
         split(rows, Data.model_validate(TABLE), 1, content(rows))
+
+
+# Shares of the train rows
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.floats(0.01, 1.0), st.integers(0, 3))
+def test_a_share_has_every_class_in_proportion_and_is_in_a_larger_one(counts, share, seed):
+    y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    taken, more = share_of(y, share, seed), share_of(y, min(1.0, share * 1.5), seed)
+    assert taken.sum() == max(round(len(y) * share), len(counts)) or (np.bincount(y[taken]) == 1).any()
+    assert np.abs(np.bincount(y[taken], minlength=len(counts)) - np.array(counts) * share).max() <= 1
+    assert not (taken & ~more).any()
+    assert share_of(y, 1.0, seed).all()
+    np.testing.assert_array_equal(taken, share_of(y, share, seed))

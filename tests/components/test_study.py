@@ -239,6 +239,7 @@ CHANGES = {
     "augment.cutmix": 1.0,
     "scale": "tanh",
     "scale_per_channel": True,
+    "data": 0.5,
     "model.name": "mlp",
     "model.units": [8],
     "model.batch_norm": False,
