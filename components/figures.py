@@ -16,6 +16,7 @@ COLORS = {"helped": "#1a7f37", "hurt": "#b3261e", "no evidence": "#6e7781", "too
 NAMED_CLASSES = 30  # more are not labelled: the letters would overlap
 
 HISTOGRAMS = 16  # columns that are drawn
+TEXT_WIDTH = 100  # letters of a text
 
 
 def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], prepared: Prepared) -> None:
@@ -196,6 +197,23 @@ def augmentations(versions: dict[str, np.ndarray]) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
         row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def augmented_texts(versions: dict[str, list[str]]) -> Figure:
+    """Return the beginnings of texts, each with its versions below it, under their names."""
+    texts, lines = len(next(iter(versions.values()))), len(versions)
+    figure = Figure(figsize=(10, 0.3 + texts * (0.25 * lines + 0.2)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(texts * (lines + 1), 0)
+    for row in range(texts):
+        for line, (title, of) in enumerate(versions.items()):
+            place = row * (lines + 1) + line + 0.5
+            begin = of[row] if len(of[row]) <= TEXT_WIDTH else f"{of[row][:TEXT_WIDTH]} ..."
+            axes.text(0.15, place, title, ha="right", va="center", fontsize=8, color="#6e7781", parse_math=False)
+            axes.text(0.17, place, begin, va="center", fontsize=8, family="monospace", parse_math=False)
     return figure
 
 

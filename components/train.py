@@ -168,8 +168,8 @@ class Trainer:
         return Streamed(lambda rows: encoder(self.prepared.rows[rows]), numbers, block)
 
     def _preview(self, cell: Cell, encoder: Encoder, folder: Path) -> None:
-        """Draw what augmentation does to images: here, since `evaluate` has no TensorFlow."""
-        if self.prepared.schema.kind == "image" and cell.recipe.augment.on():
+        """Draw what augmentation does to images and texts: here, since `evaluate` has no TensorFlow."""
+        if self.prepared.schema.kind != "table" and cell.recipe.augment.on():
             from components import preview
 
             preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)
