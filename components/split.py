@@ -34,7 +34,7 @@ class Content:
     Attributes:
         digests: uint64 (rows, 2), equal for rows with the same values.
         first: (rows,) for each row the number of the first one with the same values.
-        order: int64 (rows,) the rows' numbers, ordered by content and class.
+        order: int64 (rows,) the rows' numbers, ordered by content, class and time.
     """
 
     digests: np.ndarray
@@ -49,7 +49,8 @@ def content(rows: Rows) -> Content:
     """
     digests = np.frombuffer(b"".join(_digests(rows)), np.uint64).reshape(-1, 2)
     high, low = digests.T
-    order = np.lexsort((rows.y, low, high))  # stable: among equals the first row comes first
+    times = () if rows.times is None else (rows.times,)
+    order = np.lexsort((*times, rows.y, low, high))  # stable: among equals the first row comes first
     by_content = np.lexsort((low, high))
     is_new = np.ones(len(order), bool)
     is_new[1:] = (np.diff(high[by_content]) != 0) | (np.diff(low[by_content]) != 0)
@@ -96,7 +97,7 @@ def split(rows: Rows, data: Data, seeds: int, of: Content) -> np.ndarray:
     """
     if rows.times is not None:
         return _by_time(rows, data, seeds, of)
-    together = of.first if rows.groups is None else _joined(of.first, rows.groups)
+    together = linked(rows, of)
     held_out = _test_rows(rows, data, of, together)
     parts = np.full((seeds, len(rows.y)), TRAIN, np.uint8)
     parts[:, held_out] = TEST
@@ -115,6 +116,18 @@ def _test_rows(rows: Rows, data: Data, of: Content, together: np.ndarray) -> np.
             )
         return rows.splits[data.test]
     return stratified(of.order, rows.y[of.order], data.test, TEST_SEED, rows.classes, together[of.order])
+
+
+def linked(rows: Rows, of: Content) -> np.ndarray:
+    """Return a number for each row (rows,), the same where rows must stay together.
+
+    It is the place in the content's order of the first of them: a draw among them does not depend on a file's order.
+    """
+    together = of.first if rows.groups is None else _joined(of.first, rows.groups)
+    _, place, member = np.unique(together[of.order], return_index=True, return_inverse=True)
+    numbers = np.empty(len(member), np.int64)
+    numbers[of.order] = place[member]
+    return numbers
 
 
 def _joined(first: np.ndarray, groups: np.ndarray) -> np.ndarray:
