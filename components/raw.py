@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import cache
 from itertools import chain
 from typing import Any, Literal
 
@@ -66,7 +68,8 @@ def is_missing(value: Any) -> bool:
 def numbers(values: Any, column: Column) -> np.ndarray:
     """Return a column's raw values as prepared data has them: float64 (rows,), NaN where one is missing.
 
-    A category's value that the column does not know becomes `len(column.values)`.
+    A category's value that the column does not know becomes `len(column.values)`. What pandas made a number or a
+    boolean is known by what it means: 1067 is the code "01067" where there is no "1067".
 
     Args:
         values: a sequence, a pandas Series, or a pyarrow array of text, numbers or booleans.
@@ -145,7 +148,28 @@ def _reader(column: Column) -> Callable[[Any], float]:
         return boolean if column.kind == "boolean" else number
     position = {value: float(i) for i, value in enumerate(column.values)}
     unknown = float(len(position))
-    return lambda value: position.get(category(value), unknown)
+
+    @cache  # made only where it is needed: there may be many values
+    def alike() -> dict[Decimal | str, float]:
+        return {_meaning(value): i for value, i in reversed(position.items())}
+
+    def read(value: Any) -> float:
+        text = category(value)
+        found = position.get(text)
+        if found is None and not isinstance(value, str):
+            found = alike().get(_meaning(text))
+        return unknown if found is None else found
+
+    return read
+
+
+def _meaning(text: str) -> Decimal | str:
+    """Return a category as the number that it is, else in lower case: pandas makes 1067 of 01067, True of TRUE."""
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        return text.lower()
+    return found if found.is_finite() else text.lower()
 
 
 def category(value: Any) -> str:

@@ -105,6 +105,20 @@ def test_an_unknown_category_counts_as_unseen(tmp_path):
     assert (paris != bonn).any()
 
 
+@pytest.mark.parametrize("repeated", [1, 50], ids=["few", "many"])
+@pytest.mark.parametrize(
+    "codes", [("01067", "1069", "80331"), ("1.0", "2.0", "2.50"), ("FALSE", "TRUE", "unused"), ("0", "false", "1.5")]
+)
+def test_codes_are_known_though_pandas_reads_them_as_numbers(tmp_path, codes, repeated):
+    """The model is asked with a data frame as in the README: read by pandas, which knows nothing of codes."""
+    x = (np.arange(60) % (2 if codes[2] == "unused" else 3))[:, None].astype(np.float64)
+    columns = (Column("code", "category", codes),)
+    rows = Rows(np.c_[x, np.arange(60.0)], np.arange(60) // 3 % 2, ("a", "b"), (*columns, Column("n")))
+    model, evaluated = saved(prepare_rows(rows, tmp_path, "table:x.csv"), tmp_path)
+    file = io.StringIO("code,n\n" + "".join(f"{codes[int(c)]},{n}\n" for n, c in enumerate(x[:, 0])) * repeated)
+    np.testing.assert_allclose(model(pd.read_csv(file)), np.tile(evaluated, (repeated, 1)), atol=1e-5)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(12, 60), st.sampled_from(SCALES), st.integers(0, 2))
 def test_any_table_and_seed(tmp_path_factory, seed, rows, scale, of_seed):
     frame, folder = people(seed, rows), tmp_path_factory.mktemp("data")
