@@ -141,8 +141,8 @@ def test_another_time_or_group_of_a_row_is_another_fingerprint(tmp_path):
     x, y = rng.normal(size=(60, 1)), np.arange(60) % 2
     turned = np.r_[np.arange(40)[::-1], np.arange(40, 60)]
 
-    def fingerprint(**more: np.ndarray) -> str:
-        rows = Rows(x, y, ("a", "b"), (Column("c"),), **more)
+    def fingerprint(groups: np.ndarray | None = None, times: np.ndarray | None = None) -> str:
+        rows = Rows(x, y, ("a", "b"), (Column("c"),), groups=groups, times=times)
         return prepare_rows(rows, tmp_path, "table:x.csv").schema.fingerprint
 
     assert fingerprint(times=np.arange(60.0)) != fingerprint(times=turned.astype(float))

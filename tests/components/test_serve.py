@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import keras
 import numpy as np
@@ -139,6 +140,9 @@ def test_a_row_that_can_not_be_read_is_said(tmp_path):
         model(pd.DataFrame({**row, "age": ["young"]}))
     with pytest.raises(ValueError, match=r"column 'smokes': expected a boolean, got .*often"):
         model(pd.DataFrame({**row, "smokes": ["often"]}))
+    for large in ("inf", "-1e+300"):  # training refuses the first, and float32 has no room for the second
+        with pytest.raises(ValueError, match=re.escape(f"row 1, column 'age': {large} is too large")):
+            model(pd.DataFrame({"age": [30.0, float(large)], "smokes": [True] * 2, "city": ["Ulm"] * 2}))
 
 
 TEXTS = ["Good, very good!", "bad", "not good at all", "\u597d\u7684 ok", "", "It's fine.", "BAD bad bad"] * 6
@@ -155,6 +159,16 @@ def test_texts(tmp_path, vocabulary):
     untouched = np.flatnonzero(np.arange(len(x)) % 2 == 0)
     np.testing.assert_allclose(model([TEXTS[i] for i in untouched]), evaluated[untouched], atol=1e-5)
     assert np.ptp(evaluated[:, 0]) > 1e-3
+
+
+@pytest.mark.parametrize("value", [None, np.nan, 5])
+def test_what_is_no_text_is_said(tmp_path, value):
+    """A cell without text is NaN in the data frame that pandas reads."""
+    words, x = as_words(TEXTS, 6)
+    rows = Rows(x, np.arange(len(TEXTS)) % 2, ("a", "b"), words=words)
+    model, _ = saved(prepare_rows(rows, tmp_path, "text:x.csv"), tmp_path)
+    with pytest.raises(ValueError, match=f"text 1: expected text, got {value}"):
+        model(["good", value])
 
 
 def test_a_saved_model_has_the_words_and_values_of_its_train_rows_only(tmp_path):
