@@ -48,8 +48,17 @@ def test_arrays_and_tables_of_numbers(request, tmp_path, data, scale):
 
 @pytest.mark.parametrize(
     ("offset", "unit"),
-    [(1e4, 1.0), (1e6, 1.0), (1.6e9, 1.0), (0.0, 1e-9), (0.0, 1e20), (3e-5, 1e-8)],
-    ids=["ten thousands", "millions", "seconds since 1970", "nanometres", "astronomers' metres", "small"],
+    [(1e4, 1.0), (1e6, 1.0), (1.6e9, 1.0), (0.0, 1e-9), (0.0, 1e20), (3e-5, 1e-8), (0.0, 1e200), (0.0, 1e-200)],
+    ids=[
+        "ten thousands",
+        "millions",
+        "seconds since 1970",
+        "nanometres",
+        "astronomers' metres",
+        "small",
+        "1e200",
+        "1e-200",
+    ],
 )
 @pytest.mark.parametrize("scale", SCALES[1:])
 def test_columns_in_any_unit(tmp_path, offset, unit, scale):
