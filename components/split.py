@@ -24,6 +24,7 @@ from components.sources import Rows
 UNUSED, TRAIN, VALIDATION, TEST = range(4)
 TEST_SEED = 0  # test rows are the same for every seed of a study
 CHUNK = 256  # rows that are read at a time: 150 MB of 224x224x3 as float32
+DRAWS = 100  # of groups, until each class is on both sides
 WINDOW = 0.8  # share of the rows before the test that a seed's window has, with `data.time`
 
 
@@ -202,17 +203,13 @@ def stratified(
     rarest = present[counts[present].argmin()]
     held_out = round(len(y) * fraction)
     if counts[rarest] >= 2 and held_out >= len(present) and len(y) - held_out >= len(present):
-        if groups is None or len(np.unique(groups)) == len(groups):
-            taken = _rows_alone(y, held_out, seed)
-        else:
-            taken = _whole_groups(y, groups, held_out, seed)
-        # Shares are rounded: of a rare class a part may get less than one row.
-        lacking = next((part for part in (~taken, taken) if len(np.unique(y[part])) < len(present)), None)
-        if lacking is None:
-            return rows[taken]
-        if groups is not None:
+        for taken in _draws(y, groups, held_out, seed):
+            # Shares are rounded: of a rare class a part may get less than one row.
+            lacking = next((part for part in (~taken, taken) if len(np.unique(y[part])) < len(present)), None)
+            if lacking is None:
+                return rows[taken]
             lost = np.setdiff1d(present, y[lacking])[0]
-            if len(np.unique(groups[y == lost])) == 1:
+            if groups is not None and len(np.unique(groups[y == lost])) == 1:
                 raise AssayError(
                     f"all {counts[lost]} rows of class {classes[lost]!r} are identical or of one group, so it can't be "
                     "in every part; add rows or leave the class out"
@@ -221,6 +218,16 @@ def stratified(
         f"too few rows to split: {len(y)} rows of {len(present)} classes, {counts[rarest]} of class "
         f"{classes[rarest]!r}, {held_out} held out; every class must be in every part: add rows or change the fraction"
     )
+
+
+def _draws(y: np.ndarray, groups: np.ndarray | None, held_out: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield which rows are taken (rows,), again and again where a class may be lacking by chance."""
+    if groups is None or len(np.unique(groups)) == len(groups):
+        yield _rows_alone(y, held_out, seed)
+        return
+    rng = np.random.default_rng(seed)
+    for _ in range(DRAWS):
+        yield _whole_groups(y, groups, held_out, rng)
 
 
 def _rows_alone(y: np.ndarray, held_out: int, seed: int) -> np.ndarray:
@@ -232,7 +239,7 @@ def _rows_alone(y: np.ndarray, held_out: int, seed: int) -> np.ndarray:
     return taken
 
 
-def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, seed: int) -> np.ndarray:
+def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, rng: np.random.Generator) -> np.ndarray:
     """Return which rows are taken (rows,), group by group; a group counts for the class of its first row."""
     _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     of_class = y[first]
@@ -241,7 +248,6 @@ def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, seed: int) -
     exact = rows * (held_out / len(y))
     quotas = np.floor(exact).astype(int)
     quotas[np.argsort(quotas - exact, kind="stable")[: held_out - quotas.sum()]] += 1
-    rng = np.random.default_rng(seed)
     taken = np.zeros(len(sizes), bool)
     for label, quota in zip(present, quotas, strict=True):
         mine = np.flatnonzero(of_class == label)

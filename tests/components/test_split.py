@@ -226,6 +226,18 @@ def test_the_same_rows_in_another_order_are_split_alike(different, in_groups, pl
     np.testing.assert_array_equal(parts(np.arange(40))[:, places], parts(places))
 
 
+def test_a_rare_class_in_groups_of_several_classes_is_in_every_part():
+    """Class c comes in 5 of 30 groups, never first: a single draw leaves it out of a part in every third seed."""
+    groups = np.arange(120) // 4
+    y = np.where((groups % 6 == 5) & (np.arange(120) % 4 == 3), 2, np.arange(120) % 2)
+    rows = Rows(np.arange(120.0)[:, None], y, NAMES, (Column("c"),), groups=groups)
+    parts = split(rows, Data.model_validate(TABLE), 30, content(rows))
+    for one in parts:
+        for part in (TRAIN, VALIDATION, TEST):
+            assert set(y[one == part]) == {0, 1, 2}
+            assert np.count_nonzero(one == part) == np.count_nonzero(parts[0] == part)
+
+
 def test_copies_of_a_group_go_with_it():
     """A row of group 1 equals one of group 2, and another of 2 one of 3: the three are one."""
     x = np.arange(60.0)[:, None]
