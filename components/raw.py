@@ -81,6 +81,8 @@ def numbers(values: Any, column: Column) -> np.ndarray:
     array = _array(values)
     if array is None:
         read = _reader(column)
+        if isinstance(getattr(values, "dtype", None), np.dtype) and values.dtype.kind == "f":
+            values = np.asarray(values)  # a Series would give 0.1 of float32 as 0.10000000149
         return np.array([np.nan if is_missing(value) else read(value) for value in values], np.float64)
     array = cleaned(array)
     if column.kind == "number" and (found := _at_once(array)) is not None:

@@ -129,6 +129,17 @@ def test_codes_are_known_though_pandas_reads_them_as_numbers(tmp_path, codes, re
     np.testing.assert_allclose(model(pd.read_csv(file)), np.tile(evaluated, (repeated, 1)), atol=1e-5)
 
 
+def test_codes_of_32_bits_are_known_in_few_rows_and_in_many(tmp_path):
+    """A column of Parquet may be float32, whose 0.1 is another number as float64."""
+    codes = (np.arange(600) % 3 / 10).astype(np.float32)
+    column = Column("code", "category", ("0", "0.1", "0.2"))
+    rows = Rows(np.c_[np.arange(600) % 3, np.arange(600.0)], np.arange(600) // 3 % 2, ("a", "b"), (column, Column("n")))
+    model, evaluated = saved(prepare_rows(rows, tmp_path, "table:x.parquet"), tmp_path)
+    frame = pd.DataFrame({"code": codes, "n": np.arange(600)})
+    np.testing.assert_allclose(model(frame), evaluated, atol=1e-5)
+    np.testing.assert_allclose(model(frame[:3]), evaluated[:3], atol=1e-5)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(12, 60), st.sampled_from(SCALES), st.integers(0, 2))
 def test_any_table_and_seed(tmp_path_factory, seed, rows, scale, of_seed):
     frame, folder = people(seed, rows), tmp_path_factory.mktemp("data")
