@@ -24,7 +24,7 @@ from components.encode import Inputs, inputs_of
 from components.raw import Column
 from components.recipe import Kind
 from components.sources import Rows
-from components.split import TEST, TRAIN, VALIDATION, Content, share_of
+from components.split import TEST, TRAIN, VALIDATION, Content, linked, share_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Schema:
         rows: how many there are in all.
         class_rows: how many of each class.
         splits: how many rows are for test, and for each seed for validation and training.
-        fingerprint: SHA-256 of the rows, labels, classes and of which rows are test rows.
+        fingerprint: SHA-256 of the rows, labels, classes, groups, times and of which rows are test rows.
     """
 
     kind: Kind
@@ -158,11 +158,14 @@ class Prepared:
         if data.kind == "text":
             (folder / "words.json").write_text(json.dumps(rows.words, ensure_ascii=False), "utf-8")
         is_test = parts[0] == TEST
-        # Not the other parts: they follow from the content and the seed, and more seeds are the same data.
+        # Not the other parts: they follow from the content, the groups or times, and the seed; and more seeds are the
+        # same data.
         about = [data.kind, x.shape[1:], str(x.dtype), rows.classes, [asdict(column) for column in rows.columns]]
         fingerprint = hashlib.sha256(json.dumps(about).encode())
-        for array in (of.digests[of.order], y[of.order], is_test[of.order]):
-            fingerprint.update(array.view(np.uint8).data)
+        ruled = [] if rows.groups is None else [linked(rows, of)]
+        ruled += [] if rows.times is None else [rows.times]
+        for array in (of.digests, y, is_test, *ruled):
+            fingerprint.update(array[of.order].view(np.uint8).data)
         counts = np.bincount(y, minlength=len(rows.classes))
         names = {"test": TEST, "validation": VALIDATION, "train": TRAIN}
         schema = Schema(

@@ -5,6 +5,7 @@ each column. Vocabularies are taken here, too. Images that are larger than memor
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,8 +184,9 @@ def table_statistics(prepared: Prepared, rows: np.ndarray) -> Statistics:
         values = np.asarray(prepared.x[rows, column], np.float64)
         values = values[~np.isnan(values)]
         values = values if len(values) else np.zeros(1)  # all are missing, and so will be filled with 0
-        quartiles = np.quantile(values, (0.25, 0.5, 0.75))
-        measured.append([values.min(), values.max(), values.mean(), values.std(), *quartiles])
+        low, high, *quartiles = np.quantile(values, (0, 1, 0.25, 0.5, 0.75))
+        unit = math.ldexp(1.0, math.frexp(max(-low, high))[1] - 1)  # squares of 1e200 or of 1e-200 are no numbers
+        measured.append([low, high, unit * (values / unit).mean(), unit * (values / unit).std(), *quartiles])
     low, high, mean, std, *quartiles = np.array(measured, np.float64).reshape(-1, 7).T
     return Statistics(low, high, mean, std, np.stack(quartiles))
 

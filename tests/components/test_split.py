@@ -208,13 +208,34 @@ def test_the_classes_have_their_shares_in_every_part(counts, fraction):
             assert np.abs(mine - shares * mine.sum()).max() <= 1.5
 
 
+@pytest.mark.parametrize("different", [40, 25], ids=["alone", "copies"])
+@pytest.mark.parametrize("in_groups", [False, True], ids=["rows", "groups"])
 @given(st.permutations(range(40)))
-def test_the_same_rows_in_another_order_are_split_alike(places):
-    x, y = np.arange(40.0)[:, None], np.arange(40) % 2
+def test_the_same_rows_in_another_order_are_split_alike(different, in_groups, places):
+    rng = np.random.default_rng(0)
+    x, y = np.arange(40.0)[:, None] % different, np.arange(40) % 2
+    of_group = rng.integers(0, 25, 40)
     data, places = Data.model_validate(TABLE), np.array(places)
-    straight, turned = (Rows(a, b, NAMES[:2], (Column("c"),)) for a, b in ((x, y), (x[places], y[places])))
-    parts = split(straight, data, 2, content(straight))
-    np.testing.assert_array_equal(parts[:, places], split(turned, data, 2, content(turned)))
+
+    def parts(to: np.ndarray) -> np.ndarray:
+        groups = np.unique(of_group[to], return_index=True, return_inverse=True)
+        numbered = groups[1][groups[2]] if in_groups else None  # by their first row, as a source numbers them
+        rows = Rows(x[to], y[to], NAMES[:2], (Column("c"),), groups=numbered)
+        return split(rows, data, 2, content(rows))
+
+    np.testing.assert_array_equal(parts(np.arange(40))[:, places], parts(places))
+
+
+def test_a_rare_class_in_groups_of_several_classes_is_in_every_part():
+    """Class c comes in 5 of 30 groups, never first: a single draw leaves it out of a part in every third seed."""
+    groups = np.arange(120) // 4
+    y = np.where((groups % 6 == 5) & (np.arange(120) % 4 == 3), 2, np.arange(120) % 2)
+    rows = Rows(np.arange(120.0)[:, None], y, NAMES, (Column("c"),), groups=groups)
+    parts = split(rows, Data.model_validate(TABLE), 30, content(rows))
+    for one in parts:
+        for part in (TRAIN, VALIDATION, TEST):
+            assert set(y[one == part]) == {0, 1, 2}
+            assert np.count_nonzero(one == part) == np.count_nonzero(parts[0] == part)
 
 
 def test_copies_of_a_group_go_with_it():
