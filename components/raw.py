@@ -167,11 +167,17 @@ def _reader(column: Column) -> Callable[[Any], float]:
 
 def _meaning(text: str) -> Decimal | str:
     """Return a category as the number that it is, else in lower case: pandas makes 1067 of 01067, True of TRUE."""
+    number = as_decimal(text)
+    return text.lower() if number is None else number
+
+
+def as_decimal(text: str) -> Decimal | None:
+    """Return the number that a text is, exactly; None where it is none."""
     try:
         found = Decimal(text)
     except InvalidOperation:
-        return text.lower()
-    return found if found.is_finite() else text.lower()
+        return None
+    return found if found.is_finite() else None
 
 
 def category(value: Any) -> str:
