@@ -21,10 +21,12 @@ from components.augment import Mixture, augment
 from components.encode import Inputs
 from components.feed import Feed, Streamed
 from components.recipe import Recipe, Train
+from components.schedule import EarlyStop, LearningRate
 
 CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy")
 EVALUATION_ROWS = 1024  # rows scored at a time
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+Labels = list[tuple[tf.Tensor, tf.Tensor]]  # for each label that a row has: its share, and the label
 
 
 @dataclass
@@ -56,32 +58,6 @@ class Split:
     val_y: np.ndarray
 
 
-class EarlyStop:
-    """Decides, epoch by epoch, as `keras.callbacks.EarlyStopping` does."""
-
-    def __init__(self, recipe: Train):
-        """Take the training part of the recipe; without early stopping every epoch is kept and none is the last."""
-        self.rule = recipe.early_stopping
-        self.best = -np.inf
-        self.waited = 0
-
-    def improved(self, curves: dict[str, list[float]]) -> bool:
-        """Tell whether the last epoch is the best so far."""
-        if self.rule is None:
-            return True
-        value = self.rule.sign * curves[self.rule.monitor][-1]
-        self.waited += 1
-        # As Keras: the first value always counts, later ones only when better by more than min_delta.
-        if value - self.rule.min_delta > self.best or self.best == -np.inf:
-            self.best, self.waited = value, 0
-            return True
-        return False
-
-    def stop(self) -> bool:
-        """Tell whether patience is over."""
-        return self.rule is not None and self.waited > 0 and self.waited >= self.rule.patience
-
-
 class Program:
     """A network with its compiled training epoch; `fit` may be called for one seed after another."""
 
@@ -90,16 +66,20 @@ class Program:
         self.model_recipe = recipe.model
         self.augment_recipe = recipe.augment
         self.batch_size = recipe.train.batch_size
+        self.label_smoothing = recipe.train.label_smoothing
+        self.averages = recipe.train.ema > 0
         self.inputs = inputs
         self.classes = classes
         self.steps = -(-rows // self.batch_size)
         self.network = self._fresh(seed=0)
-        self.optimizer = OPTIMIZERS[recipe.train.optimizer](learning_rate=recipe.train.learning_rate)
-        self.optimizer.build(self.network.trainable_variables)
+        self.optimizer = optimizer(recipe.train, self.network)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
         self._train = tf.function(self._train_graph, autograph=False)
         self._score = tf.function(self._score_graph, autograph=False)
+        self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if self.averages else []
+        self._average = tf.function(self._average_graph, autograph=False)
+        self._resume = tf.function(lambda: _assign([v.value for v in self.network.trainable_variables], self._trained))
         self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
         self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
         self._logits = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
@@ -116,7 +96,7 @@ class Program:
 
         Args:
             split: the rows.
-            recipe: how many epochs and when to stop; the rest of it is compiled into the program.
+            recipe: epochs, learning rates, class weights and when to stop; the rest is compiled into the program.
             seed: of weights, order, augmentation and dropout.
             spread: what augmentation measures with, see `Encoder`.
             on_epoch: called after every epoch with its number and its value for each name of `CURVES`.
@@ -125,17 +105,25 @@ class Program:
         train = Feed(split.x, split.y, self.batch_size)
         validation = Feed(split.val_x, split.val_y, EVALUATION_ROWS)
         spread = tf.constant(spread, tf.float32)
-        rows, fit, stopper = len(split.y), Fit(), EarlyStop(recipe)
+        weights = tf.constant(class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
+        rows, fit, stopper = len(split.y), Fit(), EarlyStop(recipe.early_stopping)
+        schedule = LearningRate(recipe, -(-rows // self.batch_size))
         durations = []
         clock = time.perf_counter if tf.config.list_physical_devices("GPU") else time.process_time
         for epoch in range(recipe.epochs):
             start = clock()
             order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
             step_seed = np.array((seed, epoch * self.steps), np.int32)
+            rates = schedule.rates(epoch)
             trained, scored = tf.zeros(2), tf.zeros(2)
+            if self.averages and epoch:
+                self._resume()
             for x, y, wanted in train.blocks(order):
-                trained = self._train(x, y, wanted, step_seed, spread, trained)
-                step_seed = step_seed + np.array((0, -(-len(wanted) // self.batch_size)), np.int32)
+                steps = -(-len(wanted) // self.batch_size)
+                trained = self._train(x, y, wanted, step_seed, spread, rates[:steps], weights, trained)
+                step_seed, rates = step_seed + np.array((0, steps), np.int32), rates[steps:]
+            if self.averages:
+                self._average()
             for x, y in validation.straight():
                 scored = self._score(x, y, scored)
             values = trained.numpy() / len(split.y), scored.numpy() / len(split.val_y)
@@ -148,12 +136,13 @@ class Program:
             for name, value in values.items():
                 fit.curves[name].append(value)
             on_epoch(epoch, values)
+            schedule.saw(fit.curves)
             if stopper.improved(fit.curves):
                 fit.epoch = epoch
                 self._keep()
             if stopper.stop():
                 break
-        restores = stopper.rule is not None and stopper.rule.restore_best
+        restores = recipe.early_stopping is not None and recipe.early_stopping.restore_best
         if restores or fit.diverged is not None:
             self._restore()
         else:
@@ -181,28 +170,40 @@ class Program:
         for variable, start in zip(self.optimizer.variables, self._optimizer_start, strict=True):
             variable.assign(start)
 
-    def _train_graph(self, x, y, order, seed, spread, totals):
-        """Train on one block; adds the summed cross-entropy and the number of hits to `totals`, float32 (2,)."""
+    def _average_graph(self) -> None:
+        """Set the weights as trained aside, and put their moving average into the network."""
+        _assign(self._trained, self.network.trainable_variables)
+        self.optimizer.finalize_variable_values(self.network.trainable_variables)
+
+    def _train_graph(self, x, y, order, seed, spread, rates, weights, totals):
+        """Train on one block; adds the summed cross-entropy and the number of hits to `totals`, float32 (2,).
+
+        `rates` are the learning rates, float32 (steps,), and `weights` those of the classes, float32 (classes,).
+        """
         rows, batch = tf.shape(order)[0], self.batch_size
 
         def one(step, totals):
             taken = order[step * batch : tf.minimum((step + 1) * batch, rows)]
             step_seed = tf.stack([seed[0], seed[1] + step])
-            return step + 1, totals + self._step(tf.gather(x, taken), tf.gather(y, taken), step_seed, spread)
+            self.optimizer.learning_rate.assign(rates[step])
+            return step + 1, totals + self._step(tf.gather(x, taken), tf.gather(y, taken), step_seed, spread, weights)
 
         # Not a Python loop: AutoGraph, which would convert it, does nothing on Python 3.13 (TensorFlow 2.21).
         return tf.while_loop(lambda step, _: step * batch < rows, one, (0, totals))[1]
 
-    def _step(self, x, y, seed, spread):
+    def _step(self, x, y, seed, spread, class_weights):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
         x = tf.ensure_shape(x, (None, *self.inputs.shape))
         x, mixture = augment(x, self.augment_recipe, seed, spread, categories=len(self.inputs.sizes))
+        labels = _labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.network(x, training=True)
-            losses = _cross_entropy(logits, y, mixture)
-            objective = tf.reduce_mean(losses) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
-        self.optimizer.apply(tape.gradient(objective, [w.value for w in weights]), weights)
+            losses, objectives = _losses(logits, labels, class_weights, self.label_smoothing)
+            objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
+        gradients = tape.gradient(objective, [w.value for w in weights])
+        # Dense: Keras' optimizers square the parts of a word that a batch has twice one by one, and not their sum.
+        self.optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients], weights)
         return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))])
 
     def _score_graph(self, x, y, totals):
@@ -218,13 +219,56 @@ class Program:
         return tf.while_loop(lambda start, _: start < rows, one, (0, totals))[1]
 
 
-def _cross_entropy(logits: tf.Tensor, y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
-    """Return each row's loss; cross-entropy is linear in the label, so that of a mixed one is the mixture of two."""
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+def optimizer(recipe: Train, network: keras.Model) -> keras.optimizers.Optimizer:
+    """Return the recipe's optimizer for a network; the learning rate is assigned before every step.
+
+    Weight decay is Keras' own, as in its AdamW. Biases, gains and embeddings are spared: small ones do not make a
+    network simpler, and a word that is not in a batch should not fade.
+    """
+    built = OPTIMIZERS[recipe.optimizer](
+        weight_decay=recipe.weight_decay or None,
+        global_clipnorm=recipe.clip_norm or None,
+        use_ema=recipe.ema > 0,
+        ema_momentum=recipe.ema,
+    )
+    spared = [v for v in network.trainable_variables if not v.name.endswith("kernel")]
+    built.exclude_from_weight_decay(var_list=spared)
+    built.build(network.trainable_variables)
+    return built
+
+
+def class_weights(y: np.ndarray, classes: int, balanced: bool) -> np.ndarray:
+    """Return the weight of each class's rows in what is minimized, float32 (classes,); over the rows its mean is 1.
+
+    Balanced ones make all classes that have rows count alike (King and Zeng 2001).
+    """
+    counts = np.bincount(y, minlength=classes)
+    if not balanced:
+        return np.ones(classes, np.float32)
+    return (len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _labels(y: tf.Tensor, mixture: Mixture | None) -> Labels:
+    """Return which labels the rows have, and how much of each; both float32 (rows,) and int32 (rows,)."""
     if mixture is None:
-        return losses
-    others = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(y, mixture.partner), logits)
-    return mixture.weight * losses + (1.0 - mixture.weight) * others
+        return [(tf.ones_like(y, tf.float32), y)]
+    return [(mixture.weight, y), (1.0 - mixture.weight, tf.gather(y, mixture.partner))]
+
+
+def _losses(logits: tf.Tensor, labels: Labels, weights: tf.Tensor, smoothing: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return each row's cross-entropy, and what of it training minimizes; both float32 (rows,).
+
+    Cross-entropy is linear in the label: that of a mixed label is the mixture of two, and that of a smoothed one is
+    mixed with the mean over all classes (Szegedy et al. 2016). The cross-entropy that is shown is neither smoothed
+    nor weighted, so that it compares with that of the validation rows.
+    """
+    uniform = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1) if smoothing else 0.0
+    losses, minimized = 0.0, 0.0
+    for share, label in labels:
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits)
+        losses += share * loss
+        minimized += share * tf.gather(weights, label) * ((1.0 - smoothing) * loss + smoothing * uniform)
+    return losses, minimized
 
 
 def _main_label(y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:

@@ -1,6 +1,6 @@
 """The networks, as Keras models from encoded rows to logits. A network is one builder, registered in `BUILDERS`.
 
-Every builder gets a `Layers`, which adds the switches that all networks have (batch normalization, dropout, L2), so
+Every builder gets a `Layers`, which adds the switches that all networks have (normalization, dropout, L1, L2), so
 a technique means the same in each of them. A layer's random numbers are seeded by the cell's seed and the layer's name:
 the same layer starts with the same weights in every arm, which keeps paired differences small.
 """
@@ -17,8 +17,10 @@ from components.recipe import UNITS, Model
 class Layers:
     """Adds layers with the recipe's switches.
 
-    Batch normalization comes before the activation and makes the bias superfluous (Ioffe and Szegedy 2015). Dropout in
-    convolutions drops whole maps, since neighbouring pixels carry the same signal (Tompson et al. 2015).
+    Batch normalization comes before the activation and makes the bias superfluous (Ioffe and Szegedy 2015). Layer
+    normalization stands at the same place and does not (Ba et al. 2016); in a convolution it is over the maps of each
+    pixel, as in ConvNeXt (Liu et al. 2022). Dropout in convolutions drops whole maps, since neighbouring pixels carry
+    the same signal (Tompson et al. 2015).
     """
 
     def __init__(self, recipe: Model, steps: int, seed: int):
@@ -58,17 +60,20 @@ class Layers:
         x = pool(x) if pool else x
         if self.recipe.batch_norm:
             x = keras.layers.BatchNormalization(momentum=self.momentum, name=f"{name}_norm")(x)
+        if self.recipe.layer_norm:
+            x = keras.layers.LayerNormalization(name=f"{name}_norm")(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
         if self.recipe.dropout:
             x = dropout(self.recipe.dropout, seed=self._seed(f"{name}_dropout"), name=f"{name}_dropout")(x)
         return x
 
     def _kernel(self, name: str) -> dict:
+        l1, l2 = self.recipe.l1, self.recipe.l2
         return {
             "name": name,
             "use_bias": not self.recipe.batch_norm,
             "kernel_initializer": keras.initializers.GlorotUniform(self._seed(name)),
-            "kernel_regularizer": keras.regularizers.L2(self.recipe.l2) if self.recipe.l2 else None,
+            "kernel_regularizer": keras.regularizers.L1L2(l1, l2) if l1 or l2 else None,
         }
 
     def _seed(self, name: str) -> int:

@@ -17,6 +17,8 @@ ModelName = Literal["mlp", "cnn"]
 Categories = Literal["one-hot", "embedding"]
 Optimizer = Literal["adam", "rmsprop", "sgd"]
 Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+ClassWeights = Literal["none", "balanced"]
+Schedule = Literal["constant", "cosine", "plateau"]
 
 # What differs from the fields' own defaults by the kind of data.
 RECIPES: dict[Kind, dict[str, Any]] = {
@@ -156,6 +158,10 @@ class Model(Part):
         default=None, min_length=1, description="widths of the hidden layers; null: mlp 64-128-128, cnn 32-64 filters"
     )
     batch_norm: bool = Field(default=True, description="batch normalization after every hidden layer")
+    layer_norm: bool = Field(
+        default=False,
+        description="layer normalization after every hidden layer (Ba et al. 2016); not together with batch_norm",
+    )
     batch_norm_momentum: float | None = Field(
         default=None, ge=0, lt=1, description="of the moving averages; null: chosen from the steps in an epoch"
     )
@@ -164,7 +170,17 @@ class Model(Part):
     )
     embedding: int = Field(default=64, ge=1, le=65536, strict=True, description="text: width of a word's vector")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of units dropped; 0 is off")
+    l1: float = Field(default=0.0, ge=0, description="L1 penalty on the kernels (Tibshirani 1996); 0 is off")
     l2: float = Field(default=0.0, ge=0, description="L2 penalty on the kernels; 0 is off")
+
+    @model_validator(mode="after")
+    def _one_normalization(self) -> Self:
+        if self.batch_norm and self.layer_norm:
+            raise ValueError(
+                "batch_norm and layer_norm are both on, and a hidden layer has one normalization; "
+                "set batch_norm or layer_norm to false"
+            )
+        return self
 
 
 class EarlyStopping(Part):
@@ -174,6 +190,7 @@ class EarlyStopping(Part):
     patience: int = Field(default=10, ge=0, strict=True, description="epochs without improvement before stopping")
     mode: Literal["auto", "min", "max"] = Field(default="auto", description="which direction is better")
     min_delta: float = Field(default=1e-4, ge=0, description="a smaller change is no improvement")
+    start_from_epoch: int = Field(default=0, ge=0, strict=True, description="epochs that are not watched yet")
     restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
 
     @model_validator(mode="after")
@@ -189,13 +206,59 @@ class EarlyStopping(Part):
         return 1 if "accuracy" in self.monitor else -1
 
 
+class Plateau(Part):
+    """When `schedule: plateau` lowers the learning rate, with the terms of `keras.callbacks.ReduceLROnPlateau`."""
+
+    factor: float = Field(default=0.1, gt=0, lt=1, description="what the learning rate is multiplied by")
+    patience: int = Field(default=5, ge=1, strict=True, description="epochs without a lower val_loss before that")
+
+
 class Train(Part):
     """How the network is trained."""
 
     epochs: int = Field(default=100, ge=1, strict=True, description="at most this many passes over the train rows")
     batch_size: int = Field(default=32, ge=1, strict=True, description="rows in a step")
     optimizer: Optimizer = Field(default="adam", description="adam, rmsprop or sgd")
-    learning_rate: float = Field(default=0.001, gt=0, le=10)
+    learning_rate: float = Field(default=0.001, gt=0, le=10, description="the highest one where there is a schedule")
+    schedule: Annotated[Schedule, _off_is("constant")] = Field(
+        default="constant",
+        json_schema_extra=_allow_off,
+        description="of the learning rate: constant | cosine (falls to 0, Loshchilov and Hutter 2017) | plateau",
+    )
+    plateau: Plateau = Plateau()
+    warm_up: int = Field(
+        default=0,
+        ge=0,
+        strict=True,
+        description="epochs in which the learning rate rises from 0 (Goyal et al. 2017); works with every schedule",
+    )
+    clip_norm: float = Field(
+        default=0.0,
+        ge=0,
+        description="longest that all gradients together may be, as one vector (Pascanu et al. 2013); 0 is off",
+    )
+    weight_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of each kernel that a step takes away, times the learning rate (AdamW: Loshchilov and "
+        "Hutter 2019); 0 is off",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of a label spread over all classes (Szegedy et al. 2016); 0 is off"
+    )
+    class_weights: Annotated[ClassWeights, _off_is("none")] = Field(
+        default="none",
+        json_schema_extra=_allow_off,
+        description="none | balanced: rare classes count for as much as common ones (King and Zeng 2001)",
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="momentum of a moving average of the weights, by step, which is what is scored and saved (Polyak "
+        "and Juditsky 1992), such as 0.99; 0 is off",
+    )
     early_stopping: Annotated[
         EarlyStopping | None,
         BeforeValidator(lambda value: {} if value is True else value),
@@ -205,6 +268,18 @@ class Train(Part):
         json_schema_extra=_allow_off,
         description="false: train for all epochs and keep the last",
     )
+
+    @model_validator(mode="after")
+    def _epochs_are_enough(self) -> Self:
+        waits = {"warm_up": self.warm_up}
+        if self.early_stopping:
+            waits["early_stopping.start_from_epoch"] = self.early_stopping.start_from_epoch
+        for name, epochs in waits.items():
+            if epochs and epochs >= self.epochs:
+                raise ValueError(
+                    f"{name} must be over before training is; expected less than {self.epochs}, got {epochs}"
+                )
+        return self
 
 
 class Recipe(Part):
@@ -248,8 +323,17 @@ TECHNIQUES = (
     Technique("augmentation", "augment", "none"),
     Technique("scaling", "scale", "none"),
     Technique("batch normalization", "model.batch_norm", False),
+    Technique("layer normalization", "model.layer_norm", False),
     Technique("dropout", "model.dropout", 0.0),
+    Technique("L1", "model.l1", 0.0),
     Technique("L2", "model.l2", 0.0),
+    Technique("weight decay", "train.weight_decay", 0.0),
+    Technique("label smoothing", "train.label_smoothing", 0.0),
+    Technique("class weights", "train.class_weights", "none"),
+    Technique("learning-rate schedule", "train.schedule", "constant"),
+    Technique("warm-up", "train.warm_up", 0),
+    Technique("gradient clipping", "train.clip_norm", 0.0),
+    Technique("weight averaging", "train.ema", 0.0),
     Technique("early stopping", "train.early_stopping", None),
 )
 # Single augmentations. Leave-one-out does not take them one by one: each more arm makes every verdict less sure.
@@ -287,13 +371,17 @@ def _a(kind: Kind) -> str:
     return "a table" if kind == "table" else PLURALS[kind]
 
 
+# What of the part `train` is compiled into a program.
+COMPILED = ("batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema")
+
+
 def program_key(recipe: Recipe) -> str:
     """Return what decides the compiled training program: cells with the same key share one.
 
-    Scaling, the number of epochs and early stopping are not in it.
+    Scaling, epochs, early stopping, class weights, and the learning rate with its schedule are not in it.
     """
     parts = recipe.model_dump(mode="json", include={"augment", "model", "data"})
-    parts["train"] = recipe.train.model_dump(mode="json", include={"batch_size", "optimizer", "learning_rate"})
+    parts["train"] = recipe.train.model_dump(mode="json", include=set(COMPILED))
     return content_hash(parts)
 
 

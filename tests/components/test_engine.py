@@ -4,14 +4,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import example, given
-from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
 
 from components import engine, models
 from components.augment import Mixture
 from components.encode import Inputs
-from components.engine import CURVES, EarlyStop, Fit, Program, Split
-from components.recipe import EarlyStopping, Recipe, Train, merge, program_key
+from components.engine import CURVES, Fit, Program, Split
+from components.recipe import Model, Recipe, Train, merge, program_key
 
 TRAIN, VALIDATION = 150, 60
 SPREAD = np.array([0.3, 0.0, 1.0])  # standard deviation, least and greatest value
@@ -48,26 +47,52 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 # The same numbers as Keras
 
 
-def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Train the same network by `keras.Model.train_on_batch` over the same batches."""
-    steps = -(-TRAIN // recipe.train.batch_size)
-    network = models.build(recipe.model, Inputs((8, 8, 1)), 10, steps, seed)
-    optimizer = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
-    network.compile(
-        optimizer=optimizer[recipe.train.optimizer](recipe.train.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy", keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="plain_loss")],
+def optimizer_of(train: Train, steps: int) -> keras.optimizers.Optimizer:
+    """Return Keras' own optimizer for the recipe, with Keras' own schedule."""
+    kinds = {"adam": keras.optimizers.AdamW, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+    rate = train.learning_rate
+    if train.schedule == "cosine":
+        warm, total = train.warm_up * steps, train.epochs * steps
+        warming = {"warmup_target": rate, "warmup_steps": warm} if warm else {}
+        rate = keras.optimizers.schedules.CosineDecay(0.0 if warm else rate, total - warm, **warming)
+    optimizer = kinds[train.optimizer](
+        rate,
+        weight_decay=train.weight_decay,
+        global_clipnorm=train.clip_norm or None,
+        use_ema=bool(train.ema),
+        ema_momentum=train.ema,
     )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Train the same network by `keras.Model.train_on_batch` over the same batches, with what Keras itself has."""
+    train = recipe.train
+    steps = -(-TRAIN // train.batch_size)
+    network = models.build(recipe.model, Inputs((8, 8, 1)), 10, steps, seed)
+    optimizer = optimizer_of(train, steps)
+    network.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=train.label_smoothing),
+        metrics=["accuracy", keras.metrics.CategoricalCrossentropy(from_logits=True, name="plain_loss")],
+    )
+    balanced = dict(enumerate(compute_class_weight("balanced", classes=np.arange(10), y=split.y)))
+    weights = balanced if train.class_weights == "balanced" else None
     curves: dict[str, list[float]] = {name: [] for name in CURVES}
-    x = np.asarray(split.x)
-    for epoch in range(recipe.train.epochs):
+    x, y = np.asarray(split.x), np.eye(10, dtype=np.float32)[split.y]
+    trained = network.get_weights()
+    for epoch in range(train.epochs):
+        network.set_weights(trained)
         order = np.random.default_rng((seed, epoch)).permutation(TRAIN)
-        batches = [order[start : start + recipe.train.batch_size] for start in range(0, TRAIN, recipe.train.batch_size)]
-        logs = [network.train_on_batch(x[rows], split.y[rows], return_dict=True) for rows in batches]
+        batches = [order[start : start + train.batch_size] for start in range(0, TRAIN, train.batch_size)]
+        logs = [network.train_on_batch(x[rows], y[rows], class_weight=weights, return_dict=True) for rows in batches]
         for name, key in (("loss", "plain_loss"), ("accuracy", "accuracy")):
             total = sum(len(rows) * float(log[key]) for rows, log in zip(batches, logs, strict=True))
             curves[name].append(total / TRAIN)
-        scored = network.evaluate(split.val_x, split.val_y, verbose=0, return_dict=True)
+        trained = network.get_weights()
+        optimizer.finalize_variable_values(network.trainable_variables)  # nothing without an average
+        scored = network.evaluate(split.val_x, np.eye(10)[split.val_y], verbose=0, return_dict=True)
         curves["val_loss"].append(float(scored["plain_loss"]))
         curves["val_accuracy"].append(float(scored["accuracy"]))
     return network, curves
@@ -79,8 +104,24 @@ def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict
         ({"name": "mlp"}, {"optimizer": "adam"}),
         ({"name": "mlp", "batch_norm": False, "l2": 0.01}, {"optimizer": "sgd", "learning_rate": 0.1}),
         ({"name": "cnn", "units": [4, 4], "l2": 0.001}, {"optimizer": "rmsprop"}),
+        ({"name": "mlp", "batch_norm": False, "layer_norm": True, "l1": 0.01}, {"clip_norm": 0.5}),
+        ({"name": "mlp"}, {"weight_decay": 0.5, "learning_rate": 0.01}),
+        ({"name": "mlp"}, {"weight_decay": 0.5, "optimizer": "sgd", "schedule": "cosine"}),
+        ({"name": "mlp"}, {"label_smoothing": 0.1, "class_weights": "balanced"}),
+        ({"name": "mlp"}, {"schedule": "cosine", "warm_up": 1, "learning_rate": 0.01}),
+        ({"name": "mlp"}, {"ema": 0.8}),
     ],
-    ids=["mlp", "mlp with L2", "cnn with batch normalization and L2"],
+    ids=[
+        "mlp",
+        "mlp with L2",
+        "cnn with batch normalization and L2",
+        "layer normalization, L1 and clipping",
+        "AdamW",
+        "SGD with weight decay and cosine",
+        "label smoothing and class weights",
+        "warm-up and cosine",
+        "weight averaging",
+    ],
 )
 def test_a_cell_is_trained_to_the_numbers_of_keras_itself(split, model, train):
     recipe = recipe_of(model=model, train=train)
@@ -105,9 +146,10 @@ def test_every_row_is_used_once_an_epoch(split):
 # One program for many seeds
 
 
-def test_a_reused_program_gives_bit_for_bit_what_a_fresh_one_gives(split):
+@pytest.mark.parametrize("train", [{}, {"ema": 0.9, "schedule": "plateau", "plateau": {"patience": 1}}])
+def test_a_reused_program_gives_bit_for_bit_what_a_fresh_one_gives(split, train):
     changes = {"model": {"dropout": 0.3, "l2": 0.001}, "augment": {"rotate": 10, "noise": 0.1}}
-    recipe = recipe_of(**changes)
+    recipe = recipe_of(**changes, train=train)
     fresh, used = program_of(recipe), program_of(recipe)
     expected = fit(fresh, split, recipe, seed=1)
     fit(used, split, recipe, seed=0)
@@ -142,7 +184,10 @@ def test_a_program_may_be_reused_with_other_epochs_and_early_stopping(split):
         {"augment": {"noise": 0.1}},
         {"train": {"batch_size": 32}},
         {"train": {"optimizer": "sgd"}},
-        {"train": {"learning_rate": 0.01}},
+        {"train": {"clip_norm": 1.0}},
+        {"train": {"weight_decay": 0.01}},
+        {"train": {"label_smoothing": 0.1}},
+        {"train": {"ema": 0.9}},
     ],
 )
 def test_what_is_compiled_into_a_program_is_in_its_key(changes):
@@ -162,6 +207,106 @@ def test_l2_shrinks_the_weights(split):
     assert kernels[1] < 0.9 * kernels[0]
 
 
+def test_l1_makes_weights_zero(split):
+    kernels = []
+    for l1 in (0.0, 0.05):
+        recipe = recipe_of(model={"l1": l1}, train={"epochs": 20, "learning_rate": 0.01})
+        program = program_of(recipe)
+        fit(program, split, recipe)
+        kernels.append(np.abs(np.array(program.network.get_layer("dense_1").kernel)))
+    assert (kernels[1] < 0.01).mean() > 0.5 > (kernels[0] < 0.01).mean()
+
+
+def test_weight_decay_takes_its_share_of_kernels_alone():
+    """With gradients of nothing, a step takes the learning rate's share of the decay, and only from kernels."""
+    recipe = Train(weight_decay=0.5)
+    inputs = Inputs((5,), flags=(1,), sizes=(4, 3))
+    network = models.build(Model(units=(6,), categories="embedding"), inputs, 3, 10, 0)
+    before = {w.path: np.array(w) for w in network.trainable_variables}
+    optimizer = engine.optimizer(recipe, network)
+    optimizer.learning_rate.assign(0.1)
+    optimizer.apply([tf.zeros(w.shape) for w in network.trainable_variables])
+    for weight in network.trainable_variables:
+        kept = 0.95 if "kernel" in weight.path else 1.0
+        np.testing.assert_allclose(weight, kept * before[weight.path], rtol=1e-6, err_msg=weight.path)
+    assert {path.split("/")[-1] for path in before} == {"kernel", "bias", "gamma", "beta", "embeddings"}
+
+
+def test_a_word_that_is_twice_in_a_batch_has_one_gradient():
+    """Adam divides by the root of the squared sum, and not of the sum of squares: twice as much changes nothing."""
+    recipe = recipe_of(model={"embedding": 4, "batch_norm": False}, train={"epochs": 1, "batch_size": 2})
+    inputs = Inputs((2,), sizes=(9,), dtype="int32")
+    x, y = np.array([[3, 0], [3, 0]], np.int32), np.zeros(2, np.int32)
+    program = Program(recipe, inputs, 2, 2)
+    program._reset(0)
+    before = np.array(program.network.get_layer("words").embeddings)
+    program.fit(Split(x, y, x, y), recipe.train, 0, np.zeros(0))
+    moved = np.abs(np.array(program.network.get_layer("words").embeddings) - before)
+    np.testing.assert_allclose(moved[3], recipe.train.learning_rate, rtol=1e-3)
+    assert (moved[[0, 1, 2, 4, 5, 6, 7, 8]] == 0).all()
+
+
+def test_balanced_classes_weigh_alike_and_rows_one_on_average():
+    y = np.array([0] * 6 + [2] * 2, np.int32)  # class 1 has no row in this seed
+    weights = engine.class_weights(y, 3, balanced=True)
+    np.testing.assert_allclose(weights[[0, 2]], compute_class_weight("balanced", classes=np.array([0, 2]), y=y))
+    assert weights[y].mean() == pytest.approx(1)
+    np.testing.assert_array_equal(engine.class_weights(y, 3, balanced=False), np.ones(3))
+
+
+def test_class_weights_find_a_rare_class():
+    rng = np.random.default_rng(0)
+    y = (np.arange(400) % 20 == 0).astype(np.int32)
+    x = (rng.normal(size=(400, 2)) + y[:, None]).astype(np.float32)
+    found = []
+    for weights in ("none", "balanced"):
+        recipe = recipe_of(train={"epochs": 15, "learning_rate": 0.01, "class_weights": weights})
+        program = Program(recipe, Inputs((2,)), 2, 400)
+        program.fit(Split(x, y, x, y), recipe.train, 0, SPREAD)
+        found.append((program.probabilities(x).argmax(axis=1) == 1)[y == 1].mean())
+    assert found[0] < 0.3 < 0.6 < found[1]
+
+
+def test_label_smoothing_makes_predictions_less_sure_and_leaves_the_shown_loss_plain(split):
+    sure, shown = [], []
+    for smoothing in (0.0, 0.3):
+        recipe = recipe_of(model={"units": [64]}, train={"epochs": 25, "label_smoothing": smoothing})
+        program = program_of(recipe)
+        shown.append(fit(program, split, recipe).curves["loss"])
+        sure.append(program.probabilities(split.x).max(axis=1).mean())
+    assert sure[1] < sure[0] - 0.1
+    assert shown[0][0] == pytest.approx(shown[1][0], rel=0.1)
+
+
+def test_clipping_bounds_the_step(split):
+    """Plain gradient descent moves all weights together by the learning rate times the clipped length."""
+    train = {"epochs": 1, "batch_size": TRAIN, "optimizer": "sgd", "learning_rate": 1.0, "clip_norm": 0.01}
+    recipe = recipe_of(train=train)
+    program = program_of(recipe)
+    program._reset(0)
+    before = [np.array(w) for w in program.network.trainable_variables]
+    fit(program, split, recipe)
+    moved = [np.array(w) - b for w, b in zip(program.network.trainable_variables, before, strict=True)]
+    assert np.sqrt(sum((m**2).sum() for m in moved)) == pytest.approx(0.01, rel=1e-4)
+
+
+@pytest.mark.parametrize("stopping", [None, {"patience": 2, "min_delta": 0.0}], ids=["last", "best"])
+def test_averaged_weights_are_what_is_scored_and_kept(split, stopping):
+    train = {"epochs": 12, "ema": 0.9, "learning_rate": 0.1, "early_stopping": stopping}
+    recipe = recipe_of(train=train)
+    program = program_of(recipe)
+    fitted = fit(program, split, recipe)
+    of_truth = program.probabilities(split.val_x)[np.arange(VALIDATION), split.val_y]
+    assert -np.log(of_truth).mean() == pytest.approx(fitted.curves["val_loss"][fitted.epoch], rel=1e-4)
+
+
+def test_weight_averaging_does_not_change_how_weights_are_trained(split):
+    plain, averaged = (recipe_of(train={"ema": ema}) for ema in (0.0, 0.9))
+    curves = [fit(program_of(recipe), split, recipe).curves for recipe in (plain, averaged)]
+    assert curves[0]["loss"] == curves[1]["loss"]
+    assert curves[0]["val_loss"] != curves[1]["val_loss"]
+
+
 def test_augmentation_never_touches_validation_rows(split):
     """With a learning rate of nearly nothing, only the train rows' own loss can feel it."""
     still = {"model": {"batch_norm": False}, "train": {"epochs": 1, "learning_rate": 1e-12}}
@@ -171,15 +316,22 @@ def test_augmentation_never_touches_validation_rows(split):
     assert first["loss"] != pytest.approx(second["loss"], rel=1e-2)
 
 
-def test_the_loss_of_mixed_labels_is_the_cross_entropy_with_their_mixture():
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_of_mixed_labels_is_the_cross_entropy_with_their_mixture(smoothing):
+    """Each of the two labels is smoothed, and weighs what its class weighs."""
     logits = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     y, partner = np.array([0, 1, 2, 3, 0, 1], np.int32), np.array([3, 0, 5, 1, 4, 2], np.int32)
     weight = np.array([0, 0.2, 0.5, 0.7, 0.9, 1], np.float32)
+    of_class = np.array([0.5, 1, 2, 4], np.float32)
     mixture = Mixture(tf.constant(partner), tf.constant(weight))
     soft = weight[:, None] * np.eye(4)[y] + (1 - weight)[:, None] * np.eye(4)[y[partner]]
     log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    losses = engine._cross_entropy(tf.constant(logits), tf.constant(y), mixture)
+    labels = engine._labels(tf.constant(y), mixture)
+    losses, minimized = engine._losses(tf.constant(logits), labels, tf.constant(of_class), smoothing)
     np.testing.assert_allclose(losses, -(soft * log_shares).sum(axis=1), rtol=1e-5)
+    smooth = (1 - smoothing) * np.eye(4) + smoothing / 4
+    heavy = (soft * of_class) @ smooth
+    np.testing.assert_allclose(minimized, -(heavy * log_shares).sum(axis=1), rtol=1e-5)
     main = engine._main_label(tf.constant(y), mixture)
     np.testing.assert_array_equal(main[:2], y[partner[:2]])
     np.testing.assert_array_equal(main[2:], y[2:])
@@ -218,52 +370,6 @@ def test_training_learns(split):
 
 
 # Early stopping
-
-curve_values = st.lists(st.floats(0, 4, width=32), min_size=1, max_size=25)
-
-
-def ours_on(curve: list[float], rule: EarlyStopping) -> tuple[int, int]:
-    """Return how many epochs were trained, and the best of them."""
-    stopper, curves, best = EarlyStop(Train(early_stopping=rule)), {rule.monitor: []}, 0
-    for epoch, value in enumerate(curve):
-        curves[rule.monitor].append(value)
-        if stopper.improved(curves):
-            best = epoch
-        if stopper.stop():
-            return epoch + 1, best
-    return len(curve), best
-
-
-def keras_on(curve: list[float], rule: EarlyStopping) -> tuple[int, int]:
-    callback = keras.callbacks.EarlyStopping(
-        rule.monitor,
-        min_delta=rule.min_delta,
-        patience=rule.patience,
-        mode="max" if "accuracy" in rule.monitor else "min",
-        restore_best_weights=True,
-    )
-    model = keras.Sequential([keras.Input((1,))])
-    model.stop_training = False
-    callback.set_model(model)
-    callback.on_train_begin()
-    for epoch, value in enumerate(curve):
-        callback.on_epoch_end(epoch, {rule.monitor: value})
-        if model.stop_training:
-            return epoch + 1, callback.best_epoch
-    return len(curve), callback.best_epoch
-
-
-@given(
-    curve_values,
-    st.integers(0, 6),
-    st.sampled_from([0.0, 1e-4, 0.25]),
-    st.sampled_from(["val_loss", "val_accuracy", "loss", "accuracy"]),
-)
-@example([1.0, 1.0, 1.0], 0, 0.0, "val_loss")
-@example([1.0, 0.75, 0.5, 0.5], 1, 0.25, "val_loss")
-def test_early_stopping_decides_as_keras_does(curve, patience, min_delta, monitor):
-    rule = EarlyStopping(monitor=monitor, patience=patience, min_delta=min_delta)
-    assert ours_on(curve, rule) == keras_on(curve, rule)
 
 
 def test_without_early_stopping_the_last_epoch_counts(split):
@@ -360,11 +466,14 @@ def test_probabilities_sum_to_one(split):
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
 
 
-def test_the_epoch_is_compiled_once_for_all_seeds(split):
-    recipe = recipe_of(train={"epochs": 2})
-    program = program_of(recipe)
-    for seed in range(3):
+def test_the_epoch_is_compiled_once_for_all_seeds_schedules_and_class_weights(split):
+    cosine = {"schedule": "cosine", "warm_up": 1}
+    changes: list[dict[str, Any]] = [{}, cosine, {"schedule": "plateau"}, {"class_weights": "balanced"}]
+    recipes = [recipe_of(train={"epochs": 2, "ema": 0.9, **change}) for change in (*changes, {"learning_rate": 0.1})]
+    program = program_of(recipes[0])
+    for seed, recipe in enumerate(recipes):
         fit(program, split, recipe, seed=seed)
-    for compiled in (program._train, program._score):
+    assert len({program_key(recipe) for recipe in recipes}) == 1
+    for compiled in (program._train, program._score, program._average):
         assert isinstance(compiled, tf.types.experimental.PolymorphicFunction)
         assert compiled.experimental_get_tracing_count() == 1

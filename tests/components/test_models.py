@@ -27,6 +27,24 @@ def test_batch_normalization_follows_every_hidden_layer_or_none(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_layer_normalization_follows_every_hidden_layer_or_none(name):
+    network = build(name, batch_norm=False, layer_norm=True)
+    assert len(layers(network, "LayerNormalization")) == 3
+    assert layers(build(name), "LayerNormalization") == []
+    assert network.get_layer("dense_1").use_bias  # which is not taken away again, as by batch normalization
+
+
+def test_layer_normalization_is_over_the_units_of_a_row_and_the_maps_of_a_pixel():
+    for name, shape in SHAPES.items():
+        network = build(name, batch_norm=False, layer_norm=True)
+        first = "dense_1" if name == "mlp" else "conv_1"
+        normed = keras.Model(network.input, network.get_layer(f"{first}_norm").output)
+        out = np.array(normed(np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)))
+        np.testing.assert_allclose(out.mean(axis=-1), 0, atol=1e-5)
+        assert np.median(out.std(axis=-1)) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_a_bias_is_there_exactly_where_no_batch_normalization_follows(name):
     def hidden(network):
         return [layer for layer in network.layers if hasattr(layer, "kernel")][:-1]
@@ -54,19 +72,23 @@ def test_convolutions_drop_whole_maps():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_l2_is_the_penalty_on_the_kernels_alone(name):
+def test_l1_and_l2_are_the_penalty_on_the_kernels_alone(name):
     network = build(name, l2=0.01)
     kernels = [np.array(layer.kernel) for layer in network.layers if hasattr(layer, "kernel")]
     assert len(kernels) == 4
     penalty = sum(float(np.sum(kernel**2)) for kernel in kernels) * 0.01
     assert float(sum(network.losses)) == pytest.approx(penalty, rel=1e-5)
     assert build(name).losses == []
+    lengths = sum(float(np.abs(kernel).sum()) for kernel in kernels)
+    both = build(name, l1=0.001, l2=0.01)
+    assert float(sum(both.losses)) == pytest.approx(penalty + 0.001 * lengths, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_layer_starts_with_the_same_weights_in_every_arm(name):
     plain = {w.path: np.array(w) for w in build(name).weights if w.path.endswith("kernel")}
-    different: list[dict[str, Any]] = [{"batch_norm": False}, {"dropout": 0.5}, {"l2": 0.1}]
+    different: list[dict[str, Any]] = [{"batch_norm": False}, {"dropout": 0.5}, {"l2": 0.1}, {"l1": 0.1}]
+    different.append({"batch_norm": False, "layer_norm": True})
     for switches in different:
         other = {w.path: np.array(w) for w in build(name, **switches).weights if w.path.endswith("kernel")}
         assert plain.keys() == other.keys()

@@ -13,6 +13,7 @@ from components.recipe import (
     FOR_TABLES,
     FOR_TEXT,
     GEOMETRY,
+    TECHNIQUES,
     VALUES,
     Augment,
     Recipe,
@@ -111,6 +112,20 @@ def test_leave_one_out_turns_off_every_technique_that_is_on(make_study):
     assert (bare.scale, bare.model.dropout, bare.model.l2, bare.model.batch_norm) == ("none", 0, 0, False)
     assert not bare.augment.on()
     assert bare.train.early_stopping is None
+
+
+def test_leave_one_out_knows_every_technique(make_study):
+    """Batch normalization is off: a layer has one normalization."""
+    model = {"batch_norm": False, "layer_norm": True, "l1": 0.1, "l2": 0.1}
+    train = {"weight_decay": 0.1, "label_smoothing": 0.1, "class_weights": "balanced", "schedule": "cosine"}
+    train |= {"warm_up": 2, "clip_norm": 1.0, "ema": 0.9}
+    arms = arms_of(make_study(recipe={"model": model, "train": train}))
+    known = [technique.name for technique in TECHNIQUES if technique.name != "batch normalization"]
+    assert [arm.technique for arm in arms.values()][1:-1] == known
+    bare = arms["bare"].recipe
+    off = {"train": {"early_stopping": None, "batch_size": 64}, "model": {"name": "cnn", "batch_norm": False}}
+    assert bare == Recipe.model_validate(off)
+    assert arms["no class weights"].recipe.train.class_weights == "none"
 
 
 def test_leave_one_out_has_no_arm_for_what_is_off_already(make_study):
@@ -243,19 +258,31 @@ CHANGES = {
     "model.name": "mlp",
     "model.units": [8],
     "model.batch_norm": False,
+    "model.layer_norm": True,
     "model.batch_norm_momentum": 0.5,
     "model.categories": "embedding",
     "model.embedding": 8,
     "model.dropout": 0.1,
+    "model.l1": 0.1,
     "model.l2": 0.1,
     "train.epochs": 3,
     "train.batch_size": 7,
     "train.optimizer": "sgd",
     "train.learning_rate": 0.1,
+    "train.schedule": "cosine",
+    "train.plateau.factor": 0.5,
+    "train.plateau.patience": 3,
+    "train.warm_up": 2,
+    "train.clip_norm": 1.0,
+    "train.weight_decay": 0.01,
+    "train.label_smoothing": 0.1,
+    "train.class_weights": "balanced",
+    "train.ema": 0.9,
     "train.early_stopping.monitor": "loss",
     "train.early_stopping.patience": 1,
     "train.early_stopping.mode": "min",
     "train.early_stopping.min_delta": 0.5,
+    "train.early_stopping.start_from_epoch": 4,
     "train.early_stopping.restore_best": False,
 }
 
@@ -266,7 +293,9 @@ def test_the_changes_above_are_every_leaf_of_the_recipe():
 
 
 def test_any_difference_in_the_recipe_is_another_key(make_study):
-    study = make_study(seeds=1, arms={path: {path: value} for path, value in CHANGES.items()})
+    arms = {path: {path: value} for path, value in CHANGES.items()}
+    arms["model.layer_norm"] |= {"model.batch_norm": False}  # a layer has one normalization
+    study = make_study(seeds=1, arms=arms)
     keys = [cell.key for cell in study.cells()]
     assert len(set(keys)) == len(keys) == 1 + len(CHANGES)
 
@@ -320,7 +349,24 @@ TEXT = {"source": "text:x.csv"}
         ({"recipe": {"train": {"early_stopping": 5}}}, ["recipe.train.early_stopping: expected a mapping", "got 5"]),
         ({"recipe": {"train": {"early_stopping": {"mode": "max"}}}}, ["early_stopping: mode 'max'", "'min' or 'auto'"]),
         ({"recipe": {"augment": {"rotate": 200}}}, ["recipe.augment.rotate: expected a value at most 180"]),
+        (
+            {"recipe": {"model": {"layer_norm": True}}},
+            ["recipe.model: batch_norm and layer_norm are both on", "set batch_norm or layer_norm to false"],
+        ),
+        ({"arms": {"a": {"model.layer_norm": True}}}, ["arms.a.model: batch_norm and layer_norm are both on"]),
+        (
+            {"recipe": {"train": {"epochs": 5, "warm_up": 5}}},
+            ["recipe.train: warm_up must be over before training is; expected less than 5, got 5"],
+        ),
+        (
+            {"recipe": {"train": {"epochs": 5, "early_stopping": {"start_from_epoch": 9}}}},
+            ["recipe.train: early_stopping.start_from_epoch must be over", "less than 5, got 9"],
+        ),
+        ({"recipe": {"train": {"label_smoothing": 1}}}, ["train.label_smoothing: expected a value less than 1.0"]),
+        ({"recipe": {"train": {"plateau": {"factor": 2}}}}, ["train.plateau.factor: expected a value less than 1.0"]),
         # names
+        ({"recipe": {"train": {"schedule": "cos"}}}, ["recipe.train.schedule: got 'cos'", "did you mean cosine?"]),
+        ({"recipe": {"train": {"class_weights": "balance"}}}, ["class_weights: got 'balance'", "mean balanced?"]),
         ({"recipe": {"scale": "min-max"}}, ["recipe.scale: got 'min-max'", "did you mean minmax?"]),
         ({"recipe": {"model": {"name": "ccn"}}}, ["recipe.model.name: got 'ccn'", "did you mean cnn?"]),
         ({"recipe": {"train": {"optimizer": "Adam"}}}, ["recipe.train.optimizer: got 'Adam'", "did you mean adam?"]),
