@@ -25,8 +25,34 @@ from components.schedule import EarlyStop, LearningRate
 
 CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy")
 EVALUATION_ROWS = 1024  # rows scored at a time
-OPTIMIZERS = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
-Labels = list[tuple[tf.Tensor, tf.Tensor]]  # for each label that a row has: its share, and the label
+Labels = list[tuple[tf.Tensor | float, tf.Tensor]]  # shares of the rows' labels, float32 (rows,); int32 (rows,)
+
+
+class Adam(keras.optimizers.Adam):
+    """Keras' Adam (Kingma and Ba 2015), with each variable updated by one operation of TensorFlow's and not by twenty.
+
+    The formula is the same, with 1 - 0.999 rounded otherwise: steps differ by two hundred-thousandths of their length.
+    """
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: keras.Variable) -> None:
+        """Update one variable."""
+        number = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[number].value.handle,
+            v=self._velocities[number].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.convert_to_tensor(learning_rate),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+OPTIMIZERS = {"adam": Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
 
 
 @dataclass
@@ -249,9 +275,9 @@ def class_weights(y: np.ndarray, classes: int, balanced: bool) -> np.ndarray:
 
 
 def _labels(y: tf.Tensor, mixture: Mixture | None) -> Labels:
-    """Return which labels the rows have, and how much of each; both float32 (rows,) and int32 (rows,)."""
+    """Return the labels that the rows have, and how much of each."""
     if mixture is None:
-        return [(tf.ones_like(y, tf.float32), y)]
+        return [(1.0, y)]
     return [(mixture.weight, y), (1.0 - mixture.weight, tf.gather(y, mixture.partner))]
 
 

@@ -105,22 +105,16 @@ def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict
         ({"name": "mlp", "batch_norm": False, "l2": 0.01}, {"optimizer": "sgd", "learning_rate": 0.1}),
         ({"name": "cnn", "units": [4, 4], "l2": 0.001}, {"optimizer": "rmsprop"}),
         ({"name": "mlp", "batch_norm": False, "layer_norm": True, "l1": 0.01}, {"clip_norm": 0.5}),
-        ({"name": "mlp"}, {"weight_decay": 0.5, "learning_rate": 0.01}),
-        ({"name": "mlp"}, {"weight_decay": 0.5, "optimizer": "sgd", "schedule": "cosine"}),
-        ({"name": "mlp"}, {"label_smoothing": 0.1, "class_weights": "balanced"}),
-        ({"name": "mlp"}, {"schedule": "cosine", "warm_up": 1, "learning_rate": 0.01}),
-        ({"name": "mlp"}, {"ema": 0.8}),
+        ({"name": "mlp"}, {"weight_decay": 0.5, "schedule": "cosine", "warm_up": 1, "learning_rate": 0.01}),
+        ({"name": "mlp"}, {"label_smoothing": 0.1, "class_weights": "balanced", "ema": 0.8}),
     ],
     ids=[
         "mlp",
         "mlp with L2",
         "cnn with batch normalization and L2",
         "layer normalization, L1 and clipping",
-        "AdamW",
-        "SGD with weight decay and cosine",
-        "label smoothing and class weights",
-        "warm-up and cosine",
-        "weight averaging",
+        "AdamW with warm-up and cosine",
+        "label smoothing, class weights and weight averaging",
     ],
 )
 def test_a_cell_is_trained_to_the_numbers_of_keras_itself(split, model, train):
@@ -130,8 +124,27 @@ def test_a_cell_is_trained_to_the_numbers_of_keras_itself(split, model, train):
     network, expected = by_keras(recipe, split, seed=5)
     for name in CURVES:
         np.testing.assert_allclose(curves[name], expected[name], rtol=1e-5, err_msg=name)
+    # Of Adam's steps the two round another ten-thousandth, see `engine.Adam`.
+    atol = max(1e-7, 1e-4 * recipe.train.learning_rate) if recipe.train.optimizer == "adam" else 1e-7
     for ours, theirs in zip(weights(program), network.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=atol)
+
+
+def test_fused_adam_is_the_formula():
+    """Kingma and Ba 2015, algorithm 1 with the epsilon of Keras, in double precision."""
+    rng = np.random.default_rng(0)
+    weight, rate, epsilon = rng.normal(size=(4, 3)), 0.1, 1e-7
+    variable = keras.Variable(weight.astype(np.float32))
+    adam = engine.Adam(rate)
+    adam.build([variable])
+    m, v = np.zeros((4, 3)), np.zeros((4, 3))
+    for step in range(1, 31):
+        gradient = rng.normal(size=(4, 3)).astype(np.float32)
+        adam.apply([tf.constant(gradient)])
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient.astype(float) ** 2
+        alpha = rate * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        weight = weight - alpha * m / (np.sqrt(v) + epsilon)
+        np.testing.assert_allclose(variable, weight, rtol=1e-5, atol=1e-6)
 
 
 def test_every_row_is_used_once_an_epoch(split):
