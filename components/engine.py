@@ -23,7 +23,7 @@ from components.feed import Feed, Streamed
 from components.recipe import Recipe, Train
 from components.schedule import EarlyStop, LearningRate
 
-CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy")
+CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy", "val_macro_f1")
 EVALUATION_ROWS = 1024  # rows scored at a time
 Labels = list[tuple[tf.Tensor | float, tf.Tensor]]  # shares of the rows' labels, float32 (rows,); int32 (rows,)
 
@@ -141,7 +141,7 @@ class Program:
             order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
             step_seed = np.array((seed, epoch * self.steps), np.int32)
             rates = schedule.rates(epoch)
-            trained, scored = tf.zeros(2), tf.zeros(2)
+            trained, scored = tf.zeros(2), (tf.zeros(()), tf.zeros((3, self.classes)))
             if self.averages and epoch:
                 self._resume()
             for x, y, wanted in train.blocks(order):
@@ -152,8 +152,8 @@ class Program:
                 self._average()
             for x, y in validation.straight():
                 scored = self._score(x, y, scored)
-            values = trained.numpy() / len(split.y), scored.numpy() / len(split.val_y)
-            values = dict(zip(CURVES, np.concatenate(values).tolist(), strict=True))
+            values = *(trained.numpy() / rows).tolist(), *_scores(*(total.numpy() for total in scored))
+            values = dict(zip(CURVES, values, strict=True))
             durations.append(clock() - start)
             # Both: the step that breaks the weights shows first on the validation rows.
             if not np.isfinite([values["loss"], values["val_loss"]]).all():
@@ -233,16 +233,23 @@ class Program:
         return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))])
 
     def _score_graph(self, x, y, totals):
-        """Score one block in evaluation mode; adds the summed cross-entropy and the number of hits to `totals`."""
+        """Score one block in evaluation mode.
+
+        Adds to `totals`: the summed cross-entropy, float32 (), and for each class how many rows are of it, were taken
+        for it, and both, float32 (3, classes).
+        """
         rows = tf.shape(y)[0]
 
-        def one(start, totals):
+        def one(start, loss, counts):
             end = tf.minimum(start + EVALUATION_ROWS, rows)
             logits = self.network(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
-            return start + EVALUATION_ROWS, totals + tf.stack([tf.reduce_sum(losses), _hits(logits, y[start:end])])
+            of = tf.one_hot(y[start:end], self.classes)
+            taken = tf.one_hot(tf.argmax(logits, axis=1), self.classes)
+            counted = tf.reduce_sum(tf.stack([of, taken, of * taken]), axis=1)
+            return start + EVALUATION_ROWS, loss + tf.reduce_sum(losses), counts + counted
 
-        return tf.while_loop(lambda start, _: start < rows, one, (0, totals))[1]
+        return tf.while_loop(lambda start, *_: start < rows, one, (0, *totals))[1:]
 
 
 def optimizer(recipe: Train, network: keras.Model) -> keras.optimizers.Optimizer:
@@ -300,6 +307,13 @@ def _losses(logits: tf.Tensor, labels: Labels, weights: tf.Tensor, smoothing: fl
 def _main_label(y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
     """Return each row's label of greater weight: what counts as a hit while training."""
     return y if mixture is None else tf.where(mixture.weight < 0.5, tf.gather(y, mixture.partner), y)
+
+
+def _scores(loss: np.ndarray, counts: np.ndarray) -> list[float]:
+    """Return mean cross-entropy, accuracy and macro F1 of what `_score_graph` counted, as `components.metrics` does."""
+    of, taken, found = counts.astype(np.float64)
+    f1 = 2 * found / np.maximum(of + taken, 1)
+    return [float(loss / of.sum()), float(found.sum() / of.sum()), float(f1.mean())]
 
 
 def _hits(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,7 @@ Scale = Literal["none", "minmax", "tanh", "standardize", "robust"]
 ModelName = Literal["mlp", "cnn"]
 Categories = Literal["one-hot", "embedding"]
 Optimizer = Literal["adam", "rmsprop", "sgd"]
-Monitor = Literal["val_loss", "val_accuracy", "loss", "accuracy"]
+Monitor = Literal["val_loss", "val_accuracy", "val_macro_f1", "loss", "accuracy"]
 ClassWeights = Literal["none", "balanced"]
 Schedule = Literal["constant", "cosine", "plateau"]
 
@@ -195,7 +195,7 @@ class EarlyStopping(Part):
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
-        better = "max" if "accuracy" in self.monitor else "min"
+        better = "max" if self.sign == 1 else "min"
         if self.mode not in ("auto", better):
             raise ValueError(f"mode {self.mode!r} would keep the worst {self.monitor}; expected {better!r} or 'auto'")
         return self
@@ -203,7 +203,7 @@ class EarlyStopping(Part):
     @property
     def sign(self) -> int:
         """+1 where a higher value of the monitored metric is better, else -1."""
-        return 1 if "accuracy" in self.monitor else -1
+        return -1 if "loss" in self.monitor else 1
 
 
 class Plateau(Part):

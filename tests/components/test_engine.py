@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from components import engine, models
 from components.augment import Mixture
 from components.encode import Inputs
 from components.engine import CURVES, Fit, Program, Split
+from components.metrics import scores
 from components.recipe import Model, Recipe, Train, merge, program_key
 
 TRAIN, VALIDATION = 150, 60
@@ -95,6 +97,8 @@ def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict
         scored = network.evaluate(split.val_x, np.eye(10)[split.val_y], verbose=0, return_dict=True)
         curves["val_loss"].append(float(scored["plain_loss"]))
         curves["val_accuracy"].append(float(scored["accuracy"]))
+        predicted = network.predict(split.val_x, verbose=0).argmax(axis=1)
+        curves["val_macro_f1"].append(f1_score(split.val_y, predicted, average="macro", labels=range(10)))
     return network, curves
 
 
@@ -459,6 +463,17 @@ def test_an_epoch_whose_last_step_broke_the_weights_is_no_good_epoch(split, stop
 
 
 # Scoring
+
+
+def test_the_curves_end_with_the_scores_of_the_metrics(split):
+    """Also where a class has no validation rows and is never predicted."""
+    few = Split(split.x, split.y, split.val_x[:9], split.val_y[:9])
+    recipe = recipe_of(model={"units": [64]}, train={"epochs": 15})
+    program = program_of(recipe)
+    curves = fit(program, few, recipe).curves
+    expected = scores(program.probabilities(few.val_x), few.val_y)
+    assert {name: curves[f"val_{name}"][-1] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert len(set(few.val_y)) < 10
 
 
 def test_rows_are_scored_alike_in_chunks_of_any_number(split, monkeypatch):

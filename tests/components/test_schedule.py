@@ -29,7 +29,7 @@ def keras_on(curve: list[float], rule: EarlyStopping) -> tuple[int, int]:
         rule.monitor,
         min_delta=rule.min_delta,
         patience=rule.patience,
-        mode="max" if "accuracy" in rule.monitor else "min",
+        mode="min" if "loss" in rule.monitor else "max",
         restore_best_weights=True,
         start_from_epoch=rule.start_from_epoch,
     )
@@ -48,7 +48,7 @@ def keras_on(curve: list[float], rule: EarlyStopping) -> tuple[int, int]:
     curve_values,
     st.integers(0, 6),
     st.sampled_from([0.0, 1e-4, 0.25]),
-    st.sampled_from(["val_loss", "val_accuracy", "loss", "accuracy"]),
+    st.sampled_from(["val_loss", "val_accuracy", "val_macro_f1", "loss", "accuracy"]),
     st.sampled_from([0, 1, 7]),
 )
 @example([1.0, 1.0, 1.0], 0, 0.0, "val_loss", 0)

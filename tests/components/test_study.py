@@ -348,6 +348,7 @@ TEXT = {"source": "text:x.csv"}
         ({"recipe": {"train": {"learning_rate": 0}}}, ["recipe.train.learning_rate: expected a value more than 0"]),
         ({"recipe": {"train": {"early_stopping": 5}}}, ["recipe.train.early_stopping: expected a mapping", "got 5"]),
         ({"recipe": {"train": {"early_stopping": {"mode": "max"}}}}, ["early_stopping: mode 'max'", "'min' or 'auto'"]),
+        ({"recipe": {"train": {"early_stopping": {"monitor": "val_macro_f1", "mode": "min"}}}}, ["worst val_macro_f1"]),
         ({"recipe": {"augment": {"rotate": 200}}}, ["recipe.augment.rotate: expected a value at most 180"]),
         (
             {"recipe": {"model": {"layer_norm": True}}},
