@@ -5,7 +5,8 @@ data that is most of its time. Here all batches of an epoch (shuffled, augmented
 `tf.function` over tensors that are already in memory, and so is validation. They are traced once; the next seed assigns
 fresh initial values to the same variables. Data that does not fit into memory comes in large blocks. The numbers are
 those of the ordinary loop: same batches (a smaller last one included), same order of operations, Keras' own layers and
-optimizers.
+optimizers, of which Adam is fused. What changes from epoch to epoch or from seed to seed, such as the learning rates
+and the weights of classes, goes in as tensors.
 """
 
 import time
@@ -134,6 +135,7 @@ class Program:
         weights = tf.constant(class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
         rows, fit, stopper = len(split.y), Fit(), EarlyStop(recipe.early_stopping)
         schedule = LearningRate(recipe, -(-rows // self.batch_size))
+        nothing = tf.zeros(2), (tf.zeros(()), tf.zeros((3, self.classes)))
         durations = []
         clock = time.perf_counter if tf.config.list_physical_devices("GPU") else time.process_time
         for epoch in range(recipe.epochs):
@@ -141,7 +143,7 @@ class Program:
             order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
             step_seed = np.array((seed, epoch * self.steps), np.int32)
             rates = schedule.rates(epoch)
-            trained, scored = tf.zeros(2), (tf.zeros(()), tf.zeros((3, self.classes)))
+            trained, scored = nothing
             if self.averages and epoch:
                 self._resume()
             for x, y, wanted in train.blocks(order):

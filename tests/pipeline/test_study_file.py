@@ -123,7 +123,7 @@ def test_an_override_wins_over_the_file_and_seeds_over_both(written):
         ("epochs=3", ["recipe.train.epochs"]),
         ("metric", ["PATH=VALUE"]),
         ("recipe.train.epochs=[1", ["not YAML"]),
-        ("recipe.train={epoch: 1}", ["recipe.train.epoch", "did you mean epochs?"]),
+        ("recipe.train={epoch: 1}", ["recipe.train.epoch", "expected epochs"]),
         ("data.source=sklearn:iris", ["recipe.model.name", "cnn needs images"]),
     ],
 )
