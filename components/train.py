@@ -175,7 +175,7 @@ class Trainer:
             preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)
 
     def _program_for(self, cell: Cell, rows: int):
-        key = program_key(cell.recipe)
+        key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
         if self._program[0] != key:
             schema = self.prepared.schema
             self._program = (key, self.engine.Program(cell.recipe, schema.inputs, len(schema.classes), rows))
