@@ -13,10 +13,11 @@ from components.encode import Encoder
 from components.errors import AssayError
 from components.events import Step, step
 from components.prepared import Prepared
-from components.recipe import program_key
+from components.recipe import TREES, program_key
 from components.scale import read_encoder
 from components.store import PREVIEW, CellResult, Store, hand_over
 from components.study import REFERENCE, Cell, Study
+from components.trees import Forest
 
 if TYPE_CHECKING:
     from components.feed import Streamed
@@ -178,5 +179,9 @@ class Trainer:
         key = program_key(cell.recipe)
         if self._program[0] != key:
             schema = self.prepared.schema
-            self._program = (key, self.engine.Program(cell.recipe, schema.inputs, len(schema.classes), rows))
+            if cell.recipe.model.name in TREES:
+                program = Forest(cell.recipe, schema.inputs, len(schema.classes))
+            else:
+                program = self.engine.Program(cell.recipe, schema.inputs, len(schema.classes), rows)
+            self._program = (key, program)
         return self._program[1]
