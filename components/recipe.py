@@ -202,10 +202,27 @@ ONLY_FOR: dict[str, Kind] = {
 }
 
 
+PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
+
+
 def fitting(kind: Kind) -> str:
-    """Return the models that fit this kind of data, as text; those of keras.applications as one."""
-    names = [name for name, kinds in FITS.items() if kind in kinds and not name.startswith(APPLICATIONS)]
-    return ", ".join([*names, f"{APPLICATIONS}NAME"] if kind == "image" else names)
+    """Return the models that fit this kind of data, as text."""
+    return ", ".join(_short(name for name, kinds in FITS.items() if kind in kinds))
+
+
+def _all_models() -> str:
+    """Return all models, as text, with what they fit."""
+    groups = dict.fromkeys(FITS.values())
+    return "; ".join(
+        f"{', '.join(_short(name for name in FITS if FITS[name] == kinds))} "
+        f"({'any data' if len(kinds) == len(PLURALS) else ' and '.join(PLURALS[kind] for kind in kinds)})"
+        for kinds in groups
+    )
+
+
+def _short(names: Iterable[str]) -> list[str]:
+    """Return the names, those of keras.applications as one."""
+    return list(dict.fromkeys(f"{APPLICATIONS}NAME" if name.startswith(APPLICATIONS) else name for name in names))
 
 
 class Model(Part):
@@ -213,8 +230,8 @@ class Model(Part):
 
     name: ModelName = Field(
         default="mlp",
-        description=f"images: {fitting('image')}; tables: {fitting('table')}; text: {fitting('text')}. What neither "
-        "the recipe nor an arm says has the default of the model that the arm has",
+        description=f"{_all_models()}; an arm that sets it also gets that model's own defaults, but for what the study "
+        "states",
     )
     units: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = Field(
         default=None,
@@ -347,9 +364,6 @@ def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> Non
         raise StudyError((*place, "scale_per_channel"), f"only images have channels, and the data is {_a(kind)}")
     if recipe.scale != "none" and kind == "text":
         raise StudyError((*place, "scale"), f"words are no numbers to scale; expected none, got {recipe.scale}")
-
-
-PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
 
 
 def _a(kind: Kind) -> str:
