@@ -56,7 +56,7 @@ class Forest:
         Raises:
             AssayError: for rows that do not fit into memory.
         """
-        from components.engine import Fit
+        from components.engine import CURVES, Fit
         from components.metrics import scores
 
         if not isinstance(split.x, np.ndarray):
@@ -65,10 +65,9 @@ class Forest:
         start = time.process_time()
         self.network.fit(_flat(split.x), split.y)
         seconds = time.process_time() - start
-        values = {}
-        for before, x, y in (("", split.x, split.y), ("val_", split.val_x, split.val_y)):
-            scored = scores(self.probabilities(x), y)
-            values |= {f"{before}loss": scored["loss"], f"{before}accuracy": scored["accuracy"]}
+        trained = scores(self.probabilities(split.x), split.y)
+        scored = scores(self.probabilities(split.val_x), split.val_y)
+        values = {name: scored[name[4:]] if name.startswith("val_") else trained[name] for name in CURVES}
         on_epoch(0, values)
         return Fit(curves={name: [value] for name, value in values.items()}, epoch_seconds=seconds)
 

@@ -14,7 +14,9 @@ def bilstm(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[in
 
     Batch normalization and dropout are in the dense layer.
     """
-    real, words = real_words(x), _words(x, layers, inputs)
+    first = keras.ops.expand_dims(keras.ops.arange(x.shape[1]) == 0, 0)
+    real = keras.ops.logical_or(real_words(x), first)  # on a GPU an LSTM refuses a text without a word
+    words = _words(x, layers, inputs)
     for i, width in enumerate(units, 1):
         words = layers.lstm(words, real, width, f"lstm_{i}", sequence=i < len(units))
     return layers.dense(words, 2 * units[-1], "dense_1")
