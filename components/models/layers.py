@@ -1,8 +1,8 @@
 """The layers that networks are made of, and what turns encoded rows of any kind into features.
 
-`Layers` adds the switches that all networks have (batch normalization, dropout, L2), so a technique means the same in
-each of them. A layer's random numbers are seeded by the cell's seed and the layer's name: the same layer starts with
-the same weights in every arm, which keeps paired differences small.
+Every builder gets a `Layers`, which adds the switches that all networks have (batch normalization, dropout, L2), so
+a technique means the same in each of them. A layer's random numbers are seeded by the cell's seed and the layer's name:
+the same layer starts with the same weights in every arm, which keeps paired differences small.
 """
 
 import hashlib

@@ -113,17 +113,40 @@ def test_a_program_gives_the_same_weights_for_the_same_seed_and_learns(name, kin
     assert runs[0]["loss"][-1] < 0.95 * runs[0]["loss"][0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "kind"), [("resnet", "image"), ("bilstm", "text"), ("textcnn", "text"), ("transformer", "text")]
+)
+def test_a_network_is_trained_to_the_weights_of_keras_itself(name, kind):
+    inputs, batch, seed = OF[kind], 25, 5
+    x = rows(inputs, 60)
+    y = (np.arange(60) % 2).astype(np.int32)
+    train = {"epochs": 2, "batch_size": batch, "optimizer": "sgd", "learning_rate": 0.1, "early_stopping": None}
+    recipe = Recipe.model_validate({"model": {"name": name, **SMALL, "l2": 0.001}, "train": train})
+    program = Program(recipe, inputs, 2, 60)
+    program.fit(Split(x, y, x, y), recipe.train, seed, np.array([0.3, 0.0, 1.0]))
+    network = models.build(recipe.model, inputs, 2, -(-60 // batch), seed)
+    network.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for epoch in range(2):
+        order = np.random.default_rng((seed, epoch)).permutation(60)
+        for start in range(0, 60, batch):
+            network.train_on_batch(x[order[start : start + batch]], y[order[start : start + batch]])
+    for ours, theirs in zip(program.network.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 # Images
 
 
-def test_a_resnet_halves_the_image_at_every_later_stage_and_ends_with_the_mean():
-    network = build("resnet", Inputs((28, 28, 1)), units=[4, 8, 16])
+@pytest.mark.parametrize(("side", "sides", "halving"), [(28, (14, 7, 4), (1, 2, 3)), (16, (16, 8, 4), (2, 3))])
+def test_a_resnet_halves_the_image_and_ends_with_the_mean(side, sides, halving):
+    network = build("resnet", Inputs((side, side, 1)), units=[4, 8, 16])
     shapes = [network.get_layer(f"stage_{stage}_block_2_sum").output.shape[1:] for stage in (1, 2, 3)]
-    assert shapes == [(28, 28, 4), (14, 14, 8), (7, 7, 16)]
+    assert shapes == [(side, side, width) for side, width in zip(sides, (4, 8, 16), strict=True)]
     assert network.get_layer("logits").kernel.shape == (16, 3)
     names = [layer.name for layer in network.layers if "Conv2D" in type(layer).__name__]
-    assert [name for name in names if "shortcut" in name] == ["stage_2_block_1_shortcut", "stage_3_block_1_shortcut"]
-    assert len(names) == 1 + 3 * 2 * 2 + 2
+    assert [name for name in names if "shortcut" in name] == [f"stage_{stage}_block_1_shortcut" for stage in halving]
+    assert len(names) == 1 + 3 * 2 * 2 + len(halving)
 
 
 def test_a_residual_block_that_changes_nothing_hands_on_what_it_got():

@@ -30,7 +30,7 @@ def recipe_of(**changes: Any) -> Recipe:
 
 
 def program_of(recipe: Recipe) -> Program:
-    return Program(recipe, DIGITS, 10, TRAIN)
+    return Program(recipe, Inputs((8, 8, 1)), 10, TRAIN)
 
 
 def fit(program: Program, split: Split, recipe: Recipe, seed: int = 0, **more: Any) -> Fit:
@@ -48,15 +48,10 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 # The same numbers as Keras
 
 
-DIGITS = Inputs((8, 8, 1))
-
-
-def by_keras(
-    recipe: Recipe, split: Split, seed: int, inputs: Inputs = DIGITS
-) -> tuple[keras.Model, dict[str, list[float]]]:
+def by_keras(recipe: Recipe, split: Split, seed: int) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train the same network by `keras.Model.train_on_batch` over the same batches."""
     steps = -(-TRAIN // recipe.train.batch_size)
-    network = models.build(recipe.model, inputs, 10, steps, seed)
+    network = models.build(recipe.model, Inputs((8, 8, 1)), 10, steps, seed)
     optimizer = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
     network.compile(
         optimizer=optimizer[recipe.train.optimizer](recipe.train.learning_rate),
@@ -96,33 +91,6 @@ def test_a_cell_is_trained_to_the_numbers_of_keras_itself(split, model, train):
         np.testing.assert_allclose(curves[name], expected[name], rtol=1e-5, err_msg=name)
     for ours, theirs in zip(weights(program), network.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
-
-
-TEXT = Inputs((7,), sizes=(12,), dtype="int32")
-
-
-@pytest.fixture(scope="module")
-def texts() -> Split:
-    """Texts of one to seven words; the first word is the class."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(2, 12, (TRAIN + VALIDATION, 7)).astype(np.int32)
-    x[np.arange(7) >= rng.integers(1, 8, len(x))[:, None]] = 0
-    y = x[:, 0] - 2
-    return Split(x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "inputs"), [("resnet", DIGITS), ("bilstm", TEXT)])
-def test_other_models_are_trained_to_the_numbers_of_keras_itself(split, texts, name, inputs):
-    rows = texts if name == "bilstm" else split
-    recipe = recipe_of(model={"name": name, "units": [6, 4], "embedding": 8, "l2": 0.001}, train={"epochs": 2})
-    program = Program(recipe, inputs, 10, TRAIN)
-    curves = fit(program, rows, recipe, seed=5).curves
-    network, expected = by_keras(recipe, rows, seed=5, inputs=inputs)
-    for name in CURVES:
-        np.testing.assert_allclose(curves[name], expected[name], rtol=1e-4, err_msg=name)
-    for ours, theirs in zip(weights(program), network.get_weights(), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_every_row_is_used_once_an_epoch(split):
