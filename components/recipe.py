@@ -74,10 +74,10 @@ UNITS: dict[str, tuple[int, ...]] = {
 }
 
 # What differs from the defaults of the kind of data by the model. The text models are as in their papers, without batch
-# normalization; trees know no technique but scaling.
+# normalization; trees know no technique but scaling. One layer alone learns too slowly at Adam's usual rate.
 _NO_LAYERS = {"batch_norm": False, "dropout": 0.0}
 OWN: dict[str, dict[str, Any]] = {
-    "logistic": {"model": _NO_LAYERS},
+    "logistic": {"model": _NO_LAYERS, "train": {"learning_rate": 0.01}},
     "resnet": {"model": {"dropout": 0.0}},
     "bilstm": {"model": {"batch_norm": False, "dropout": 0.5}},
     "textcnn": {"model": {"batch_norm": False, "dropout": 0.5}},

@@ -96,7 +96,8 @@ class Trainer:
         self._program: tuple[str, Any] = ("", None)
         tf.config.experimental.enable_op_determinism()
         schema = prepared.schema
-        if schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL:
+        self.small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
+        if self.small:
             with suppress(RuntimeError):  # TensorFlow has started, as in a notebook: then with the threads that it has
                 tf.config.threading.set_intra_op_parallelism_threads(1)
                 tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -180,7 +181,8 @@ class Trainer:
         if self._program[0] != key:
             schema = self.prepared.schema
             if cell.recipe.model.name in TREES:
-                program = Forest(cell.recipe, schema.inputs, len(schema.classes))
+                # With more, threads that wait for each other take most of the time.
+                program = Forest(cell.recipe, schema.inputs, len(schema.classes), 1 if self.small else None)
             else:
                 program = self.engine.Program(cell.recipe, schema.inputs, len(schema.classes), rows)
             self._program = (key, program)

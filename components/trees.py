@@ -36,8 +36,9 @@ MAX_CATEGORIES = 255  # that HistGradientBoostingClassifier takes for categories
 class Forest:
     """Fits trees as `components.engine.Program` fits networks; `network` is scikit-learn's estimator."""
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, classes: int):
-        """Take the recipe, of which the model's name alone is used."""
+    def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, threads: int | None = None):
+        """Take the recipe, of which the model's name alone is used; `threads` of None is one for each core."""
+        self.threads = threads
         self.name = recipe.model.name
         self.inputs = inputs
         self.classes = classes
@@ -56,6 +57,8 @@ class Forest:
         Raises:
             AssayError: for rows that do not fit into memory.
         """
+        from threadpoolctl import threadpool_limits
+
         from components.engine import CURVES, Fit
         from components.metrics import scores
 
@@ -63,7 +66,8 @@ class Forest:
             raise AssayError(f"{self.name} needs all rows in memory; raise the study's `memory`")
         self.network = _estimator(self.name, self.inputs, seed)
         start = time.process_time()
-        self.network.fit(_flat(split.x), split.y)
+        with threadpool_limits(self.threads, "openmp"):
+            self.network.fit(_flat(split.x), split.y)
         seconds = time.process_time() - start
         trained = scores(self.probabilities(split.x), split.y)
         scored = scores(self.probabilities(split.val_x), split.val_y)

@@ -27,11 +27,11 @@ COSTS = {
     "mlp": 1.0,
     "cnn": 3.0,
     "resnet": 20.0,
-    "bilstm": 30.0,
-    "textcnn": 6.0,
-    "transformer": 15.0,
-    "hist_gradient_boosting": 30.0,
-    "random_forest": 5.0,
+    "bilstm": 40.0,
+    "textcnn": 5.0,
+    "transformer": 20.0,
+    "hist_gradient_boosting": 20.0,
+    "random_forest": 15.0,
     "applications": 200.0,
 }
 

@@ -10,7 +10,7 @@ from components.models.layers import Layers, features
 from components.recipe import APPLICATIONS
 
 BLOCKS = 2  # residual blocks in a stage
-LARGE = 24  # pixels on a side, from which a first stage at half the size costs no accuracy and saves half of the time
+LARGE = 24  # pixels on a side, from which the first stage halves, too: at full size it would take most of the time
 SMALLEST = 32  # pixels on a side, below which most backbones have nothing left to look at
 
 

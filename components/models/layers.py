@@ -61,7 +61,9 @@ class Layers:
         """Normalization, ReLU and dropout, of images' whole maps; the shape stays."""
         return self._activate(x, name, keras.layers.SpatialDropout2D if len(x.shape) == 4 else keras.layers.Dropout)
 
-    def ngrams(self, x: keras.KerasTensor, real: keras.KerasTensor, filters: int, width: int, name: str):
+    def ngrams(
+        self, x: keras.KerasTensor, real: keras.KerasTensor, filters: int, width: int, name: str
+    ) -> keras.KerasTensor:
         """The most that each filter finds in `width` words side by side (Kim 2014).
 
         (rows, words, d) -> (rows, filters). `real` is bool (rows, words). Other places must be zeros in `x`, so that a
@@ -76,7 +78,9 @@ class Layers:
         layer = keras.layers.Conv1D(filters, width, padding="same", **self._kernel(name))
         return self._activate(layer(x), name, keras.layers.Dropout, most)
 
-    def lstm(self, x: keras.KerasTensor, real: keras.KerasTensor, units: int, name: str, *, sequence: bool):
+    def lstm(
+        self, x: keras.KerasTensor, real: keras.KerasTensor, units: int, name: str, *, sequence: bool
+    ) -> keras.KerasTensor:
         """LSTMs from either end (Hochreiter and Schmidhuber 1997, Graves and Schmidhuber 2005).
 
         (rows, words, d) -> (rows, words, 2 units), or (rows, 2 units) without `sequence`. `real` is bool (rows, words);
