@@ -18,6 +18,7 @@ from components.store import CellResult
 from components.study import HIGHER_IS_BETTER, REFERENCE, Arm, Study
 
 Cells = dict[str, list[CellResult]]  # by arm, in the order of the seeds
+MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
 
 
 def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
@@ -71,13 +72,16 @@ def gather(study: Study, folders: Sequence[str]) -> Cells:
 def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
     """Return the verdict as JSON; only the winner's and the reference's test predictions are opened."""
     from components.compare import compare, interval
+    from components.curve import worth_in_data
 
     metric, schema = study.metric, prepared.schema
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
     values = {arm: np.array([cell.result["validation"][metric] for cell in of]) for arm, of in cells.items()}
     seconds = {arm: float(np.mean([cell.result["seconds"] for cell in of])) for arm, of in cells.items()}
-    arms = study.expand()[1:]
+    reference, *others = study.expand()
+    arms = [arm for arm in others if not arm.is_size]
     overlap = schema.splits["validation"] / schema.splits["train"]
+    curve = _curve([reference, *others], values, prepared, metric, overlap)
     differences = [
         (sign * (values[REFERENCE] - values[arm.name]) * (1 if arm.removes else -1)).tolist() for arm in arms
     ]
@@ -90,11 +94,12 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
             "arm_mean": float(values[arm.name].mean()),
             **asdict(effect),
             "cost": _cost(arm, seconds),
+            "worth_in_data": worth_in_data(curve, effect.effect, arm.removes) if curve else None,
         }
         for arm, effect in zip(arms, compare(differences, overlap, resolution), strict=True)
     ]
-    # The first of equals: the reference comes first, and is not given up for nothing.
-    winner = max(values, key=lambda arm: sign * values[arm].mean())
+    # The first of equals: the reference comes first, and is not given up for nothing. Fewer rows win nothing.
+    winner = max((arm.name for arm in (reference, *arms)), key=lambda arm: sign * values[arm].mean())
     low, high = interval(values[REFERENCE].tolist(), overlap)
     judged = {
         "study": study.study,
@@ -105,6 +110,7 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
         "validation_rows": schema.splits["validation"],
         "reference": {"mean": float(values[REFERENCE].mean()), "low": low, "high": high, "seconds": seconds[REFERENCE]},
         "effects": effects,
+        "curve": curve,
         "winner": {
             "arm": winner,
             "mean": float(values[winner].mean()),
@@ -113,6 +119,22 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
         "test": _test_scores(cells, winner, prepared, metric),
     }
     return {**judged, "sentence": sentence(judged)}
+
+
+def _curve(
+    arms: list[Arm], values: dict[str, np.ndarray], prepared: Prepared, metric: str, overlap: float
+) -> dict[str, Any] | None:
+    """Return the learning curve of the reference and of the arms that only have fewer rows; None without any."""
+    from components.curve import learning_curve
+
+    sizes = {len(prepared.split(0, arm.recipe.data)[0]): arm for arm in arms if arm.is_size or arm.name == REFERENCE}
+    if len(sizes) < 2:
+        return None
+    errors = {rows: values[arm.name] if metric == "loss" else 1 - values[arm.name] for rows, arm in sizes.items()}
+    curve = learning_curve(errors, len(prepared.split(0, arms[0].recipe.data)[0]), overlap)
+    for point in curve["points"]:
+        point["arm"] = sizes[point["rows"]].name
+    return curve
 
 
 def median_seed(values: Sequence[float]) -> int:
@@ -176,7 +198,33 @@ def sentence(verdict: dict[str, Any]) -> str:
         parts.append(f"Too few seeds to tell about {_listed(needs)}.")
     if "no evidence" in by_verdict:
         parts.append(f"No evidence for {_listed([e['technique'] for e in by_verdict['no evidence']], 'or')}.")
+    if verdict.get("curve"):
+        parts.append(twice_the_data(verdict["curve"], metric))
     return " ".join(part[0].upper() + part[1:] for part in parts)
+
+
+def twice_the_data(curve: dict[str, Any], metric: str) -> str:
+    """Return what the learning curve says of twice the rows, as a sentence."""
+
+    def shown(error: float) -> str:
+        return f"{error:.3f}" if metric == "loss" else f"{100 * (1 - error):.1f} %"
+
+    sure = ""
+    if curve["twice_low"] is not None:
+        ends = sorted((shown(curve["twice_low"]), shown(curve["twice_high"])))
+        sure = f" ({ends[0]} to {ends[1]})"
+    return (
+        f"Twice the rows would bring {metric} from {shown(curve['now'])} to about {shown(curve['twice'])}{sure}, if it "
+        "goes on as from fewer rows."
+    )
+
+
+def worth_of(effect: dict[str, Any]) -> str:
+    """Return how many times the data a technique is worth, as text: `1.8 x`; only of one that helps or leans so."""
+    worth = effect["worth_in_data"]
+    if effect["effect"] <= 0:
+        return "-"
+    return "beyond" if worth is None or worth > MOST_DATA else f"{worth:.1f} x"
 
 
 def _listed(words: list[str], last: str = "and") -> str:
@@ -200,14 +248,16 @@ def as_markdown(verdict: dict[str, Any]) -> str:
     """Return the verdict as Markdown, for the description of the study's run."""
     metric = verdict["metric"]
     unit = "" if metric == "loss" else " (points)"
+    worth = " worth in data |" if verdict.get("curve") else ""
     lines = [
         f"**{verdict['sentence']}**",
         "",
         f"Effect of each technique on validation {metric}, paired over {verdict['seeds']} seeds; the reference has "
         f"{verdict['reference']['mean']:.4f}.",
         "",
-        f"| technique | effect{unit} | 95 % interval | probability to help | p (Holm) | verdict | training time |",
-        "|---|---|---|---|---|---|---|",
+        f"| technique | effect{unit} | 95 % interval | probability to help | p (Holm) | verdict | training time |"
+        f"{worth}",
+        "|---|---|---|---|---|---|---|" + ("---|" if worth else ""),
     ]
     for e in sorted(verdict["effects"], key=lambda e: -e["effect"]):
         between = f"{_number(e['low'], metric)} to {_number(e['high'], metric)}" if e["low"] is not None else "one seed"
@@ -216,6 +266,7 @@ def as_markdown(verdict: dict[str, Any]) -> str:
         technique = e["technique"].replace("|", "\\|")
         lines.append(
             f"| {technique} | {_number(e['effect'], metric)} | {between} | {sure} | {word} | {e['cost']:+z.0%} |"
+            + (f" {worth_of(e)} |" if worth else "")
         )
     test, winner = verdict["test"], verdict["winner"]
     lines += [

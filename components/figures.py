@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from components.curve import PowerLaw
 from components.metrics import confusion
 from components.prepared import Prepared
 from components.study import REFERENCE
@@ -15,6 +16,7 @@ COLORS = {"helped": "#1a7f37", "hurt": "#b3261e", "no evidence": "#6e7781", "too
 NAMED_CLASSES = 30  # more are not labelled: the letters would overlap
 
 HISTOGRAMS = 16  # columns that are drawn
+TEXT_WIDTH = 100  # letters of a text
 
 
 def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], prepared: Prepared) -> None:
@@ -22,6 +24,8 @@ def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], pre
     effects(verdict).savefig(folder / "effects.png", dpi=150)
     curves(cells).savefig(folder / "curves.png", dpi=150)
     confusions(verdict, cells, prepared).savefig(folder / "confusion.png", dpi=150)
+    if verdict["curve"]:
+        data_curve(verdict).savefig(folder / "data_curve.png", dpi=150)
 
 
 def data_figure(report: dict[str, Any]) -> Figure:
@@ -102,6 +106,33 @@ def effects(verdict: dict[str, Any]) -> Figure:
     return figure
 
 
+def data_curve(verdict: dict[str, Any]) -> Figure:
+    """Return the error over the number of train rows, the fitted law, and what it says of twice as many."""
+    curve, loss = verdict["curve"], verdict["metric"] == "loss"
+    law, factor = PowerLaw(**curve["law"]), 1 if loss else 100
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    rows = np.array([point["rows"] for point in curve["points"]])
+    means, lows, highs = (factor * np.array([p[name] for p in curve["points"]]) for name in ("mean", "low", "high"))
+    axes.errorbar(rows, means, (means - lows, highs - means), fmt="o", color="#0969da", capsize=3, label="all seeds")
+    line = np.geomspace(rows.min(), 2 * curve["rows"], 100)
+    axes.plot(line, factor * law(line), color="#0969da", linewidth=1, label="power law")
+    if curve["twice_low"] is not None:
+        between = factor * np.array([[curve["twice"] - curve["twice_low"]], [curve["twice_high"] - curve["twice"]]])
+        between = np.maximum(between, 0)
+        twice = [2 * curve["rows"]], [factor * curve["twice"]], between
+        axes.errorbar(*twice, fmt="D", color="#bc4c00", capsize=3, label="twice the rows, 95 % interval")
+    axes.set_xscale("log")
+    axes.set_xticks([*rows, 2 * curve["rows"]], [str(n) for n in (*rows, 2 * curve["rows"])])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("train rows")
+    axes.set_ylabel("validation loss" if loss else f"validation error (1 - {verdict['metric']}), %")
+    axes.set_title(f"{verdict['study']}: what more data brings")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
 def curves(cells: dict[str, list[Any]]) -> Figure:
     """Return a panel per arm with training and validation loss: the mean over seeds, and a band from least to most."""
     columns = min(3, len(cells))
@@ -166,6 +197,23 @@ def augmentations(versions: dict[str, np.ndarray]) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
         row[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def augmented_texts(versions: dict[str, list[str]]) -> Figure:
+    """Return the beginnings of texts, each with its versions below it, under their names."""
+    texts, lines = len(next(iter(versions.values()))), len(versions)
+    figure = Figure(figsize=(10, 0.3 + texts * (0.25 * lines + 0.2)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(texts * (lines + 1), 0)
+    for row in range(texts):
+        for line, (title, of) in enumerate(versions.items()):
+            place = row * (lines + 1) + line + 0.5
+            begin = of[row] if len(of[row]) <= TEXT_WIDTH else f"{of[row][:TEXT_WIDTH]} ..."
+            axes.text(0.15, place, title, ha="right", va="center", fontsize=8, color="#6e7781", parse_math=False)
+            axes.text(0.17, place, begin, va="center", fontsize=8, family="monospace", parse_math=False)
     return figure
 
 

@@ -24,7 +24,7 @@ from components.encode import Inputs, inputs_of
 from components.raw import Column
 from components.recipe import Kind
 from components.sources import Rows
-from components.split import TEST, TRAIN, VALIDATION, Content
+from components.split import TEST, TRAIN, VALIDATION, Content, linked, share_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Schema:
         rows: how many there are in all.
         class_rows: how many of each class.
         splits: how many rows are for test, and for each seed for validation and training.
-        fingerprint: SHA-256 of the rows, labels, classes and of which rows are test rows.
+        fingerprint: SHA-256 of the rows, labels, classes, groups, times and of which rows are test rows.
     """
 
     kind: Kind
@@ -120,9 +120,15 @@ class Prepared:
         """Row numbers of the test rows, the same for every seed."""
         return self._rows_of(0, TEST)
 
-    def split(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the row numbers to train on and those to validate on, for one seed."""
-        return self._rows_of(seed, TRAIN), self._rows_of(seed, VALIDATION)
+    def split(self, seed: int, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the row numbers to train on and those to validate on, for one seed.
+
+        With a share of the train rows every class has its part of it, and a smaller share's rows are in a larger one's.
+        """
+        train = self._rows_of(seed, TRAIN)
+        if share < 1:
+            train = train[share_of(np.asarray(self.y[train]), share, seed)]
+        return train, self._rows_of(seed, VALIDATION)
 
     def _rows_of(self, seed: int, part: int) -> np.ndarray:
         order = np.load(self.folder / "order.npy", mmap_mode="r")
@@ -152,11 +158,14 @@ class Prepared:
         if data.kind == "text":
             (folder / "words.json").write_text(json.dumps(rows.words, ensure_ascii=False), "utf-8")
         is_test = parts[0] == TEST
-        # Not the other parts: they follow from the content and the seed, and more seeds are the same data.
+        # Not the other parts: they follow from the content, the groups or times, and the seed; and more seeds are the
+        # same data.
         about = [data.kind, x.shape[1:], str(x.dtype), rows.classes, [asdict(column) for column in rows.columns]]
         fingerprint = hashlib.sha256(json.dumps(about).encode())
-        for array in (of.digests[of.order], y[of.order], is_test[of.order]):
-            fingerprint.update(array.view(np.uint8).data)
+        ruled = [] if rows.groups is None else [linked(rows, of)]
+        ruled += [] if rows.times is None else [rows.times]
+        for array in (of.digests, y, is_test, *ruled):
+            fingerprint.update(array[of.order].view(np.uint8).data)
         counts = np.bincount(y, minlength=len(rows.classes))
         names = {"test": TEST, "validation": VALIDATION, "train": TRAIN}
         schema = Schema(

@@ -1,5 +1,6 @@
 """What augmentation does to the data: some train rows, and what the recipe makes of them."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ from components.prepared import Prepared
 from components.recipe import Augment
 
 IMAGES = 8
+TEXTS = 4
 
 
 def draw(prepared: Prepared, encoder: Encoder, recipe: Augment, file: Path, seed: int = 0) -> None:
-    """Write a figure of train images and of their augmented versions, for each technique alone and for all.
+    """Write a figure of train rows and of their augmented versions, for each technique alone and for all.
 
     Args:
-        prepared: the data; images.
+        prepared: the data; images or text.
         encoder: the one that the recipe trains with: augmentation changes scaled rows.
         recipe: what may change.
         file: a PNG file.
@@ -25,6 +27,13 @@ def draw(prepared: Prepared, encoder: Encoder, recipe: Augment, file: Path, seed
     """
     originals = encoder(prepared.x[_rows(prepared, seed)])
     shown = {"original": originals, **versions(originals, recipe, seed, encoder.spread)}
+    if prepared.schema.kind == "text":
+        words = np.array(["", "[?]", *(prepared.words[number - 1] for number in encoder.known[0])], object)
+        texts = {title: [" ".join(words[row[row > 0]]) for row in rows[:TEXTS]] for title, rows in shown.items()}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # matplotlib's own font has no Chinese
+            figures.augmented_texts(texts).savefig(file, dpi=150)
+        return
     low, high = encoder.spread[1:].astype(np.float32)
     # As shares of the train rows' range: white is the brightest that there is in them.
     width = np.where(high > low, high - low, 1)
@@ -33,9 +42,9 @@ def draw(prepared: Prepared, encoder: Encoder, recipe: Augment, file: Path, seed
 
 
 def versions(x: np.ndarray, recipe: Augment, seed: int, spread: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the scaled images as each technique of the recipe alone changes them, and as all do together.
+    """Return the encoded rows as each technique of the recipe alone changes them, and as all do together.
 
-    The draws are those that a batch of these images would get in the first step. They are not compiled, which would
+    The draws are those that a batch of these rows would get in the first step. They are not compiled, which would
     take longer than to change so few.
     """
     on = recipe.techniques()

@@ -7,6 +7,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import cache
 from itertools import chain
 from typing import Any, Literal
 
@@ -66,7 +68,8 @@ def is_missing(value: Any) -> bool:
 def numbers(values: Any, column: Column) -> np.ndarray:
     """Return a column's raw values as prepared data has them: float64 (rows,), NaN where one is missing.
 
-    A category's value that the column does not know becomes `len(column.values)`.
+    A category's value that the column does not know becomes `len(column.values)`. What pandas made a number or a
+    boolean is known by what it means: 1067 is the code "01067" where there is no "1067".
 
     Args:
         values: a sequence, a pandas Series, or a pyarrow array of text, numbers or booleans.
@@ -78,6 +81,8 @@ def numbers(values: Any, column: Column) -> np.ndarray:
     array = _array(values)
     if array is None:
         read = _reader(column)
+        if isinstance(getattr(values, "dtype", None), np.dtype) and values.dtype.kind == "f":
+            values = np.asarray(values)  # a Series would give 0.1 of float32 as 0.10000000149
         return np.array([np.nan if is_missing(value) else read(value) for value in values], np.float64)
     array = cleaned(array)
     if column.kind == "number" and (found := _at_once(array)) is not None:
@@ -145,7 +150,34 @@ def _reader(column: Column) -> Callable[[Any], float]:
         return boolean if column.kind == "boolean" else number
     position = {value: float(i) for i, value in enumerate(column.values)}
     unknown = float(len(position))
-    return lambda value: position.get(category(value), unknown)
+
+    @cache  # made only where it is needed: there may be many values
+    def alike() -> dict[Decimal | str, float]:
+        return {_meaning(value): i for value, i in reversed(position.items())}
+
+    def read(value: Any) -> float:
+        text = category(value)
+        found = position.get(text)
+        if found is None and not isinstance(value, str):
+            found = alike().get(_meaning(text))
+        return unknown if found is None else found
+
+    return read
+
+
+def _meaning(text: str) -> Decimal | str:
+    """Return a category as the number that it is, else in lower case: pandas makes 1067 of 01067, True of TRUE."""
+    number = as_decimal(text)
+    return text.lower() if number is None else number
+
+
+def as_decimal(text: str) -> Decimal | None:
+    """Return the number that a text is, exactly; None where it is none."""
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() else None
 
 
 def category(value: Any) -> str:

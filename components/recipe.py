@@ -308,6 +308,12 @@ class Recipe(Part):
         description="none | minmax (0..1) | tanh (-1..1) | standardize | robust (median, quartiles); from train rows",
     )
     scale_per_channel: bool = Field(default=False, description="images: scale each channel by its own numbers")
+    data: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of the train rows; arms `data: [0.1, 0.25, 0.5]` draw a learning curve",
+    )
     model: Model = Model()
     train: Train = Train()
 
@@ -375,7 +381,7 @@ def program_key(recipe: Recipe) -> str:
 
     Scaling, the number of epochs and early stopping are not in it.
     """
-    parts = recipe.model_dump(mode="json", include={"augment", "model"})
+    parts = recipe.model_dump(mode="json", include={"augment", "model", "data"})
     parts["train"] = recipe.train.model_dump(mode="json", include={"batch_size", "optimizer", "learning_rate"})
     return content_hash(parts)
 

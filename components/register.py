@@ -120,15 +120,15 @@ def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, pre
     libraries = ["mlflow", "numpy", "pandas", "pyarrow"]
     libraries += ["scikit-learn", "skops"] if in_trees else ["keras", "tensorflow"]
     libraries += ["pillow"] * (schema.kind == "image")
-    package = Path(__file__).parent
+    package, text = Path(__file__).parent, study.data.text or "text"
     with mlflow.start_run(run_id=runs["parent"]):
         logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(package / "pyfunc.py"),
             artifacts={"model": str(winner.model)},
             code_paths=[str(package)],
-            signature=_signature(prepared),
-            input_example=_example(prepared),
+            signature=_signature(prepared, text),
+            input_example=_example(prepared, text),
             pip_requirements=[f"{name}=={version(name)}" for name in libraries],
             metadata={"classes": list(schema.classes), "columns": [column.name for column in schema.columns]},
         )
@@ -149,8 +149,13 @@ def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, pre
     return str(made.version)
 
 
-def _signature(prepared: Prepared):
-    """Return what the model takes and gives, in MLflow's terms; it refuses other columns and types."""
+def _signature(prepared: Prepared, text: str):
+    """Return what the model takes and gives, in MLflow's terms; it refuses other columns and types.
+
+    Args:
+        prepared: the data.
+        text: the column of the text, as in the user's file.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
     from mlflow.types.schema import AnyType
@@ -162,7 +167,7 @@ def _signature(prepared: Prepared):
         # model itself refuses what it can't read.
         takes = [ColSpec(AnyType(), column.name, required=True) for column in schema.columns]
     elif schema.kind == "text":
-        takes = [ColSpec("string", "text")]
+        takes = [ColSpec("string", text)]
     elif schema.source.startswith("images:"):
         takes = [ColSpec("binary", "image")]
     else:
@@ -170,8 +175,11 @@ def _signature(prepared: Prepared):
     return ModelSignature(Schema(takes), Schema([ColSpec("double", name) for name in schema.classes]))
 
 
-def _example(prepared: Prepared) -> Any:
-    """Return a raw row, which MLflow shows beside the model: from the train rows, and of images as files one in PNG."""
+def _example(prepared: Prepared, text: str) -> Any:
+    """Return a raw row, which MLflow shows beside the model: from the train rows, and of images as files one in PNG.
+
+    Args: those of `_signature`.
+    """
     import pandas as pd
     from PIL import Image
 
@@ -179,7 +187,7 @@ def _example(prepared: Prepared) -> Any:
 
     raw = raw_rows(prepared, prepared.split(0)[0][:1])
     if prepared.schema.kind == "text":
-        return pd.DataFrame({"text": raw})
+        return pd.DataFrame({text: raw})
     if prepared.schema.source.startswith("images:"):
         file = io.BytesIO()
         Image.fromarray(raw[0].squeeze()).save(file, "PNG")

@@ -5,9 +5,11 @@ each column. Vocabularies are taken here, too. Images that are larger than memor
 """
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +38,8 @@ def scale(study: str, data: str, scalers: str) -> None:
 
 def variant(recipe: Recipe) -> str:
     """Return the name of the recipe's scaling: recipes with the same one share an encoder."""
-    return f"{recipe.scale} per channel" if recipe.scale_per_channel else recipe.scale
+    name = f"{recipe.scale} per channel" if recipe.scale_per_channel else recipe.scale
+    return name if recipe.data == 1 else f"{name}, {recipe.data} of the rows"
 
 
 def read_encoder(scalers: str | Path, seed: int, recipe: Recipe, prepared: Prepared) -> Encoder:
@@ -47,21 +50,31 @@ def read_encoder(scalers: str | Path, seed: int, recipe: Recipe, prepared: Prepa
 
 
 def fit(prepared: Prepared, seed: int, wanted: dict[str, Recipe]) -> dict[str, Encoder]:
-    """Return an encoder for each of the recipes, under the same names, from the train rows of one seed."""
-    rows, _ = prepared.split(seed)
+    """Return an encoder for each of the recipes, under the same names, from the rows of one seed that it trains on."""
     schema = prepared.schema
-    if schema.kind == "text":
-        words = Encoder("text", schema.inputs, known=(vocabulary(prepared.x, rows, schema.inputs.sizes[0]),))
-        return dict.fromkeys(wanted, words)
-    if schema.kind == "table":
-        statistics = table_statistics(prepared, rows)
-        return {name: _table(prepared, rows, statistics, recipe.scale) for name, recipe in wanted.items()}
+    measured: dict[tuple[float, bool], Any] = {}  # scalings of the same rows share what was measured
     encoders = {}
     for name, recipe in wanted.items():
-        measured = image_statistics(prepared.rows, rows, per_channel=recipe.scale_per_channel)
-        offset, divisor, spread = measured.scaling(recipe.scale)
-        encoders[name] = Encoder("image", schema.inputs, offset=offset, divisor=divisor, spread=spread)
+        of = recipe.data, recipe.scale_per_channel
+        if of not in measured:
+            measured[of] = _measured(prepared, prepared.split(seed, recipe.data)[0], recipe)
+        if schema.kind == "text":
+            encoders[name] = Encoder("text", schema.inputs, known=(measured[of],))
+        elif schema.kind == "table":
+            encoders[name] = _table(prepared, prepared.split(seed, recipe.data)[0], measured[of], recipe.scale)
+        else:
+            offset, divisor, spread = measured[of].scaling(recipe.scale)
+            encoders[name] = Encoder("image", schema.inputs, offset=offset, divisor=divisor, spread=spread)
     return encoders
+
+
+def _measured(prepared: Prepared, rows: np.ndarray, recipe: Recipe) -> Any:
+    """Return the vocabulary of text, or the statistics of tables and images."""
+    if prepared.schema.kind == "text":
+        return vocabulary(prepared.x, rows, prepared.schema.inputs.sizes[0])
+    if prepared.schema.kind == "table":
+        return table_statistics(prepared, rows)
+    return image_statistics(prepared.rows, rows, per_channel=recipe.scale_per_channel)
 
 
 @dataclass(frozen=True)
@@ -102,15 +115,16 @@ class Statistics:
 
 
 def image_statistics(x: np.ndarray | RowFile, rows: np.ndarray, *, per_channel: bool = False) -> Statistics:
-    """Measure the pixels of the given rows, of all channels together or of each.
-
-    The variance is taken about the first chunk's mean: a sum of plain squares would lose its digits where the mean is
-    large beside the spread (Chan, Golub and LeVeque 1983).
-    """
+    """Measure the pixels of the given rows, of all channels together or of each."""
+    if x[rows[:1]].dtype == np.uint8:
+        return _byte_statistics(x, rows, per_channel)
     axes = (0, 1, 2) if per_channel else None
-    about = np.mean(next(_chunks(x, rows)), axis=axes)
+    # The variance is taken about the first chunk's mean: a sum of plain squares would lose its digits where the mean is
+    # large beside the spread (Chan, Golub and LeVeque 1983).
+    about = np.mean(next(_chunks(x, rows)), axis=axes, dtype=np.float64)
     lows, highs, sums, squares, count = [], [], [], [], 0
-    for values in _chunks(x, rows):
+    for chunk in _chunks(x, rows):
+        values = np.asarray(chunk, np.float64)
         lows.append(values.min(axis=axes))
         highs.append(values.max(axis=axes))
         sums.append((values - about).sum(axis=axes))
@@ -119,33 +133,48 @@ def image_statistics(x: np.ndarray | RowFile, rows: np.ndarray, *, per_channel: 
     shift = np.sum(sums, axis=0) / count
     variance = np.maximum(np.sum(squares, axis=0) / count - shift**2, 0.0)
     low, high = np.min(lows, axis=0), np.max(highs, axis=0)
-    return Statistics(low, high, about + shift, np.sqrt(variance), _quartiles(x, rows, low, high))
+    steps = np.where(high > low, (high - low) / BINS, 1.0)
+    counts = _counts(x, rows, per_channel, BINS + 1, lambda values: ((values - low) / steps).astype(np.int64))
+    quartiles = low + np.reshape(_quartiles(counts), (3, *np.shape(low))) * steps
+    return Statistics(low, high, about + shift, np.sqrt(variance), quartiles)
 
 
-def _quartiles(x: np.ndarray | RowFile, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the quartiles (3, ...) of the pixels, by a histogram from the least to the greatest value.
+def _byte_statistics(x: np.ndarray | RowFile, rows: np.ndarray, per_channel: bool) -> Statistics:
+    """Measure bytes by counting how often each of the 256 occurs: exact, and in one pass."""
+    counts = _counts(x, rows, per_channel, 256, lambda values: values)
+    shape = (len(counts),) if per_channel else ()
+    values, shares = np.arange(256.0), counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    std = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(axis=1))
+    present = counts > 0
+    low, high = present.argmax(axis=1), 255 - present[:, ::-1].argmax(axis=1)
+    low, high, mean, std = (np.asarray(measure, np.float64).reshape(shape) for measure in (low, high, mean, std))
+    return Statistics(low, high, mean, std, np.asarray(_quartiles(counts), np.float64).reshape(3, *shape))
 
-    Whole numbers have a bin each, where there are not too many; they are counted exactly.
-    """
-    channels = np.size(low)
-    steps = np.where(high - low < BINS, 1.0, (high - low) / BINS)
-    if not np.issubdtype(x[rows[:1]].dtype, np.integer):
-        steps = np.where(high > low, (high - low) / BINS, 1.0)
-    counts = np.zeros((channels, BINS + 1), np.int64)
-    for values in _chunks(x, rows):
-        bins = ((values - low) / steps).astype(np.int64)
-        for channel, of_channel in enumerate(np.moveaxis(bins, -1, 0) if channels > 1 else [bins]):
-            counts[channel] += np.bincount(of_channel.ravel(), minlength=BINS + 1)
+
+def _counts(
+    x: np.ndarray | RowFile, rows: np.ndarray, per_channel: bool, bins: int, bin_of: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return how often each bin occurs: int64 (1, bins), or (channels, bins)."""
+    counts = np.zeros((x[rows[:1]].shape[-1] if per_channel else 1, bins), np.int64)
+    for chunk in _chunks(x, rows):
+        found = bin_of(chunk)
+        for channel, of_channel in enumerate(np.moveaxis(found, -1, 0) if per_channel else [found]):
+            counts[channel] += np.bincount(of_channel.ravel(), minlength=bins)
+    return counts
+
+
+def _quartiles(counts: np.ndarray) -> np.ndarray:
+    """Return the bins of the quartiles, int64 (3, channels); of counts (channels, bins)."""
     cumulated = counts.cumsum(axis=1)
-    found = [[np.searchsorted(one, share * one[-1]) for one in cumulated] for share in (0.25, 0.5, 0.75)]
-    return low + np.reshape(found, (3, *np.shape(low))) * steps
+    return np.array([[np.searchsorted(one, share * one[-1]) for one in cumulated] for share in (0.25, 0.5, 0.75)])
 
 
 def _chunks(x: np.ndarray | RowFile, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows, some at a time, as float64."""
+    """Yield the rows, some at a time."""
     size = max(CHUNK_VALUES // x[rows[:1]].size, 1)
     for start in range(0, len(rows), size):
-        yield np.asarray(x[rows[start : start + size]], np.float64)
+        yield x[rows[start : start + size]]
 
 
 def table_statistics(prepared: Prepared, rows: np.ndarray) -> Statistics:
@@ -155,8 +184,9 @@ def table_statistics(prepared: Prepared, rows: np.ndarray) -> Statistics:
         values = np.asarray(prepared.x[rows, column], np.float64)
         values = values[~np.isnan(values)]
         values = values if len(values) else np.zeros(1)  # all are missing, and so will be filled with 0
-        quartiles = np.quantile(values, (0.25, 0.5, 0.75))
-        measured.append([values.min(), values.max(), values.mean(), values.std(), *quartiles])
+        low, high, *quartiles = np.quantile(values, (0, 1, 0.25, 0.5, 0.75))
+        unit = math.ldexp(1.0, math.frexp(max(-low, high))[1] - 1)  # squares of 1e200 or of 1e-200 are no numbers
+        measured.append([low, high, unit * (values / unit).mean(), unit * (values / unit).std(), *quartiles])
     low, high, mean, std, *quartiles = np.array(measured, np.float64).reshape(-1, 7).T
     return Statistics(low, high, mean, std, np.stack(quartiles))
 

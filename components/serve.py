@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from components import trees
-from components.encode import Encoder, Inputs, category_columns
+from components.encode import Encoder, Inputs, category_columns, number_columns
 from components.prepared import Prepared
 from components.raw import Column, numbers, tokens, word_numbers
 
@@ -90,7 +90,11 @@ class Served:
         Raises:
             ValueError: where a row can't be read; the message says which.
         """
-        encoded = self.encoder({"image": self._images, "table": self._table, "text": self._text}[self.kind](raw))
+        prepared = {"image": self._images, "table": self._table, "text": self._text}[self.kind](raw)
+        with np.errstate(over="ignore"):
+            encoded = self.encoder(prepared)
+        if self.kind == "table":
+            self._check_finite(prepared, encoded)
         if hasattr(self.network, "predict_proba"):
             return trees.probabilities(self.network, encoded, len(self.classes))
         logits = [
@@ -111,7 +115,21 @@ class Served:
                 raise ValueError(f"column {column.name!r}: expected a {column.kind}, got {error}") from None
         return x
 
+    def _check_finite(self, x: np.ndarray, encoded: np.ndarray) -> None:
+        """Refuse numbers that are infinite, or would be as float32: probabilities would be NaN.
+
+        Raises:
+            ValueError: with the first one's place.
+        """
+        for row, place in np.argwhere(~np.isfinite(encoded))[:1]:
+            column = number_columns(self.columns)[place]
+            name, value = self.columns[column].name, x[row, column]
+            raise ValueError(f"row {row}, column {name!r}: {value} is too large a number")
+
     def _text(self, texts: Sequence[str]) -> np.ndarray:
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ValueError(f"text {row}: expected text, got {text}")
         return word_numbers([tokens(text) for text in texts], self.words, self.encoder.inputs.shape[0])
 
     def _images(self, images: Any) -> np.ndarray:

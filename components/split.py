@@ -24,6 +24,7 @@ from components.sources import Rows
 UNUSED, TRAIN, VALIDATION, TEST = range(4)
 TEST_SEED = 0  # test rows are the same for every seed of a study
 CHUNK = 256  # rows that are read at a time: 150 MB of 224x224x3 as float32
+DRAWS = 100  # of groups, until each class is on both sides
 WINDOW = 0.8  # share of the rows before the test that a seed's window has, with `data.time`
 
 
@@ -34,7 +35,7 @@ class Content:
     Attributes:
         digests: uint64 (rows, 2), equal for rows with the same values.
         first: (rows,) for each row the number of the first one with the same values.
-        order: int64 (rows,) the rows' numbers, ordered by content and class.
+        order: int64 (rows,) the rows' numbers, ordered by content, class and time.
     """
 
     digests: np.ndarray
@@ -49,7 +50,8 @@ def content(rows: Rows) -> Content:
     """
     digests = np.frombuffer(b"".join(_digests(rows)), np.uint64).reshape(-1, 2)
     high, low = digests.T
-    order = np.lexsort((rows.y, low, high))  # stable: among equals the first row comes first
+    times = () if rows.times is None else (rows.times,)
+    order = np.lexsort((*times, rows.y, low, high))  # stable: among equals the first row comes first
     by_content = np.lexsort((low, high))
     is_new = np.ones(len(order), bool)
     is_new[1:] = (np.diff(high[by_content]) != 0) | (np.diff(low[by_content]) != 0)
@@ -96,7 +98,7 @@ def split(rows: Rows, data: Data, seeds: int, of: Content) -> np.ndarray:
     """
     if rows.times is not None:
         return _by_time(rows, data, seeds, of)
-    together = of.first if rows.groups is None else _joined(of.first, rows.groups)
+    together = linked(rows, of)
     held_out = _test_rows(rows, data, of, together)
     parts = np.full((seeds, len(rows.y)), TRAIN, np.uint8)
     parts[:, held_out] = TEST
@@ -115,6 +117,18 @@ def _test_rows(rows: Rows, data: Data, of: Content, together: np.ndarray) -> np.
             )
         return rows.splits[data.test]
     return stratified(of.order, rows.y[of.order], data.test, TEST_SEED, rows.classes, together[of.order])
+
+
+def linked(rows: Rows, of: Content) -> np.ndarray:
+    """Return a number for each row (rows,), the same where rows must stay together.
+
+    It is the place in the content's order of the first of them: a draw among them does not depend on a file's order.
+    """
+    together = of.first if rows.groups is None else _joined(of.first, rows.groups)
+    _, place, member = np.unique(together[of.order], return_index=True, return_inverse=True)
+    numbers = np.empty(len(member), np.int64)
+    numbers[of.order] = place[member]
+    return numbers
 
 
 def _joined(first: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -189,17 +203,13 @@ def stratified(
     rarest = present[counts[present].argmin()]
     held_out = round(len(y) * fraction)
     if counts[rarest] >= 2 and held_out >= len(present) and len(y) - held_out >= len(present):
-        if groups is None or len(np.unique(groups)) == len(groups):
-            taken = _rows_alone(y, held_out, seed)
-        else:
-            taken = _whole_groups(y, groups, held_out, seed)
-        # Shares are rounded: of a rare class a part may get less than one row.
-        lacking = next((part for part in (~taken, taken) if len(np.unique(y[part])) < len(present)), None)
-        if lacking is None:
-            return rows[taken]
-        if groups is not None:
+        for taken in _draws(y, groups, held_out, seed):
+            # Shares are rounded: of a rare class a part may get less than one row.
+            lacking = next((part for part in (~taken, taken) if len(np.unique(y[part])) < len(present)), None)
+            if lacking is None:
+                return rows[taken]
             lost = np.setdiff1d(present, y[lacking])[0]
-            if len(np.unique(groups[y == lost])) == 1:
+            if groups is not None and len(np.unique(groups[y == lost])) == 1:
                 raise AssayError(
                     f"all {counts[lost]} rows of class {classes[lost]!r} are identical or of one group, so it can't be "
                     "in every part; add rows or leave the class out"
@@ -208,6 +218,16 @@ def stratified(
         f"too few rows to split: {len(y)} rows of {len(present)} classes, {counts[rarest]} of class "
         f"{classes[rarest]!r}, {held_out} held out; every class must be in every part: add rows or change the fraction"
     )
+
+
+def _draws(y: np.ndarray, groups: np.ndarray | None, held_out: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield which rows are taken (rows,), again and again where a class may be lacking by chance."""
+    if groups is None or len(np.unique(groups)) == len(groups):
+        yield _rows_alone(y, held_out, seed)
+        return
+    rng = np.random.default_rng(seed)
+    for _ in range(DRAWS):
+        yield _whole_groups(y, groups, held_out, rng)
 
 
 def _rows_alone(y: np.ndarray, held_out: int, seed: int) -> np.ndarray:
@@ -219,7 +239,7 @@ def _rows_alone(y: np.ndarray, held_out: int, seed: int) -> np.ndarray:
     return taken
 
 
-def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, seed: int) -> np.ndarray:
+def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, rng: np.random.Generator) -> np.ndarray:
     """Return which rows are taken (rows,), group by group; a group counts for the class of its first row."""
     _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     of_class = y[first]
@@ -228,7 +248,6 @@ def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, seed: int) -
     exact = rows * (held_out / len(y))
     quotas = np.floor(exact).astype(int)
     quotas[np.argsort(quotas - exact, kind="stable")[: held_out - quotas.sum()]] += 1
-    rng = np.random.default_rng(seed)
     taken = np.zeros(len(sizes), bool)
     for label, quota in zip(present, quotas, strict=True):
         mine = np.flatnonzero(of_class == label)
@@ -267,3 +286,21 @@ def _draw(sizes: np.ndarray, quota: int, rng: np.random.Generator) -> np.ndarray
         chosen.append(rng.choice(np.flatnonzero(sizes == size), number, replace=False))
         left, available = left - number * size, available - count * size
     return np.concatenate(chosen)
+
+
+def share_of(y: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Return which of the rows are in a share of them, bool (rows,): every class in proportion, and at least one row.
+
+    Rows come in a random order for each seed, of which a larger share takes more; as many for every seed.
+    """
+    classes, of_class = np.unique(y, return_inverse=True)
+    counts = np.bincount(of_class)
+    exact = counts * share
+    quotas = np.maximum(np.floor(exact).astype(int), 1)
+    lacking = max(round(len(y) * share), len(classes)) - quotas.sum()
+    quotas[np.argsort(quotas - exact, kind="stable")[: max(lacking, 0)]] += 1
+    taken = np.zeros(len(y), bool)
+    for number, quota in enumerate(quotas):
+        mine = np.flatnonzero(of_class == number)
+        taken[np.random.default_rng((seed, number)).permutation(mine)[:quota]] = True
+    return taken

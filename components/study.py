@@ -63,6 +63,11 @@ class Arm:
     changes: dict[str, Any]
     recipe: Recipe
 
+    @property
+    def is_size(self) -> bool:
+        """Whether it is no technique but the reference with fewer rows: a point of the learning curve."""
+        return set(self.changes) == {"data"}
+
 
 @dataclass(frozen=True)
 class Cell:

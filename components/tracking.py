@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ SQLITE = "sqlite:///"
 DEFAULT_STORE = "mlflow.db"
 FLUSH_SECONDS = 2.0  # epochs are sent at most this often: a call costs 15 ms, an epoch of a small cell less
 RUN_TAG = "assay.run"
+LONGEST = 200  # characters of a class's name in a metric's, which may have 250
 ROLE_TAG = "assay.role"  # study, arm or seed
 
 
@@ -206,6 +208,9 @@ def log_verdict(runs: Mapping[str, Any], verdict: Mapping[str, Any], description
         numbers = {key: effect[key] for key in ("effect", "low", "high", "p_holm", "probability", "cost")}
         arm_metrics[effect["arm"]] = {f"validation/{metric}": effect["arm_mean"], **numbers}
         api.set_tag(runs["arms"][effect["arm"]], "assay.verdict", effect["verdict"])
+    for point in verdict["curve"]["points"] if verdict["curve"] else ():
+        value = point["mean"] if metric == "loss" else 1 - point["mean"]
+        arm_metrics.setdefault(point["arm"], {f"validation/{metric}": value, "train_rows": point["rows"]})
     for arm, values in arm_metrics.items():
         api.log_batch(runs["arms"][arm], metrics=_metrics({k: v for k, v in values.items() if v is not None}, 0))
         api.set_terminated(runs["arms"][arm])
@@ -324,9 +329,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _safe(names: Sequence[str]) -> list[str]:
-    """Return the names with the characters that MLflow allows in a metric; where two become one, they are numbered."""
-    cleaned = ["".join(c if c.isalnum() or c in "_-. " else "_" for c in name).strip(". ") for name in names]
-    return [name if name and cleaned.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(cleaned)]
+    """Return the names with the characters that MLflow allows in a metric, not too many of them.
+
+    Where two become one, they are numbered.
+    """
+    cleaned = ["".join(c if c.isalnum() or c in "_-. " else "_" for c in name)[:LONGEST].strip(". ") for name in names]
+    times = Counter(cleaned)
+    return [name if name and times[name] == 1 else f"{name}_{i}" for i, name in enumerate(cleaned)]
 
 
 def _metrics(values: Mapping[str, float], epoch: int) -> list[Any]:

@@ -117,7 +117,7 @@ class Trainer:
         from components.metrics import recalls, scores
 
         with self.running.span("data"):
-            train_rows, val_rows = self.prepared.split(cell.seed)
+            train_rows, val_rows = self.prepared.split(cell.seed, cell.recipe.data)
             encoder = read_encoder(self.scalers, cell.seed, cell.recipe, self.prepared)
             y = self.prepared.y
             split = self.engine.Split(
@@ -170,8 +170,8 @@ class Trainer:
         return Streamed(lambda rows: encoder(self.prepared.rows[rows]), numbers, block)
 
     def _preview(self, cell: Cell, encoder: Encoder, folder: Path) -> None:
-        """Draw what augmentation does to images: here, since `evaluate` has no TensorFlow."""
-        if self.prepared.schema.kind == "image" and cell.recipe.augment.on():
+        """Draw what augmentation does to images and texts: here, since `evaluate` has no TensorFlow."""
+        if self.prepared.schema.kind != "table" and cell.recipe.augment.on():
             from components import preview
 
             preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)

@@ -169,14 +169,15 @@ def preview(
         typer.Option("--set", metavar="PATH=VALUE", help="Override a value, as in recipe.augment.rotate=20."),
     ] = None,
 ) -> None:
-    """Draw what the recipe's augmentation does to some images."""
+    """Draw what the recipe's augmentation does to some images or texts."""
     from pipeline.study_file import read_study
 
     described = read_study(study, overrides or [], None)
-    if described.data.kind != "image":
-        raise UsageError(f"{study}: only augmented images can be drawn, and the data is a {described.data.kind}")
+    if described.data.kind == "table":
+        raise UsageError(f"{study}: only augmented images and texts can be drawn, and the data is a table")
     if not described.recipe.augment.on():
-        raise UsageError(f"{study}: the recipe augments nothing; try --set recipe.augment.rotate=20")
+        hint = "rotate=20" if described.data.kind == "image" else "swap_words=0.2"
+        raise UsageError(f"{study}: the recipe augments nothing; try --set recipe.augment.{hint}")
     if output.suffix.lower() != ".png":
         raise UsageError(f"-o {output}: expected the name of a .png file")
     if not output.parent.is_dir():

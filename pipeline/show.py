@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from components.evaluate import worth_of
 from components.study import REFERENCE
 from pipeline.progress import duration
 
@@ -119,6 +120,8 @@ def _table(verdict: dict[str, Any]) -> Table:
     table.add_column("chance\nto help", justify="right")
     table.add_column("verdict", no_wrap=True)
     table.add_column("cost in\ntime", justify="right")
+    if verdict.get("curve"):
+        table.add_column("worth\nin data", justify="right")
     for effect in sorted(verdict["effects"], key=lambda effect: -effect["effect"]):
         low, high = _number(effect["low"], points), _number(effect["high"], points)
         table.add_row(
@@ -128,6 +131,7 @@ def _table(verdict: dict[str, Any]) -> Table:
             _chance(effect["probability"]),
             Text(effect["verdict"], style=STYLES.get(effect["verdict"], "")),
             _cost(effect["cost"]),
+            *([worth_of(effect)] if verdict.get("curve") else []),
         )
     return table
 

@@ -169,9 +169,10 @@ def _starts(values: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Return the mean of one value or more; they are scaled by a power of two, for the sum may be too large."""
+    """Return the mean of values in rising order; they are scaled by a power of two, for the sum may be too large."""
     scale = math.ldexp(1.0, math.frexp(float(np.abs(values).max()))[1] - 1)
-    return float((values / scale).mean()) * scale
+    # A rounded sum of equal values may lie beside them.
+    return min(max(float((values / scale).mean()) * scale, float(values[0])), float(values[-1]))
 
 
 def _histogram(values: np.ndarray) -> list[int]:

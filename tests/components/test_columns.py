@@ -165,3 +165,8 @@ def test_how_to_leave_a_column_out_depends_on_the_source():
     assert finding(column_of(ids), "identifier-columns")["text"].endswith("; data.ignore leaves them out")
     found = column_of(ids, source="tfds:made")
     assert finding(found, "identifier-columns")["text"].endswith("; leave them out of the data")
+
+
+def test_the_mean_of_equal_values_is_their_value():
+    found = inspect(table(np.full((35, 1), 257348550135457.03), [0, 1] * 17 + [0]))
+    assert found["columns"][0]["mean"] == 257348550135457.03

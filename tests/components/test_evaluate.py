@@ -272,3 +272,44 @@ def test_the_table_is_ordered_by_effect_and_every_line_has_every_column():
 def test_a_name_with_a_bar_does_not_break_the_table():
     rows = table_rows(as_markdown(verdict_of(effect("dropout 0.1|0.2", 0.0, "no evidence"))).replace(r"\|", "/"))
     assert {len(row) for row in rows} == {7}
+
+
+# The learning curve
+
+
+@pytest.fixture(scope="module")
+def sizes(run_steps, workplace):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(workplace)
+        return run_steps("sizes", arms=[{"narrow": {"model.units": [3]}}, {"data": [0.1, 0.3]}], seeds=3).all()
+
+
+def test_fewer_rows_are_no_technique_but_a_curve(sizes):
+    verdict = sizes.verdict
+    assert [effect["arm"] for effect in verdict["effects"]] == ["narrow"]
+    points = verdict["curve"]["points"]
+    assert [(point["arm"], point["rows"]) for point in points] == [
+        ("data=0.1", 115),
+        ("data=0.3", 345),
+        ("reference", 1150),
+    ]
+    assert points[0]["mean"] > points[2]["mean"]
+    assert points[2]["mean"] == pytest.approx(1 - verdict["reference"]["mean"])
+    assert verdict["winner"]["arm"] in ("reference", "narrow")
+    assert "Twice the rows would bring accuracy from" in verdict["sentence"]
+    assert verdict["effects"][0]["worth_in_data"] is not None
+    assert "worth in data" in as_markdown(verdict)
+    assert (sizes.folder / "verdict" / "report" / "data_curve.png").stat().st_size > 10_000
+
+
+def test_a_point_of_the_curve_has_its_rows_in_mlflow(sizes):
+    run = tracking.client().get_run(sizes.runs["arms"]["data=0.3"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["train_rows"] == 345
+
+
+def test_a_study_without_sizes_has_no_curve(tiny):
+    assert tiny.verdict["curve"] is None
+    assert tiny.verdict["effects"][0]["worth_in_data"] is None
+    assert "worth in data" not in as_markdown(tiny.verdict)

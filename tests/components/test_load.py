@@ -135,6 +135,23 @@ def test_the_same_rows_in_another_order_are_the_same_data(tmp_path):
             np.testing.assert_array_equal(one.x[mine], other.x[theirs])
 
 
+def test_another_time_or_group_of_a_row_is_another_fingerprint(tmp_path):
+    """The test rows are the same, and other rows are validated on: no finished cell may be taken for this data."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 1)), np.arange(60) % 2
+    turned = np.r_[np.arange(40)[::-1], np.arange(40, 60)]
+
+    def fingerprint(groups: np.ndarray | None = None, times: np.ndarray | None = None) -> str:
+        rows = Rows(x, y, ("a", "b"), (Column("c"),), groups=groups, times=times)
+        return prepare_rows(rows, tmp_path, "table:x.csv").schema.fingerprint
+
+    assert fingerprint(times=np.arange(60.0)) != fingerprint(times=turned.astype(float))
+    pairs = np.arange(60) // 2
+    joined = [fingerprint(groups=np.where(pairs == one, 0, pairs)) for one in range(30)]
+    assert len(set(joined)) == 30
+    assert fingerprint(groups=pairs[::-1]) == joined[0], "which number a group has does not count"
+
+
 def test_more_seeds_are_the_same_data(digits, make_study, tmp_path):
     assert prepare(make_study(seeds=1, arms={}), tmp_path).schema.fingerprint == digits.schema.fingerprint
 

@@ -1,11 +1,14 @@
 import matplotlib.image
 import numpy as np
 import pytest
+from small import prepare_rows
 
 from components import preview
-from components.figures import augmentations
+from components.figures import augmentations, augmented_texts
+from components.raw import as_words
 from components.recipe import Augment, Recipe
 from components.scale import fit
+from components.sources import Rows
 
 RECIPE = Augment(rotate=30, brightness=0.3, noise=0.2, mixup=0.5)
 SPREAD = np.array([0.4, 0.0, 1.0])
@@ -56,3 +59,21 @@ def test_the_file_shows_the_same_originals_however_they_are_scaled(digits, tmp_p
 def test_images_of_any_number_of_channels_are_drawn(channels):
     figure = augmentations({"original": np.zeros((2, 5, 4, channels)), "flip": np.ones((2, 5, 4, channels))})
     assert [axes.get_ylabel() for axes in figure.axes] == ["original", "", "flip", ""]
+
+
+def test_texts_are_shown_with_what_became_of_their_words(tmp_path, monkeypatch):
+    shown = {}
+    monkeypatch.setattr("components.figures.augmented_texts", lambda v: shown.update(v) or augmented_texts(v))
+    words, x = as_words(
+        [f"the {animal} number {n} 好 sleeps $well$" for n in range(30) for animal in ("cat", "dog")], 10
+    )
+    prepared = prepare_rows(Rows(x, np.arange(60) % 2, ("cat", "dog"), words=words), tmp_path, "text:x.csv")
+    encoder = fit(prepared, 0, {"": Recipe()})[""]
+    recipe = Augment(drop_words=0.3, mask_words=0.4)
+    preview.draw(prepared, encoder, recipe, tmp_path / "a.png")
+    assert list(shown) == ["original", "drop words", "mask words", "all together"]
+    assert {len(texts) for texts in shown.values()} == {preview.TEXTS}
+    assert all(text.startswith("the ") and text.endswith("sleeps $ well $") for text in shown["original"])
+    assert any("[?]" in text for text in shown["mask words"])
+    assert min(len(text.split()) for text in shown["drop words"]) < 8
+    assert matplotlib.image.imread(tmp_path / "a.png").std() > 0.05

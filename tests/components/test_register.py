@@ -3,6 +3,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 
 from components import tracking
@@ -153,6 +154,17 @@ def test_a_table_is_served_from_a_data_frame(run_steps):
     np.testing.assert_allclose(found, evaluated, atol=1e-5)
     with pytest.raises(mlflow.exceptions.MlflowException, match="sepal"):
         model.predict(frame.drop(columns="sepal length (cm)"))
+
+
+def test_texts_are_served_from_a_data_frame_as_in_the_file(run_steps, tmp_path):
+    """The column of the text is called there as the user calls it, and others may be beside it."""
+    frame = pd.DataFrame({"id": range(40), "review": [f"{w} w{i}" for i in range(20) for w in ("good", "bad")]})
+    frame.assign(label=["yes", "no"] * 20).to_csv(tmp_path / "x.csv", index=False)
+    data = {"source": f"text:{tmp_path}/x.csv", "text": "review"}
+    steps = run_steps("reviews", data=data, recipe={"model": {"embedding": 4}}, arms={}, seeds=1).all()
+    found = mlflow.pyfunc.load_model("models:/reviews@champion").predict(frame.iloc[steps.prepared.test_rows])
+    evaluated = CellResult(steps.folder / "verdict" / "winner").probabilities("test")
+    np.testing.assert_allclose(found, evaluated, atol=1e-5)
 
 
 def test_the_decision_is_in_the_studys_run(tiny):

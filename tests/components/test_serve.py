@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import keras
 import numpy as np
@@ -71,8 +72,17 @@ def test_every_network_as_it_was_evaluated(request, tmp_path, name):
 
 @pytest.mark.parametrize(
     ("offset", "unit"),
-    [(1e4, 1.0), (1e6, 1.0), (1.6e9, 1.0), (0.0, 1e-9), (0.0, 1e20), (3e-5, 1e-8)],
-    ids=["ten thousands", "millions", "seconds since 1970", "nanometres", "astronomers' metres", "small"],
+    [(1e4, 1.0), (1e6, 1.0), (1.6e9, 1.0), (0.0, 1e-9), (0.0, 1e20), (3e-5, 1e-8), (0.0, 1e200), (0.0, 1e-200)],
+    ids=[
+        "ten thousands",
+        "millions",
+        "seconds since 1970",
+        "nanometres",
+        "astronomers' metres",
+        "small",
+        "1e200",
+        "1e-200",
+    ],
 )
 @pytest.mark.parametrize("scale", SCALES[1:])
 def test_columns_in_any_unit(tmp_path, offset, unit, scale):
@@ -129,6 +139,31 @@ def test_an_unknown_category_counts_as_unseen(tmp_path):
     assert (paris != bonn).any()
 
 
+@pytest.mark.parametrize("repeated", [1, 50], ids=["few", "many"])
+@pytest.mark.parametrize(
+    "codes", [("01067", "1069", "80331"), ("1.0", "2.0", "2.50"), ("FALSE", "TRUE", "unused"), ("0", "false", "1.5")]
+)
+def test_codes_are_known_though_pandas_reads_them_as_numbers(tmp_path, codes, repeated):
+    """The model is asked with a data frame as in the README: read by pandas, which knows nothing of codes."""
+    x = (np.arange(60) % (2 if codes[2] == "unused" else 3))[:, None].astype(np.float64)
+    columns = (Column("code", "category", codes),)
+    rows = Rows(np.c_[x, np.arange(60.0)], np.arange(60) // 3 % 2, ("a", "b"), (*columns, Column("n")))
+    model, evaluated = saved(prepare_rows(rows, tmp_path, "table:x.csv"), tmp_path)
+    file = io.StringIO("code,n\n" + "".join(f"{codes[int(c)]},{n}\n" for n, c in enumerate(x[:, 0])) * repeated)
+    np.testing.assert_allclose(model(pd.read_csv(file)), np.tile(evaluated, (repeated, 1)), atol=1e-5)
+
+
+def test_codes_of_32_bits_are_known_in_few_rows_and_in_many(tmp_path):
+    """A column of Parquet may be float32, whose 0.1 is another number as float64."""
+    codes = (np.arange(600) % 3 / 10).astype(np.float32)
+    column = Column("code", "category", ("0", "0.1", "0.2"))
+    rows = Rows(np.c_[np.arange(600) % 3, np.arange(600.0)], np.arange(600) // 3 % 2, ("a", "b"), (column, Column("n")))
+    model, evaluated = saved(prepare_rows(rows, tmp_path, "table:x.parquet"), tmp_path)
+    frame = pd.DataFrame({"code": codes, "n": np.arange(600)})
+    np.testing.assert_allclose(model(frame), evaluated, atol=1e-5)
+    np.testing.assert_allclose(model(frame[:3]), evaluated[:3], atol=1e-5)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(12, 60), st.sampled_from(SCALES), st.integers(0, 2))
 def test_any_table_and_seed(tmp_path_factory, seed, rows, scale, of_seed):
     frame, folder = people(seed, rows), tmp_path_factory.mktemp("data")
@@ -149,6 +184,9 @@ def test_a_row_that_can_not_be_read_is_said(tmp_path):
         model(pd.DataFrame({**row, "age": ["young"]}))
     with pytest.raises(ValueError, match=r"column 'smokes': expected a boolean, got .*often"):
         model(pd.DataFrame({**row, "smokes": ["often"]}))
+    for large in ("inf", "-1e+300"):  # training refuses the first, and float32 has no room for the second
+        with pytest.raises(ValueError, match=re.escape(f"row 1, column 'age': {large} is too large")):
+            model(pd.DataFrame({"age": [30.0, float(large)], "smokes": [True] * 2, "city": ["Ulm"] * 2}))
 
 
 TEXTS = ["Good, very good!", "bad", "not good at all", "\u597d\u7684 ok", "", "It's fine.", "BAD bad bad"] * 6
@@ -165,6 +203,16 @@ def test_texts(tmp_path, vocabulary):
     untouched = np.flatnonzero(np.arange(len(x)) % 2 == 0)
     np.testing.assert_allclose(model([TEXTS[i] for i in untouched]), evaluated[untouched], atol=1e-5)
     assert np.ptp(evaluated[:, 0]) > 1e-3
+
+
+@pytest.mark.parametrize("value", [None, np.nan, 5])
+def test_what_is_no_text_is_said(tmp_path, value):
+    """A cell without text is NaN in the data frame that pandas reads."""
+    words, x = as_words(TEXTS, 6)
+    rows = Rows(x, np.arange(len(TEXTS)) % 2, ("a", "b"), words=words)
+    model, _ = saved(prepare_rows(rows, tmp_path, "text:x.csv"), tmp_path)
+    with pytest.raises(ValueError, match=f"text 1: expected text, got {value}"):
+        model(["good", value])
 
 
 def test_a_saved_model_has_the_words_and_values_of_its_train_rows_only(tmp_path):

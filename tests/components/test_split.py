@@ -10,7 +10,7 @@ from components.errors import AssayError
 from components.load import prepare
 from components.raw import Column
 from components.sources import Rows
-from components.split import TEST, TRAIN, UNUSED, VALIDATION, content, split, stratified
+from components.split import TEST, TRAIN, UNUSED, VALIDATION, content, share_of, split, stratified
 
 NAMES = ("a", "b", "c")
 
@@ -208,13 +208,34 @@ def test_the_classes_have_their_shares_in_every_part(counts, fraction):
             assert np.abs(mine - shares * mine.sum()).max() <= 1.5
 
 
+@pytest.mark.parametrize("different", [40, 25], ids=["alone", "copies"])
+@pytest.mark.parametrize("in_groups", [False, True], ids=["rows", "groups"])
 @given(st.permutations(range(40)))
-def test_the_same_rows_in_another_order_are_split_alike(places):
-    x, y = np.arange(40.0)[:, None], np.arange(40) % 2
+def test_the_same_rows_in_another_order_are_split_alike(different, in_groups, places):
+    rng = np.random.default_rng(0)
+    x, y = np.arange(40.0)[:, None] % different, np.arange(40) % 2
+    of_group = rng.integers(0, 25, 40)
     data, places = Data.model_validate(TABLE), np.array(places)
-    straight, turned = (Rows(a, b, NAMES[:2], (Column("c"),)) for a, b in ((x, y), (x[places], y[places])))
-    parts = split(straight, data, 2, content(straight))
-    np.testing.assert_array_equal(parts[:, places], split(turned, data, 2, content(turned)))
+
+    def parts(to: np.ndarray) -> np.ndarray:
+        groups = np.unique(of_group[to], return_index=True, return_inverse=True)
+        numbered = groups[1][groups[2]] if in_groups else None  # by their first row, as a source numbers them
+        rows = Rows(x[to], y[to], NAMES[:2], (Column("c"),), groups=numbered)
+        return split(rows, data, 2, content(rows))
+
+    np.testing.assert_array_equal(parts(np.arange(40))[:, places], parts(places))
+
+
+def test_a_rare_class_in_groups_of_several_classes_is_in_every_part():
+    """Class c comes in 5 of 30 groups, never first: a single draw leaves it out of a part in every third seed."""
+    groups = np.arange(120) // 4
+    y = np.where((groups % 6 == 5) & (np.arange(120) % 4 == 3), 2, np.arange(120) % 2)
+    rows = Rows(np.arange(120.0)[:, None], y, NAMES, (Column("c"),), groups=groups)
+    parts = split(rows, Data.model_validate(TABLE), 30, content(rows))
+    for one in parts:
+        for part in (TRAIN, VALIDATION, TEST):
+            assert set(y[one == part]) == {0, 1, 2}
+            assert np.count_nonzero(one == part) == np.count_nonzero(parts[0] == part)
 
 
 def test_copies_of_a_group_go_with_it():
@@ -249,3 +270,17 @@ def test_classes_that_follow_each_other_in_time_are_refused():
     rows = Rows(np.arange(40.0)[:, None], np.arange(40) // 35, NAMES[:2], (Column("c"),), times=np.arange(40.0))
     with pytest.raises(AssayError, match="are all of class 'a'"):
         split(rows, Data.model_validate(TABLE), 1, content(rows))
+
+
+# Shares of the train rows
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=4), st.floats(0.01, 1.0), st.integers(0, 3))
+def test_a_share_has_every_class_in_proportion_and_is_in_a_larger_one(counts, share, seed):
+    y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    taken, more = share_of(y, share, seed), share_of(y, min(1.0, share * 1.5), seed)
+    assert taken.sum() == max(round(len(y) * share), len(counts)) or (np.bincount(y[taken]) == 1).any()
+    assert np.abs(np.bincount(y[taken], minlength=len(counts)) - np.array(counts) * share).max() <= 1
+    assert not (taken & ~more).any()
+    assert share_of(y, 1.0, seed).all()
+    np.testing.assert_array_equal(taken, share_of(y, share, seed))

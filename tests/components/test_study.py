@@ -326,6 +326,7 @@ CHANGES = {
     "augment.cutmix": 1.0,
     "scale": "tanh",
     "scale_per_channel": True,
+    "data": 0.5,
     "model.name": "mlp",
     "model.units": [8],
     "model.weights": "backbone.weights.h5",

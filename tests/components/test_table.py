@@ -205,6 +205,12 @@ def test_classes_are_sorted_as_numbers_if_all_are(of, values, classes):
     assert [rows.classes[i] for i in rows.y] == [value.strip() for value in values]
 
 
+def test_a_group_is_the_same_however_its_number_is_written(of):
+    ids = ["7", "7.0", "07", "8", "a", "A", "8.5", "0", "0.00", str(2**60), str(2**60 + 1)]
+    rows = of("a,g,y\n" + "".join(f"{i},{one},{i % 2}\n" for i, one in enumerate(ids)), group="g")
+    assert rows.groups.tolist() == [0, 0, 0, 1, 2, 3, 4, 5, 5, 6, 7]
+
+
 def test_columns_with_another_use_are_no_features(of):
     text = "a,who,when,junk,target\n1,ann,3,z,x\n2,bob,1,z,y\n3,ann,2.5,z,x\n"
     rows = of(text, group="who", ignore=["junk", "when"])

@@ -218,7 +218,9 @@ def test_many_epochs_are_all_logged(opened, digits, tiny):
     assert [point.value for point in history] == curve
 
 
-@pytest.mark.parametrize("classes", [("a+", "a*", *"23456789"), ("", "/", *"23456789")])
+@pytest.mark.parametrize(
+    "classes", [("a+", "a*", *"23456789"), ("", "/", *"23456789"), ("x" * 300, f"{'x' * 300}y", *"23456789")]
+)
 def test_every_class_keeps_its_recall_whatever_its_name(opened, digits, tiny, classes):
     from dataclasses import replace
 

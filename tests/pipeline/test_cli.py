@@ -64,7 +64,7 @@ def test_without_a_study_the_ready_ones_are_listed(tmp_path):
         (None, ["runn", "iris"], 2, ["No such command"]),
         (None, ["init", "sklearn:irs"], 2, ["did you mean sklearn:iris?"]),
         (None, ["init", "sklearn:iris", "-o", "no/such/folder.yaml"], 2, ["no/such/folder.yaml", "No such file"]),
-        (None, ["preview", "iris"], 2, ["error: iris: only augmented images", "table"]),
+        (None, ["preview", "iris"], 2, ["error: iris: only augmented images and texts", "table"]),
         (None, ["preview", "digits", "--set", "recipe.augment=none"], 2, ["augments nothing"]),
         (None, ["preview", "digits", "-o", "no/such.png"], 2, ["there is no folder no"]),
         (None, ["preview", "digits", "-o", "picture.pdf"], 2, ["-o picture.pdf: ", ".png"]),
