@@ -13,7 +13,22 @@ from components.explain import did_you_mean, explain
 
 Kind = Literal["image", "table", "text"]
 Scale = Literal["none", "minmax", "tanh", "standardize", "robust"]
-ModelName = Literal["mlp", "cnn"]
+# With the backbones of keras.applications; they are not asked for here, since that takes seconds.
+ModelName = Literal[
+    "logistic", "mlp", "cnn", "resnet", "bilstm", "textcnn", "transformer", "hist_gradient_boosting", "random_forest",
+    "applications/ConvNeXtBase", "applications/ConvNeXtLarge", "applications/ConvNeXtSmall",
+    "applications/ConvNeXtTiny", "applications/ConvNeXtXLarge", "applications/DenseNet121", "applications/DenseNet169",
+    "applications/DenseNet201", "applications/EfficientNetB0", "applications/EfficientNetB1",
+    "applications/EfficientNetB2", "applications/EfficientNetB3", "applications/EfficientNetB4",
+    "applications/EfficientNetB5", "applications/EfficientNetB6", "applications/EfficientNetB7",
+    "applications/EfficientNetV2B0", "applications/EfficientNetV2B1", "applications/EfficientNetV2B2",
+    "applications/EfficientNetV2B3", "applications/EfficientNetV2L", "applications/EfficientNetV2M",
+    "applications/EfficientNetV2S", "applications/InceptionResNetV2", "applications/InceptionV3",
+    "applications/MobileNet", "applications/MobileNetV2", "applications/MobileNetV3Large",
+    "applications/MobileNetV3Small", "applications/NASNetLarge", "applications/NASNetMobile", "applications/ResNet101",
+    "applications/ResNet101V2", "applications/ResNet152", "applications/ResNet152V2", "applications/ResNet50",
+    "applications/ResNet50V2", "applications/VGG16", "applications/VGG19", "applications/Xception",
+]  # fmt: skip
 Categories = Literal["one-hot", "embedding"]
 Optimizer = Literal["adam", "rmsprop", "sgd"]
 Monitor = Literal["val_loss", "val_accuracy", "val_macro_f1", "loss", "accuracy"]
@@ -32,8 +47,45 @@ RECIPES: dict[Kind, dict[str, Any]] = {
     "text": {"augment": {"drop_words": 0.1}, "model": {"name": "mlp", "dropout": 0.3}, "train": {"batch_size": 32}},
 }
 
-# Widths of the hidden layers unless the study gives them: dense units of `mlp`, convolution filters of `cnn`.
-UNITS: dict[ModelName, tuple[int, ...]] = {"mlp": (64, 128, 128), "cnn": (32, 64)}
+APPLICATIONS = "applications/"
+TREES: tuple[str, ...] = ("hist_gradient_boosting", "random_forest")  # scikit-learn's, not trained in epochs
+
+# Which kinds of data a model fits. Trees get no text: they would take the numbers of words for sizes.
+FITS: dict[str, tuple[Kind, ...]] = {
+    "logistic": ("image", "table", "text"),
+    "mlp": ("image", "table", "text"),
+    "cnn": ("image",),
+    "resnet": ("image",),
+    "bilstm": ("text",),
+    "textcnn": ("text",),
+    "transformer": ("text",),
+    "hist_gradient_boosting": ("image", "table"),
+    "random_forest": ("image", "table"),
+    **{name: ("image",) for name in get_args(ModelName) if name.startswith(APPLICATIONS)},
+}
+
+# Widths of the hidden layers unless the study gives them: of dense layers (mlp), filters (cnn, resnet, textcnn), LSTMs
+# (bilstm), feed-forward layers (transformer). Other models have their own.
+UNITS: dict[str, tuple[int, ...]] = {
+    "mlp": (64, 128, 128),
+    "cnn": (32, 64),
+    "resnet": (32, 64, 128),
+    "bilstm": (64, 32),
+    "textcnn": (100,),
+    "transformer": (128, 128),
+}
+
+# What differs from the defaults of the kind of data by the model. The text models are as in their papers, without batch
+# normalization; trees know no technique but scaling. One layer alone learns too slowly at Adam's usual rate.
+_NO_LAYERS = {"batch_norm": False, "dropout": 0.0}
+OWN: dict[str, dict[str, Any]] = {
+    "logistic": {"model": _NO_LAYERS, "train": {"learning_rate": 0.01}},
+    "resnet": {"model": {"dropout": 0.0}},
+    "bilstm": {"model": {"batch_norm": False, "dropout": 0.5}},
+    "textcnn": {"model": {"batch_norm": False, "dropout": 0.5}},
+    "transformer": {"model": {"batch_norm": False, "dropout": 0.1}},
+    **{name: {"augment": "none", "model": _NO_LAYERS, "train": {"early_stopping": False}} for name in TREES},
+}
 
 OFF = (False, None, "none")
 
@@ -143,6 +195,8 @@ FOR_KIND: dict[Kind, tuple[str, ...]] = {
 # What else only one kind of data has.
 ONLY_FOR: dict[str, Kind] = {
     "scale_per_channel": "image",
+    "weights": "image",
+    "frozen": "image",
     "categories": "table",
     "embedding": "text",
     "words": "text",
@@ -150,13 +204,48 @@ ONLY_FOR: dict[str, Kind] = {
 }
 
 
-class Model(Part):
-    """The network. Every switch works with every model."""
+PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
 
-    name: ModelName = Field(default="mlp", description="mlp (dense layers) or cnn (convolutions, images only)")
-    units: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = Field(
-        default=None, min_length=1, description="widths of the hidden layers; null: mlp 64-128-128, cnn 32-64 filters"
+
+def fitting(kind: Kind) -> str:
+    """Return the models that fit this kind of data, as text."""
+    return ", ".join(_short(name for name, kinds in FITS.items() if kind in kinds))
+
+
+def _all_models() -> str:
+    """Return all models, as text, with what they fit."""
+    groups = dict.fromkeys(FITS.values())
+    return "; ".join(
+        f"{', '.join(_short(name for name in FITS if FITS[name] == kinds))} "
+        f"({'any data' if len(kinds) == len(PLURALS) else ' and '.join(PLURALS[kind] for kind in kinds)})"
+        for kinds in groups
     )
+
+
+def _short(names: Iterable[str]) -> list[str]:
+    """Return the names, those of keras.applications as one."""
+    return list(dict.fromkeys(f"{APPLICATIONS}NAME" if name.startswith(APPLICATIONS) else name for name in names))
+
+
+class Model(Part):
+    """The model. Every switch works with every model that has hidden layers: not with logistic, and not with trees."""
+
+    name: ModelName = Field(
+        default="mlp",
+        description=f"{_all_models()}; an arm that sets it also gets that model's own defaults, but for what the study "
+        "states",
+    )
+    units: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="widths of the hidden layers; null: "
+        + ", ".join(f"{name} {'-'.join(map(str, units))}" for name, units in UNITS.items()),
+    )
+    weights: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="applications/NAME: a local file of the backbone's weights, without its top; null: random ones",
+    )
+    frozen: bool = Field(default=False, description="applications/NAME: train only what is behind the backbone")
     batch_norm: bool = Field(default=True, description="batch normalization after every hidden layer")
     layer_norm: bool = Field(
         default=False,
@@ -348,8 +437,11 @@ def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> Non
     Raises:
         StudyError: for the first part that does not fit; `place` says where the recipe stood.
     """
-    if recipe.model.name == "cnn" and kind != "image":
-        raise StudyError((*place, "model", "name"), f"cnn needs images, and the data is {_a(kind)}; expected mlp")
+    name = recipe.model.name
+    if kind not in FITS[name]:
+        fits = " or ".join(PLURALS[able] for able in FITS[name])
+        told = f"{name} needs {fits}, and the data is {_a(kind)}; expected one of {fitting(kind)}"
+        raise StudyError((*place, "model", "name"), told)
     wrong = [name for name in recipe.augment.techniques() if name not in FOR_KIND[kind]]
     if wrong:
         able = " and ".join(PLURALS[k] for k, names in FOR_KIND.items() if wrong[0] in names)
@@ -362,9 +454,6 @@ def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> Non
         raise StudyError((*place, "scale_per_channel"), f"only images have channels, and the data is {_a(kind)}")
     if recipe.scale != "none" and kind == "text":
         raise StudyError((*place, "scale"), f"words are no numbers to scale; expected none, got {recipe.scale}")
-
-
-PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
 
 
 def _a(kind: Kind) -> str:
@@ -383,6 +472,28 @@ def program_key(recipe: Recipe) -> str:
     parts = recipe.model_dump(mode="json", include={"augment", "model", "data"})
     parts["train"] = recipe.train.model_dump(mode="json", include=set(COMPILED))
     return content_hash(parts)
+
+
+def defaults(kind: Kind, name: Any = None) -> dict[str, Any]:
+    """Return what a recipe is that says nothing but the model's name: of None the one for this kind of data."""
+    base = RECIPES[kind]
+    name = base["model"]["name"] if name is None else name
+    own = OWN.get(name, {}) if isinstance(name, str) else {}
+    return merge(merge(base, own), {"model": {"name": name}})
+
+
+def own_defaults(kind: Kind, name: ModelName, other: ModelName) -> dict[str, Any]:
+    """Return the defaults of the model `other` that differ from those of `name`, as path and value."""
+    before, after = (_by_path(Recipe.model_validate(defaults(kind, of))) for of in (name, other))
+    return {path: value for path, value in after.items() if value != before[path] and path != "model.name"}
+
+
+def _by_path(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe's values, those of its parts by `part.name`."""
+    found = {}
+    for key, value in recipe.model_dump().items():
+        found |= {f"{key}.{name}": of for name, of in value.items()} if isinstance(value, Mapping) else {key: value}
+    return found
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from components.errors import AssayError
 from components.events import step
 from components.metrics import scores
 from components.prepared import Prepared
-from components.recipe import content_hash
+from components.recipe import TREES, content_hash
 from components.store import CellResult
 from components.study import HIGHER_IS_BETTER, Study
 
@@ -116,7 +116,10 @@ def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, pre
     from mlflow.exceptions import MlflowException
 
     schema = prepared.schema
-    libraries = ["mlflow", "keras", "tensorflow", "numpy", "pandas", "pyarrow"] + ["pillow"] * (schema.kind == "image")
+    in_trees = winner.result["recipe"]["model"]["name"] in TREES
+    libraries = ["mlflow", "numpy", "pandas", "pyarrow"]
+    libraries += ["scikit-learn", "skops"] if in_trees else ["keras", "tensorflow"]
+    libraries += ["pillow"] * (schema.kind == "image")
     package, text = Path(__file__).parent, study.data.text or "text"
     with mlflow.start_run(run_id=runs["parent"]):
         logged = mlflow.pyfunc.log_model(

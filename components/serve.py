@@ -1,7 +1,8 @@
 """The saved model: a raw row, the bytes of an image file or a text in, probabilities out.
 
-A folder with network.keras, which turns encoded rows into logits, and encoder.json, which says how a raw row is
-encoded: columns and their values, the words, what numbers are scaled by; all from the train rows of the model's seed.
+A folder with network.keras, which turns encoded rows into logits, or with trees.skops, see `components.trees`; and with
+encoder.json, which says how a raw row is encoded: columns and their values, the words, what numbers are scaled by; all
+from the train rows of the model's seed.
 """
 
 import json
@@ -14,21 +15,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from components import trees
 from components.encode import Encoder, Inputs, category_columns, number_columns
 from components.prepared import Prepared
 from components.raw import Column, numbers, tokens, word_numbers
 
+NETWORK = "network.keras"
 ROWS = 1024  # that are predicted at a time
 
 
 def save(folder: Path, network: Any, encoder: Encoder, prepared: Prepared) -> None:
-    """Write the model into the folder `model`; `network` is a Keras model from encoded rows to logits.
+    """Write the model into the folder `model`; `network` is a Keras model from encoded rows to logits, or trees.
 
     Values and words that are not in the train rows are left out of it.
     """
     folder = folder / "model"
     folder.mkdir()
-    network.save(folder / "network.keras")
+    if hasattr(network, "predict_proba"):
+        trees.save(network, folder)
+    else:
+        network.save(folder / NETWORK)
     words: tuple[str, ...] = ()
     columns = list(encoder.columns)
     if encoder.kind == "text":
@@ -67,10 +73,12 @@ class Served:
 
     @cached_property
     def network(self) -> Any:
-        """The Keras model, from encoded rows to logits."""
+        """The Keras model, from encoded rows to logits; or trees."""
+        if (self.folder / trees.FILE).exists():
+            return trees.read(self.folder)
         import keras
 
-        return keras.saving.load_model(self.folder / "network.keras", compile=False)
+        return keras.saving.load_model(self.folder / NETWORK, compile=False)
 
     def __call__(self, raw: Any) -> np.ndarray:
         """Return float32 (rows, classes), the probability of each class.
@@ -87,6 +95,8 @@ class Served:
             encoded = self.encoder(prepared)
         if self.kind == "table":
             self._check_finite(prepared, encoded)
+        if hasattr(self.network, "predict_proba"):
+            return trees.probabilities(self.network, encoded, len(self.classes))
         logits = [
             np.asarray(self.network(encoded[start : start + ROWS], training=False))
             for start in range(0, len(encoded), ROWS)

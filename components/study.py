@@ -6,8 +6,11 @@ with full recipes, and `Study.cells` into cells: one arm with one seed, named by
 Nothing heavy is imported: reading, checking and expanding a study takes milliseconds.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -16,15 +19,19 @@ from components.data import Data
 from components.errors import StudyError
 from components.explain import did_you_mean
 from components.recipe import (
+    APPLICATIONS,
     AUGMENTATIONS,
-    RECIPES,
+    FITS,
     TECHNIQUES,
+    Kind,
     Part,
     Recipe,
     change,
     content_hash,
+    defaults,
     lookup,
     merge,
+    own_defaults,
     refuse_kind,
     techniques_on,
 )
@@ -105,8 +112,8 @@ class Study(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _kind_picks_the_recipe(cls, values: Any) -> Any:
-        """Fill what the recipe does not say with the defaults for this kind of data."""
+    def _kind_and_model_pick_the_recipe(cls, values: Any) -> Any:
+        """Fill what the recipe and the arms do not say with the defaults of this kind of data and of their model."""
         if not isinstance(values, Mapping):
             return values
         recipe = values.get("recipe") or {}
@@ -116,7 +123,11 @@ class Study(Part):
             kind = Data.model_validate(values["data"]).kind
         except ValidationError:  # said, with its place, when the field itself is validated
             return values
-        return {**values, "recipe": merge(RECIPES[kind], recipe)}
+        model = recipe.get("model")
+        full = merge(defaults(kind, model.get("name") if isinstance(model, Mapping) else None), recipe)
+        name = full["model"]["name"] if isinstance(full["model"], Mapping) else None
+        arms = {"arms": _with_own_defaults(values["arms"], kind, name, recipe)} if "arms" in values else {}
+        return {**values, "recipe": full, **arms}
 
     @field_validator("arms", mode="before")
     @classmethod
@@ -128,7 +139,8 @@ class Study(Part):
 
     @model_validator(mode="after")
     def _arms_are_possible(self) -> Self:
-        self.expand()
+        for arm in self.expand():
+            self._key(arm.recipe, seed=0)  # weights that are not there are said now
         return self
 
     def expand(self) -> list[Arm]:
@@ -171,7 +183,10 @@ class Study(Part):
 
     def _key(self, recipe: Recipe, seed: int) -> str:
         data = self.data.model_dump(mode="json", exclude={"allow"})  # what is allowed changes no number
-        return content_hash({"data": data, "recipe": recipe.model_dump(mode="json"), "seed": seed})[:16]
+        decides: dict[str, Any] = {"data": data, "recipe": recipe.model_dump(mode="json"), "seed": seed}
+        if recipe.model.weights and recipe.model.name.startswith(APPLICATIONS):
+            decides["weights"] = _file_hash(recipe.model.weights)  # another file may come to have this name
+        return content_hash(decides)[:16]
 
     def _preset(self, preset: str) -> list[Arm]:
         on = techniques_on(self.recipe)
@@ -217,3 +232,54 @@ class Study(Part):
         on = techniques_on(reference, (*TECHNIQUES, *AUGMENTATIONS))
         off = [t for t in on if recipe == change(reference, {t.path: t.off}, place)]
         return Arm(name, off[0].name if off else name, bool(off), dict(changes), recipe)
+
+
+def _with_own_defaults(arms: Any, kind: Kind, name: Any, stated: Mapping[str, Any]) -> Any:
+    """Return the arms; one that sets `model.name` also sets that model's defaults, but for what is stated.
+
+    Args:
+        arms: as written; what is wrong with them is left as it is, and refused later.
+        kind: of the data.
+        name: of the reference's model.
+        stated: the recipe as written.
+    """
+    if isinstance(arms, list):
+        return [_with_own_defaults(entry, kind, name, stated) for entry in arms]
+    if not isinstance(arms, Mapping) or not _is_model(name):
+        return arms
+    filled: dict[str, Any] = {}
+    for key, value in arms.items():
+        if key == "model.name" and isinstance(value, list) and all(map(_is_model, value)):
+            swept = {f"{key}={other}": {key: other} for other in value if other != name}
+            filled |= _with_own_defaults(swept, kind, name, stated)
+        elif isinstance(value, Mapping) and _is_model(value.get("model.name")):
+            own = own_defaults(kind, name, value["model.name"])
+            filled[key] = {**{path: of for path, of in own.items() if not _states(stated, path)}, **value}
+        else:
+            filled[key] = value
+    return filled
+
+
+def _is_model(name: Any) -> bool:
+    return isinstance(name, str) and name in FITS
+
+
+def _states(stated: Mapping[str, Any], path: str) -> bool:
+    """Tell whether a recipe as written says what is at `part.name`; a part that is off says all of it."""
+    part, _, name = path.partition(".")
+    inner = stated.get(part, {})
+    return name in inner if isinstance(inner, Mapping) else True
+
+
+@cache
+def _file_hash(file: str) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        StudyError: where it can't be read.
+    """
+    try:
+        with Path(file).open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise StudyError(("recipe", "model", "weights"), f"{file}: can't be read: {error.strerror}") from None

@@ -13,10 +13,11 @@ from components.encode import Encoder
 from components.errors import AssayError
 from components.events import Step, step
 from components.prepared import Prepared
-from components.recipe import program_key
+from components.recipe import TREES, program_key
 from components.scale import read_encoder
 from components.store import PREVIEW, CellResult, Store, hand_over
 from components.study import REFERENCE, Cell, Study
+from components.trees import Forest
 
 if TYPE_CHECKING:
     from components.feed import Streamed
@@ -95,7 +96,8 @@ class Trainer:
         self._program: tuple[str, Any] = ("", None)
         tf.config.experimental.enable_op_determinism()
         schema = prepared.schema
-        if schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL:
+        self.small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
+        if self.small:
             with suppress(RuntimeError):  # TensorFlow has started, as in a notebook: then with the threads that it has
                 tf.config.threading.set_intra_op_parallelism_threads(1)
                 tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -178,5 +180,10 @@ class Trainer:
         key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
         if self._program[0] != key:
             schema = self.prepared.schema
-            self._program = (key, self.engine.Program(cell.recipe, schema.inputs, len(schema.classes), rows))
+            if cell.recipe.model.name in TREES:
+                # With more, threads that wait for each other take most of the time.
+                program = Forest(cell.recipe, schema.inputs, len(schema.classes), 1 if self.small else None)
+            else:
+                program = self.engine.Program(cell.recipe, schema.inputs, len(schema.classes), rows)
+            self._program = (key, program)
         return self._program[1]

@@ -14,12 +14,26 @@ from typing import NamedTuple
 from kfp import compiler, dsl
 
 from components.errors import UsageError
-from components.recipe import Recipe, program_key
+from components.recipe import APPLICATIONS, TREES, Recipe, program_key
 from components.study import Cell, Study
 from pipeline import __version__
 
 # "python" in the name keeps kfp.local from warning about every task.
 IMAGE = f"assay-python:{__version__}"
+
+# An epoch of each model beside one of `mlp`, roughly; trees are fitted as a whole. It need only balance batches.
+COSTS = {
+    "logistic": 0.5,
+    "mlp": 1.0,
+    "cnn": 3.0,
+    "resnet": 20.0,
+    "bilstm": 40.0,
+    "textcnn": 5.0,
+    "transformer": 20.0,
+    "hist_gradient_boosting": 20.0,
+    "random_forest": 15.0,
+    "applications": 200.0,
+}
 
 # All inputs of a task travel as one argument of a command, which Linux limits to 128 KiB.
 MAX_BATCH = 90_000
@@ -182,9 +196,10 @@ def _cut(cells: list[list[Cell]], parts: int) -> list[list[Cell]]:
 
 
 def _cost(recipe: Recipe) -> float:
-    """Guess the time of a cell, from what matters most: epochs (early stopping saves about half) and convolutions."""
-    epochs = recipe.train.epochs * (0.5 if recipe.train.early_stopping else 1.0)
-    return epochs * (3.0 if recipe.model.name == "cnn" else 1.0)
+    """Guess the time of a cell, from what matters most: the model and epochs, of which early stopping saves half."""
+    name = recipe.model.name
+    epochs = 1 if name in TREES else recipe.train.epochs * (0.5 if recipe.train.early_stopping else 1.0)
+    return epochs * (COSTS["applications"] if name.startswith(APPLICATIONS) else COSTS[name])
 
 
 def compile_pipeline(arguments: dict[str, object]) -> str:

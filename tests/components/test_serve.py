@@ -18,7 +18,7 @@ from components.errors import AssayError
 from components.load import prepare
 from components.prepared import Prepared
 from components.raw import Column, as_words
-from components.recipe import Model, Recipe
+from components.recipe import FITS, Model, Recipe
 from components.scale import fit
 from components.serve import Served, raw_rows, softmax
 from components.sources import Rows
@@ -44,6 +44,30 @@ def test_arrays_and_tables_of_numbers(request, tmp_path, data, scale):
     np.testing.assert_allclose(model(raw), evaluated, atol=1e-5)
     np.testing.assert_allclose(model(raw[:3]), evaluated[:3], atol=1e-5)
     assert model(raw[:0]).shape == (0, len(prepared.schema.classes))
+
+
+def prepared_texts(folder) -> Prepared:
+    words, x = as_words([f"w{i % 7} w{i % 5} {'more' * (i % 3)} w{i}" for i in range(60)], 5)
+    return prepare_rows(Rows(x, np.arange(60) % 2, ("a", "b"), words=words), folder, "text:x.csv", words=5)
+
+
+@pytest.mark.parametrize("name", [*models.BUILDERS, "applications/MobileNetV3Small"])
+def test_every_network_as_it_was_evaluated(request, tmp_path, name):
+    for kind in FITS[name]:
+        folder = tmp_path / kind
+        if kind == "text":
+            prepared = prepared_texts(folder)
+        elif kind == "table":
+            prepared = prepare_rows(rows_of(people(0, 80)), folder, "table:x.csv")
+        else:
+            prepared = request.getfixturevalue("digits")
+            folder.mkdir()
+        scale = "none" if kind == "text" else "minmax"
+        model, evaluated = saved(prepared, folder, scale, name=name, units=[8, 4], embedding=8)
+        chosen = np.arange(40)
+        np.testing.assert_allclose(model(raw_rows(prepared, chosen)), evaluated[chosen], atol=1e-5)
+        if name in models.BUILDERS:  # an untrained backbone says the same of all images
+            assert np.ptp(evaluated, axis=0).max() > 1e-4
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,22 @@ def test_rows_by_group_and_by_time(run_steps, tmp_path):
                 assert kept[train].max() < kept[validation].min()
                 assert kept[validation].max() < kept[prepared.test_rows].min()
         assert steps.verdict["test"]["reference"]["accuracy"] > 0.8
+
+
+def test_trees_are_compared_logged_and_registered_as_networks_are(run_steps):
+    steps = run_steps(
+        "forest",
+        data={"source": "sklearn:wine"},
+        recipe={"model": {"name": "random_forest"}},
+        arms={"boosted": {"model.name": "hist_gradient_boosting"}, "unscaled": {"scale": "none"}},
+        seeds=2,
+    ).all()
+    rows = steps.prepared.test_rows
+    bunch = datasets.load_wine(as_frame=True)
+    model = mlflow.pyfunc.load_model("models:/forest@champion")
+    np.testing.assert_allclose(model.predict(bunch.data.iloc[rows]), evaluated(steps), atol=1e-6)
+    assert (bunch.target_names[bunch.target[rows]] == names(steps)).all()
+    assert steps.verdict["test"]["reference"]["accuracy"] > 0.9
+    needed = Path(mlflow.artifacts.download_artifacts("models:/forest@champion/requirements.txt")).read_text()
+    assert "skops==" in needed
+    assert "tensorflow" not in needed

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,19 +11,23 @@ from pydantic import ValidationError
 from components.errors import StudyError
 from components.explain import explain
 from components.recipe import (
+    FITS,
     FOR_TABLES,
     FOR_TEXT,
     GEOMETRY,
+    OWN,
     TECHNIQUES,
+    UNITS,
     VALUES,
     Augment,
+    ModelName,
     Recipe,
     change,
     content_hash,
     merge,
     paths,
 )
-from components.study import Arm, Study
+from components.study import Arm, Study, _file_hash
 
 HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy", "numpy")
 
@@ -88,6 +93,88 @@ def test_a_study_survives_its_json(make_study):
     assert again == study
     assert again.cells() == study.cells()
     assert again.digest() == study.digest()
+
+
+# Each model has its own defaults
+
+
+def test_a_model_has_its_own_defaults_unless_the_recipe_says_otherwise(make_study):
+    own = make_study("text:x.csv", recipe={"model": {"name": "bilstm"}}).recipe
+    assert (own.model.dropout, own.model.batch_norm, own.augment.drop_words) == (0.5, False, 0.1)
+    stated = make_study("text:x.csv", recipe={"model": {"name": "bilstm", "dropout": 0.2}}).recipe
+    assert (stated.model.dropout, stated.model.batch_norm) == (0.2, False)
+    trees = make_study(recipe={"model": {"name": "random_forest"}, "augment": {"rotate": 5}}).recipe
+    assert (trees.augment.techniques(), trees.train.early_stopping, trees.scale) == (["rotate"], None, "minmax")
+
+
+@pytest.mark.parametrize("arms", [{"a": {"model.name": "bilstm"}}, [{"model.name": ["mlp", "bilstm"]}]])
+def test_an_arm_with_another_model_has_that_models_defaults(make_study, arms):
+    study = make_study("text:x.csv", arms=arms)
+    alone = make_study("text:x.csv", recipe={"model": {"name": "bilstm"}}, arms={})
+    assert [arm.recipe for arm in study.expand()[1:]] == [alone.recipe]
+    assert study.cells()[5].key == alone.cells()[0].key
+
+
+def test_what_the_recipe_or_the_arm_states_stays_in_an_arm_with_another_model(make_study):
+    stated = {"model": {"dropout": 0.3}}  # what it would be anyway: that it is said is what counts
+    arms = {"a": {"model.name": "bilstm"}, "b": {"model.name": "bilstm", "model.dropout": 0.1}}
+    study = make_study("text:x.csv", recipe=stated, arms=arms)
+    again = Study.model_validate_json(study.model_dump_json())
+    for read in (study, again):
+        found = arms_of(read)
+        assert [found[name].recipe.model.dropout for name in ("a", "b")] == [0.3, 0.1]
+        assert [found[name].recipe.model.batch_norm for name in ("a", "b")] == [False, False]
+    off = make_study(recipe={"augment": "none"}, arms={"a": {"model.name": "random_forest"}})
+    assert list(arms_of(off)["a"].changes) == [
+        "model.batch_norm",
+        "model.dropout",
+        "train.early_stopping",
+        "model.name",
+    ]
+
+
+def test_an_arm_goes_back_to_what_all_models_have(make_study):
+    study = make_study("text:x.csv", recipe={"model": {"name": "bilstm"}}, arms={"a": {"model.name": "mlp"}})
+    assert arms_of(study)["a"].recipe == make_study("text:x.csv").recipe
+
+
+def test_every_model_says_what_it_fits_and_its_defaults_are_possible(make_study):
+    assert set(FITS) == set(get_args(ModelName))
+    assert {*UNITS, *OWN} <= set(FITS)
+    of_kind = {"image": "sklearn:digits", "table": "sklearn:iris", "text": "text:x.csv"}
+    for name, kinds in FITS.items():
+        for kind, source in of_kind.items():
+            values = {"study": "s", "data": {"source": source}, "recipe": {"model": {"name": name}}}
+            if kind in kinds:
+                assert Study.model_validate(values).recipe.model.name == name
+            else:
+                assert f"{name} needs" in said(values)
+
+
+def test_the_schema_lists_the_models():
+    described = Study.model_json_schema()["$defs"]["Model"]["properties"]["name"]
+    assert described["enum"] == list(get_args(ModelName))
+    for told in (
+        "logistic, mlp (any data)",
+        "cnn, resnet, applications/NAME (images)",
+        "random_forest (images and tables)",
+    ):
+        assert told in described["description"]
+
+
+def test_weights_are_told_apart_by_what_is_in_the_file(make_study, tmp_path):
+    def key(name: str, content: bytes) -> str:
+        (tmp_path / name).write_bytes(content)
+        model = {"name": "applications/MobileNet", "weights": str(tmp_path / name)}
+        return make_study(recipe={"model": model}, arms={}).cells()[0].key
+
+    assert key("a", b"1") != key("b", b"1")
+    _file_hash.cache_clear()
+    before = key("a", b"1")
+    _file_hash.cache_clear()
+    assert before != key("a", b"2")
+    with pytest.raises(StudyError, match=r"recipe.model.weights: .*nowhere: can't be read: No such file"):
+        make_study(recipe={"model": {"name": "applications/MobileNet", "weights": str(tmp_path / "nowhere")}})
 
 
 # Expansion
@@ -257,6 +344,8 @@ CHANGES = {
     "data": 0.5,
     "model.name": "mlp",
     "model.units": [8],
+    "model.weights": "backbone.weights.h5",
+    "model.frozen": True,
     "model.batch_norm": False,
     "model.layer_norm": True,
     "model.batch_norm_momentum": 0.5,
@@ -369,7 +458,7 @@ TEXT = {"source": "text:x.csv"}
         ({"recipe": {"train": {"schedule": "cos"}}}, ["recipe.train.schedule: got 'cos'", "did you mean cosine?"]),
         ({"recipe": {"train": {"class_weights": "balance"}}}, ["class_weights: got 'balance'", "mean balanced?"]),
         ({"recipe": {"scale": "min-max"}}, ["recipe.scale: got 'min-max'", "did you mean minmax?"]),
-        ({"recipe": {"model": {"name": "ccn"}}}, ["recipe.model.name: got 'ccn'", "did you mean cnn?"]),
+        ({"recipe": {"model": {"name": "ccn"}}}, ["recipe.model.name: got 'ccn'; expected cnn, or another"]),
         ({"recipe": {"train": {"optimizer": "Adam"}}}, ["recipe.train.optimizer: got 'Adam'", "did you mean adam?"]),
         ({"recipe": {"train": {"early_stopping": {"monitor": "val_los"}}}}, ["monitor: got 'val_los'", "val_loss?"]),
         ({"metric": "acuracy"}, ["metric: got 'acuracy'", "did you mean accuracy?"]),
@@ -385,7 +474,14 @@ TEXT = {"source": "text:x.csv"}
         ({"data": {**DIGITS, "validation": 0}}, ["data.validation: expected a value more than 0"]),
         ({"data": {**IRIS, "kind": "image"}}, ["data.kind: sklearn:iris is table data, got 'image'"]),
         ({"data": {"source": "tfds:x", "kind": "tabel"}}, ["data.kind: got 'tabel'", "did you mean table?"]),
-        ({"data": IRIS, "recipe": {"model": {"name": "cnn"}}}, ["recipe.model.name: cnn needs images"]),
+        (
+            {"data": IRIS, "recipe": {"model": {"name": "cnn"}}},
+            ["name: cnn needs images", "a table; expected one of logistic, mlp, hist"],
+        ),
+        (
+            {"data": TEXT, "recipe": {"model": {"name": "random_forest"}}},
+            ["needs images or tables, and the data is text"],
+        ),
         (
             {"data": IRIS, "recipe": {"augment": {"rotate": 5, "noise": 1, "cutmix": 1}}},
             ["recipe.augment: rotate, cutmix: for images only", "it can have noise and mixup"],

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from components.errors import UsageError
-from pipeline.graph import batches, compile_pipeline
+from components.recipe import APPLICATIONS, FITS
+from pipeline.graph import COSTS, batches, compile_pipeline
 from pipeline.study_file import read_study
 
 PROBE = """
@@ -140,3 +141,11 @@ def test_more_cells_than_a_task_can_be_told_are_refused():
             study("arms={model.dropout: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.05, 0.15, 0.25, 0.35]}", seeds=1000),
             1,
         )
+
+
+def test_every_model_has_a_cost():
+    assert set(COSTS) == {name.split("/")[0] for name in FITS}
+    long = study(f"recipe.model.name={APPLICATIONS}MobileNet", "arms={trees: {model.name: random_forest}}", seeds=2)
+    first, second = cells_of(long, 2)
+    assert {cell.arm for cell in first} == {"reference"}
+    assert {cell.arm for cell in second} == {"reference", "trees"}

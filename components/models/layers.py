@@ -1,4 +1,4 @@
-"""The networks, as Keras models from encoded rows to logits. A network is one builder, registered in `BUILDERS`.
+"""The layers that networks are made of, and what turns encoded rows of any kind into features.
 
 Every builder gets a `Layers`, which adds the switches that all networks have (normalization, dropout, L1, L2), so
 a technique means the same in each of them. A layer's random numbers are seeded by the cell's seed and the layer's name:
@@ -6,12 +6,11 @@ the same layer starts with the same weights in every arm, which keeps paired dif
 """
 
 import hashlib
-from collections.abc import Callable
 
 import keras
 
 from components.encode import NO_WORD, Inputs
-from components.recipe import UNITS, Model
+from components.recipe import Model
 
 
 class Layers:
@@ -53,6 +52,64 @@ class Layers:
         """
         start = keras.initializers.GlorotUniform(self._seed(name))
         return keras.layers.Embedding(numbers, width, embeddings_initializer=start, name=name)(x)
+
+    def bare_convolution(
+        self, x: keras.KerasTensor, filters: int, name: str, size: int = 3, strides: int = 1
+    ) -> keras.KerasTensor:
+        """A convolution and nothing behind it; (rows, h, w, channels) -> (rows, h/strides, w/strides, filters)."""
+        return keras.layers.Conv2D(filters, size, strides, padding="same", **self._kernel(name))(x)
+
+    def activation(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """Normalization, ReLU and dropout, of images' whole maps; the shape stays."""
+        return self._activate(x, name, keras.layers.SpatialDropout2D if len(x.shape) == 4 else keras.layers.Dropout)
+
+    def ngrams(
+        self, x: keras.KerasTensor, real: keras.KerasTensor, filters: int, width: int, name: str
+    ) -> keras.KerasTensor:
+        """The most that each filter finds in `width` words side by side (Kim 2014).
+
+        (rows, words, d) -> (rows, filters). `real` is bool (rows, words). Other places must be zeros in `x`, so that a
+        text's end looks the same whether or not there is room behind it.
+        """
+
+        def most(found: keras.KerasTensor) -> keras.KerasTensor:
+            there = keras.ops.expand_dims(real, -1)
+            best = keras.ops.max(keras.ops.where(there, found, -1e9), axis=1)
+            return keras.ops.where(keras.ops.any(there, axis=1), best, 0.0)
+
+        layer = keras.layers.Conv1D(filters, width, padding="same", **self._kernel(name))
+        return self._activate(layer(x), name, keras.layers.Dropout, most)
+
+    def lstm(
+        self, x: keras.KerasTensor, real: keras.KerasTensor, units: int, name: str, *, sequence: bool
+    ) -> keras.KerasTensor:
+        """LSTMs from either end (Hochreiter and Schmidhuber 1997, Graves and Schmidhuber 2005).
+
+        (rows, words, d) -> (rows, words, 2 units), or (rows, 2 units) without `sequence`. `real` is bool (rows, words);
+        other places change nothing. The L2 penalty is on what is read, and not on what is remembered.
+        """
+        one_way = [
+            keras.layers.LSTM(
+                units,
+                return_sequences=sequence,
+                go_backwards=backwards,
+                **{**self._kernel(f"{name}_{way}"), "use_bias": True},
+                recurrent_initializer=keras.initializers.Orthogonal(seed=self._seed(f"{name}_{way}_recurrent")),
+                seed=self._seed(f"{name}_{way}_dropout"),
+            )
+            for way, backwards in (("forward", False), ("backward", True))
+        ]
+        return keras.layers.Bidirectional(one_way[0], backward_layer=one_way[1], name=name)(x, mask=real)
+
+    def linear(self, x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
+        """A dense layer with a bias and nothing behind it; (..., features) -> (..., units)."""
+        return keras.layers.Dense(units, **{**self._kernel(name), "use_bias": True})(x)
+
+    def dropout(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """Dropout alone."""
+        if not self.recipe.dropout:
+            return x
+        return keras.layers.Dropout(self.recipe.dropout, seed=self._seed(name), name=name)(x)
 
     def _activate(self, x, name: str, dropout: type, pool=None) -> keras.KerasTensor:
         # Pooling comes first. The largest of four pixels stays the largest under a ReLU and under a normalization with
@@ -102,9 +159,14 @@ def features(x: keras.KerasTensor, layers: Layers, inputs: Inputs) -> keras.Kera
     return keras.layers.Flatten(name="flatten")(x) if len(x.shape) > 2 else x
 
 
+def real_words(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Return what is a word, and not room behind a text: int32 (rows, words) -> bool (rows, words)."""
+    return keras.ops.not_equal(x, NO_WORD)
+
+
 def mean_of_words(x: keras.KerasTensor, vectors: keras.KerasTensor) -> keras.KerasTensor:
     """Return the mean over what is a word: int32 (rows, words) and (rows, words, width) -> (rows, width)."""
-    is_word = keras.ops.expand_dims(keras.ops.cast(keras.ops.not_equal(x, NO_WORD), "float32"), -1)
+    is_word = keras.ops.expand_dims(keras.ops.cast(real_words(x), "float32"), -1)
     words = keras.ops.maximum(keras.ops.sum(is_word, axis=1), 1.0)
     return keras.ops.sum(vectors * is_word, axis=1) / words
 
@@ -125,40 +187,3 @@ def with_categories(x: keras.KerasTensor, layers: Layers, sizes: tuple[int, ...]
 def embedding_width(size: int) -> int:
     """Return how wide the vector of one of `size` categories is: half as many, at most 50 (Guo and Berkhahn 2016)."""
     return min(-(-size // 2), 50)
-
-
-def mlp(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[int, ...]) -> keras.KerasTensor:
-    """Dense layers over the features of a row."""
-    x = features(x, layers, inputs)
-    for i, width in enumerate(units, 1):
-        x = layers.dense(x, width, f"dense_{i}")
-    return x
-
-
-def cnn(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[int, ...]) -> keras.KerasTensor:
-    """3x3 convolutions, each with 2x2 pooling, then one dense layer twice as wide as the last convolution."""
-    for i, filters in enumerate(units, 1):
-        x = layers.convolution(x, filters, f"conv_{i}")
-    return layers.dense(features(x, layers, inputs), 2 * units[-1], "dense_1")
-
-
-BUILDERS: dict[str, Callable[[keras.KerasTensor, Layers, Inputs, tuple[int, ...]], keras.KerasTensor]] = {
-    "mlp": mlp,
-    "cnn": cnn,
-}
-
-
-def build(recipe: Model, inputs: Inputs, classes: int, steps: int, seed: int) -> keras.Model:
-    """Return an untrained network: encoded rows -> float32 (rows, classes) logits.
-
-    Args:
-        recipe: the model's part of the recipe.
-        inputs: what a row is, see `components.encode`.
-        classes: how many.
-        steps: in an epoch; decides the batch-normalization momentum.
-        seed: of the initial weights and of dropout.
-    """
-    rows = keras.Input(inputs.shape, name="encoded", dtype=inputs.dtype)
-    layers = Layers(recipe, steps, seed)
-    hidden = BUILDERS[recipe.name](rows, layers, inputs, recipe.units or UNITS[recipe.name])
-    return keras.Model(rows, layers.output(hidden, classes), name=recipe.name)
