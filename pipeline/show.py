@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.evaluate import worth_of
 from components.study import REFERENCE
 from pipeline.progress import duration
 
@@ -112,6 +111,8 @@ def _spent(tasks: list[dict[str, Any]], begun: float, ended: float) -> dict[str,
 
 
 def _table(verdict: dict[str, Any]) -> Table:
+    from components.evaluate import worth_of  # brings NumPy, which no other command needs
+
     points = verdict["metric"] != "loss"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("technique")
