@@ -51,7 +51,12 @@ def test_without_a_study_the_ready_ones_are_listed(tmp_path):
         (HEAD + "sed: 3\n", ["run", "study.yaml"], 2, ["study.yaml:3: ", "did you mean seeds?"]),
         (HEAD + "seeds: three\n", ["run", "study.yaml"], 2, ["study.yaml:3: ", "a whole number", "'three'"]),
         (HEAD + "data: [\n", ["run", "study.yaml"], 2, ["study.yaml:", "not YAML"]),
-        (HEAD + "recipe: {model: {name: cnn}}\n", ["run", "study.yaml"], 2, ["study.yaml:3: ", "expected one of logistic, mlp"]),
+        (
+            HEAD + "recipe: {model: {name: cnn}}\n",
+            ["run", "study.yaml"],
+            2,
+            ["study.yaml:3: ", "expected one of logistic, mlp"],
+        ),
         (HEAD + "arms: {a: {model.dropot: 1}}\n", ["compile", "study.yaml"], 2, ["study.yaml:3: ", "model.dropout"]),
         (None, ["run", "study.yaml"], 2, ["study.yaml", "no such file"]),
         (None, ["run", "digit"], 2, ["did you mean digits?"]),
