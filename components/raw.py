@@ -222,16 +222,26 @@ def tokens(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", text.lower()))
 
 
-def as_words(texts: Iterable[str], length: int) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return every word of the texts, sorted, and the texts as prepared data has them: int32 (texts, words).
+def as_words(texts: Iterable[str], length: int) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Return the texts as words.
 
     Args:
         texts: raw.
         length: in words; what is longer is cut off.
+
+    Returns:
+        every word that is left, sorted; the texts as prepared data has them, int32 (texts, words); and how many words
+        each had before it was cut, int64 (texts,).
     """
-    found = [tokens(text)[:length] for text in texts]
-    words = tuple(sorted(set(chain.from_iterable(found))))
-    return words, word_numbers(found, words, max(map(len, found), default=0))
+    known: dict[str, str] = {}  # keeps one copy of each word, and not one for each place
+    cut: list[list[str]] = []
+    lengths: list[int] = []
+    for text in texts:
+        words = tokens(text)
+        lengths.append(len(words))
+        cut.append([known.setdefault(word, word) for word in words[:length]])
+    ordered = tuple(sorted(known))
+    return ordered, word_numbers(cut, ordered, max(map(len, cut), default=0)), np.array(lengths, np.int64)
 
 
 def word_numbers(texts: Iterable[Sequence[str]], words: Sequence[str], length: int) -> np.ndarray:

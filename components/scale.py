@@ -52,18 +52,20 @@ def read_encoder(scalers: str | Path, seed: int, recipe: Recipe, prepared: Prepa
 def fit(prepared: Prepared, seed: int, wanted: dict[str, Recipe]) -> dict[str, Encoder]:
     """Return an encoder for each of the recipes, under the same names, from the rows of one seed that it trains on."""
     schema = prepared.schema
-    measured: dict[tuple[float, bool], Any] = {}  # scalings of the same rows share what was measured
+    shares: dict[tuple[float, bool], tuple[np.ndarray, Any]] = {}  # scalings of the same rows share what was measured
     encoders = {}
     for name, recipe in wanted.items():
         of = recipe.data, recipe.scale_per_channel
-        if of not in measured:
-            measured[of] = _measured(prepared, prepared.split(seed, recipe.data)[0], recipe)
+        if of not in shares:
+            rows, _ = prepared.split(seed, recipe.data)
+            shares[of] = rows, _measured(prepared, rows, recipe)
+        rows, measured = shares[of]
         if schema.kind == "text":
-            encoders[name] = Encoder("text", schema.inputs, known=(measured[of],))
+            encoders[name] = Encoder("text", schema.inputs, known=(measured,))
         elif schema.kind == "table":
-            encoders[name] = _table(prepared, prepared.split(seed, recipe.data)[0], measured[of], recipe.scale)
+            encoders[name] = _table(prepared, rows, measured, recipe.scale)
         else:
-            offset, divisor, spread = measured[of].scaling(recipe.scale)
+            offset, divisor, spread = measured.scaling(recipe.scale)
             encoders[name] = Encoder("image", schema.inputs, offset=offset, divisor=divisor, spread=spread)
     return encoders
 

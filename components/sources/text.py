@@ -7,7 +7,7 @@ import numpy as np
 
 from components.data import Data
 from components.errors import AssayError
-from components.raw import tokens, word_numbers
+from components.raw import as_words
 from components.sources import Finding, Rows
 from components.sources.files import Table, fetched, frame
 from components.sources.folders import FileKind, labelled, list_files, readable, shown
@@ -71,24 +71,16 @@ def _numbers(
     Raises:
         AssayError: for texts without words.
     """
-    known: dict[str, str] = {}  # keeps one copy of each word, and not one for each place
-    rows: list[list[str]] = []
-    lengths = np.zeros(len(texts), np.int64)
-    for row, text in enumerate(texts):
-        words = tokens(text)
-        lengths[row] = len(words)
-        rows.append([known.setdefault(word, word) for word in words[:length]])
+    words, x, lengths = as_words(texts, length)
     empty = np.flatnonzero(lengths == 0)
     if len(empty):
         listed = some([names[int(row)] for row in empty[:EXAMPLES]], more=len(empty) - EXAMPLES)
         raise AssayError(f"{where}: {len(empty)} of {len(texts)} texts have no words: {listed}; write or remove them")
-    ordered = tuple(sorted(known))
-    x = word_numbers(rows, ordered, min(length, int(lengths.max())))
     cut = np.count_nonzero(lengths > length)
     if not cut:
-        return x, ordered, ()
+        return x, words, ()
     text = f"{cut} of {len(texts)} texts are cut off after {length} words (data.words); the longest has {lengths.max()}"
-    return x, ordered, (Finding("long-texts", "note", text),)
+    return x, words, (Finding("long-texts", "note", text),)
 
 
 # Folders

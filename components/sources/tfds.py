@@ -67,7 +67,8 @@ def read(name: str, data: Data, folder: Path) -> Rows:
         labelled = [split for split in builder.info.splits if split not in unlabelled]
         if data.kind == "text":
             y, splits = _labels(builder, labelled, label)
-            words, x = as_words((text for split in labelled for text in texts(builder, split, features)), data.words)
+            given = (text for split in labelled for text in texts(builder, split, features))
+            words, x, _ = as_words(given, data.words)
         else:
             x, y, splits = _arrays(name, builder, features, label, labelled, folder / "x.npy")
     except tf.errors.InvalidArgumentError:  # of `batch`

@@ -64,7 +64,7 @@ def test_images_of_any_number_of_channels_are_drawn(channels):
 def test_texts_are_shown_with_what_became_of_their_words(tmp_path, monkeypatch):
     shown = {}
     monkeypatch.setattr("components.figures.augmented_texts", lambda v: shown.update(v) or augmented_texts(v))
-    words, x = as_words(
+    words, x, _ = as_words(
         [f"the {animal} number {n} 好 sleeps $well$" for n in range(30) for animal in ("cat", "dog")], 10
     )
     prepared = prepare_rows(Rows(x, np.arange(60) % 2, ("cat", "dog"), words=words), tmp_path, "text:x.csv")

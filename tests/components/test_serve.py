@@ -47,7 +47,7 @@ def test_arrays_and_tables_of_numbers(request, tmp_path, data, scale):
 
 
 def prepared_texts(folder) -> Prepared:
-    words, x = as_words([f"w{i % 7} w{i % 5} {'more' * (i % 3)} w{i}" for i in range(60)], 5)
+    words, x, _ = as_words([f"w{i % 7} w{i % 5} {'more' * (i % 3)} w{i}" for i in range(60)], 5)
     return prepare_rows(Rows(x, np.arange(60) % 2, ("a", "b"), words=words), folder, "text:x.csv", words=5)
 
 
@@ -194,7 +194,7 @@ TEXTS = ["Good, very good!", "bad", "not good at all", "\u597d\u7684 ok", "", "I
 
 @pytest.mark.parametrize("vocabulary", [4, 1000])
 def test_texts(tmp_path, vocabulary):
-    words, x = as_words(TEXTS, 4)
+    words, x, _ = as_words(TEXTS, 4)
     x[:, 3] = np.where(np.arange(len(x)) % 2 & (x[:, 3] == 0), 1, x[:, 3])  # so that not all are copies
     rows = Rows(x, np.arange(len(x)) % 2, ("a", "b"), words=words)
     prepared = prepare_rows(rows, tmp_path, "text:x.csv", words=4, vocabulary=vocabulary)
@@ -208,7 +208,7 @@ def test_texts(tmp_path, vocabulary):
 @pytest.mark.parametrize("value", [None, np.nan, 5])
 def test_what_is_no_text_is_said(tmp_path, value):
     """A cell without text is NaN in the data frame that pandas reads."""
-    words, x = as_words(TEXTS, 6)
+    words, x, _ = as_words(TEXTS, 6)
     rows = Rows(x, np.arange(len(TEXTS)) % 2, ("a", "b"), words=words)
     model, _ = saved(prepare_rows(rows, tmp_path, "text:x.csv"), tmp_path)
     with pytest.raises(ValueError, match=f"text 1: expected text, got {value}"):
