@@ -64,7 +64,7 @@ def engine(case: str, arms: list[str], folder: str) -> list[dict]:
     tf.config.experimental.enable_op_determinism()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from components.engine import Program
+    from components.programs.on_tensorflow import Program
     from components.recipe import program_key
 
     results, programs = [], {}

@@ -71,11 +71,11 @@ def peak(folder: Path, memory: float) -> dict[str, float]:
     class Unlogged:
         def epoch(self, epoch: int, values: dict[str, float]) -> None: ...
 
-    study = Study.model_validate(STUDY)
+    study = Study.model_validate({**STUDY, "memory": memory})
     prepared = Prepared(folder)
     scale(study.model_dump_json(), str(folder), str(folder / "scalers.json"))
     store = Store(folder / "store", prepared.schema.fingerprint)
-    trainer = Trainer(prepared, str(folder / "scalers.json"), store, Step("train"), int(memory * 2**30))
+    trainer = Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
     start = time.perf_counter()
     trainer.train(study.cells()[0], Unlogged())
     seconds = time.perf_counter() - start

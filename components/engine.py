@@ -2,58 +2,31 @@
 
 `keras.Model.fit` on arrays makes an input pipeline every epoch and traces the network for every fresh model; on small
 data that is most of its time. Here all batches of an epoch (shuffled, augmented, with their gradient steps) are ONE
-`tf.function` over tensors that are already in memory, and so is validation. They are traced once; the next seed assigns
-fresh initial values to the same variables. Data that does not fit into memory comes in large blocks. The numbers are
-those of the ordinary loop: same batches (a smaller last one included), same order of operations, Keras' own layers and
-optimizers, of which Adam is fused. What changes from epoch to epoch or from seed to seed, such as the learning rates
-and the weights of classes, goes in as tensors.
+compiled function over rows that are already where it computes, and so is validation. They are traced once; the next
+seed assigns fresh initial values to the same variables. Data that does not fit into memory comes in large blocks. The
+numbers are those of the ordinary loop: same batches (a smaller last one included), same order of operations, Keras' own
+layers and optimizers. What changes from epoch to epoch or from seed to seed, such as the learning rates and the weights
+of classes, goes in as arguments.
+
+This module is what is the same for all backends: what happens from epoch to epoch. `components.programs` computes.
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from components import models
-from components.augment import Mixture, augment
-from components.encode import Inputs
-from components.feed import Feed, Streamed
-from components.recipe import Recipe, Train
+from components.checkpoint import Checkpoint
+from components.recipe import Train
 from components.schedule import EarlyStop, LearningRate
 
+if TYPE_CHECKING:
+    from components.feed import Streamed
+
 CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy", "val_macro_f1")
-EVALUATION_ROWS = 1024  # rows scored at a time
-Labels = list[tuple[tf.Tensor | float, tf.Tensor]]  # shares of the rows' labels, float32 (rows,); int32 (rows,)
-
-
-class Adam(keras.optimizers.Adam):
-    """Keras' Adam (Kingma and Ba 2015), with each variable updated by one operation of TensorFlow's and not by twenty.
-
-    The formula is the same, with 1 - 0.999 rounded otherwise: steps differ by two hundred-thousandths of their length.
-    """
-
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: keras.Variable) -> None:
-        """Update one variable."""
-        number = self._get_variable_index(variable)
-        step = tf.cast(self.iterations + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[number].value.handle,
-            v=self._velocities[number].value.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
-            lr=tf.convert_to_tensor(learning_rate),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
-
-
-OPTIMIZERS = {"adam": Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
 
 
 @dataclass
@@ -63,6 +36,7 @@ class Fit:
     Attributes:
         curves: for each name of `CURVES` the value of every epoch.
         epoch: the epoch whose weights the network ends with, from 0.
+        resumed: how many epochs were not trained now but are those of a checkpoint.
         diverged: the epoch in which the loss was no longer a finite number, or None.
         epoch_seconds: the median over the epochs. Not the sum: the first epoch of a program also traces it, which is
             nothing that an arm should be charged for. On the CPU these are seconds of processor time: arms run one
@@ -71,6 +45,7 @@ class Fit:
 
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
     epoch: int = 0
+    resumed: int = 0
     diverged: int | None = None
     epoch_seconds: float = 0.0
 
@@ -79,37 +54,26 @@ class Fit:
 class Split:
     """Encoded rows to train and validate on: x (rows, ...) or streamed, see `components.encode`; y int32 (rows,)."""
 
-    x: np.ndarray | Streamed
+    x: "np.ndarray | Streamed"
     y: np.ndarray
-    val_x: np.ndarray | Streamed
+    val_x: "np.ndarray | Streamed"
     val_y: np.ndarray
 
 
-class Program:
-    """A network with its compiled training epoch; `fit` may be called for one seed after another."""
+class Program(ABC):
+    """A network with its compiled training epoch; `fit` may be called for one seed after another.
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
-        """Build the network for encoded rows, of which `rows` are trained on."""
-        self.model_recipe = recipe.model
-        self.augment_recipe = recipe.augment
-        self.batch_size = recipe.train.batch_size
-        self.label_smoothing = recipe.train.label_smoothing
-        self.averages = recipe.train.ema > 0
-        self.inputs = inputs
-        self.classes = classes
-        self.steps = -(-rows // self.batch_size)
-        self.network = self._fresh(seed=0)
-        self.optimizer = optimizer(recipe.train, self.network)
-        self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
-        self._best = [tf.Variable(v.value) for v in self.network.variables]
-        self._train = tf.function(self._train_graph, autograph=False)
-        self._score = tf.function(self._score_graph, autograph=False)
-        self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if self.averages else []
-        self._average = tf.function(self._average_graph, autograph=False)
-        self._resume = tf.function(lambda: _assign([v.value for v in self.network.trainable_variables], self._trained))
-        self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
-        self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
-        self._logits = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
+    Attributes:
+        network: the Keras model, from encoded rows to logits.
+        batch_size: rows in a step.
+        classes: how many.
+        clock: seconds, of the processor where it is the processor that computes.
+    """
+
+    network: Any
+    batch_size: int
+    classes: int
+    clock: Callable[[], float] = staticmethod(time.process_time)
 
     def fit(
         self,
@@ -118,6 +82,7 @@ class Program:
         seed: int,
         spread: np.ndarray,
         on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, values: None,
+        checkpoint: Checkpoint | None = None,
     ) -> Fit:
         """Train from fresh weights; afterwards `network` holds the weights of the epoch that counts.
 
@@ -126,150 +91,119 @@ class Program:
             recipe: epochs, learning rates, class weights and when to stop; the rest is compiled into the program.
             seed: of weights, order, augmentation and dropout.
             spread: what augmentation measures with, see `Encoder`.
-            on_epoch: called after every epoch with its number and its value for each name of `CURVES`.
+            on_epoch: called after every epoch with its number and its value for each name of `CURVES`; first for those
+                of the checkpoint.
+            checkpoint: where training is written to and continues from; the numbers are those of a run without one.
+
+        Raises:
+            SystemExit: when the process was told to end, see `Checkpoint.on_sigterm`.
         """
-        self._reset(seed)
-        train = Feed(split.x, split.y, self.batch_size)
-        validation = Feed(split.val_x, split.val_y, EVALUATION_ROWS)
-        spread = tf.constant(spread, tf.float32)
-        weights = tf.constant(class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
-        rows, fit, stopper = len(split.y), Fit(), EarlyStop(recipe.early_stopping)
-        schedule = LearningRate(recipe, -(-rows // self.batch_size))
-        nothing = tf.zeros(2), (tf.zeros(()), tf.zeros((3, self.classes)))
-        durations = []
-        clock = time.perf_counter if tf.config.list_physical_devices("GPU") else time.process_time
-        for epoch in range(recipe.epochs):
-            start = clock()
-            order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
-            step_seed = np.array((seed, epoch * self.steps), np.int32)
-            rates = schedule.rates(epoch)
-            trained, scored = nothing
-            if self.averages and epoch:
-                self._resume()
-            for x, y, wanted in train.blocks(order):
-                steps = -(-len(wanted) // self.batch_size)
-                trained = self._train(x, y, wanted, step_seed, spread, rates[:steps], weights, trained)
-                step_seed, rates = step_seed + np.array((0, steps), np.int32), rates[steps:]
-            if self.averages:
-                self._average()
-            for x, y in validation.straight():
-                scored = self._score(x, y, scored)
-            values = *(trained.numpy() / rows).tolist(), *_scores(*(total.numpy() for total in scored))
-            values = dict(zip(CURVES, values, strict=True))
-            durations.append(clock() - start)
-            # Both: the step that breaks the weights shows first on the validation rows.
-            if not np.isfinite([values["loss"], values["val_loss"]]).all():
-                fit.diverged = epoch
-                break
+        self.begin(split, seed, spread, class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
+        rows = len(split.y)
+        steps = -(-rows // self.batch_size)
+        fit, stopper, schedule = Fit(), EarlyStop(recipe.early_stopping), LearningRate(recipe, steps)
+        durations: list[float] = []
+
+        def improved(values: dict[str, float]) -> bool:
+            """Take note of a finished epoch, and tell whether it is the best so far."""
+            epoch = len(fit.curves["loss"])
             for name, value in values.items():
                 fit.curves[name].append(value)
             on_epoch(epoch, values)
             schedule.saw(fit.curves)
-            if stopper.improved(fit.curves):
-                fit.epoch = epoch
-                self._keep()
+            best = stopper.improved(fit.curves)
+            fit.epoch = epoch if best else fit.epoch
+            return best
+
+        if checkpoint and (saved := checkpoint.read()):
+            self.set_state(saved.arrays)
+            durations = saved.history["durations"]
+            for of_epoch in zip(*saved.history["curves"], strict=True):
+                improved(dict(zip(CURVES, of_epoch, strict=True)))
+            fit.resumed = len(durations)
+        for epoch in range(len(durations), recipe.epochs):
             if stopper.stop():
                 break
+            start = self.clock()
+            order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
+            trained = self.train(order, epoch * steps, schedule.rates(epoch))
+            values = *(trained / rows).tolist(), *_scores(*self.score())
+            values = dict(zip(CURVES, values, strict=True))
+            durations.append(self.clock() - start)
+            # Both: the step that breaks the weights shows first on the validation rows.
+            if not np.isfinite([values["loss"], values["val_loss"]]).all():
+                fit.diverged = epoch
+                break
+            if improved(values):
+                self.keep()
+            if checkpoint and checkpoint.due():
+                history = {"curves": [fit.curves[name] for name in CURVES], "durations": durations}
+                checkpoint.write(history, self.state())
+        self.release()
         restores = recipe.early_stopping is not None and recipe.early_stopping.restore_best
         if restores or fit.diverged is not None:
-            self._restore()
+            self.restore()
         else:
             fit.epoch = len(fit.curves["loss"]) - 1
         fit.epoch_seconds = float(np.median(durations))
         return fit
 
-    def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
+    @abstractmethod
+    def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
+        """Give every variable the value that a fresh program would have, and take the rows.
+
+        Args:
+            split: the rows.
+            seed: of weights, dropout and augmentation.
+            spread: what augmentation measures with.
+            weights: of the classes, float32 (classes,).
+        """
+
+    @abstractmethod
+    def train(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
+        """Take an epoch's steps.
+
+        Args:
+            order: of the rows, int32 (rows,).
+            step: the number of the first one, from 0 in the first epoch.
+            rates: their learning rates, float32 (steps,).
+
+        Returns:
+            The summed cross-entropy and the number of hits, each before its step; float32 (2,).
+        """
+
+    @abstractmethod
+    def score(self) -> tuple[np.ndarray, np.ndarray]:
+        """Score the validation rows in evaluation mode.
+
+        Returns:
+            The summed cross-entropy, float32 (), and for each class how many rows are of it, were taken for it, and
+            both; float32 (3, classes).
+        """
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of the rows."""
+
+    @abstractmethod
+    def keep(self) -> None:
+        """Remember the weights as the best."""
+
+    @abstractmethod
+    def restore(self) -> None:
+        """Put the best weights back into the network."""
+
+    @abstractmethod
+    def state(self) -> list[np.ndarray]:
+        """Return all that training goes on from: the weights, also the best, and what the optimizer remembers."""
+
+    @abstractmethod
+    def set_state(self, arrays: list[np.ndarray]) -> None:
+        """Go on from what `state` returned."""
+
+    @abstractmethod
+    def probabilities(self, x: "np.ndarray | Streamed") -> np.ndarray:
         """Return float32 (rows, classes) for encoded rows."""
-        unlabelled = np.zeros(len(x), np.int32)
-        blocks = Feed(x, unlabelled, EVALUATION_ROWS).straight()
-        return np.concatenate([self._probabilities(block) for block, _ in blocks])
-
-    def _probabilities(self, x: tf.Tensor) -> np.ndarray:
-        chunks = [self._logits(x[start : start + EVALUATION_ROWS]) for start in range(0, len(x), EVALUATION_ROWS)]
-        return tf.nn.softmax(tf.concat(chunks, axis=0)).numpy()
-
-    def _fresh(self, seed: int) -> keras.Model:
-        return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
-
-    def _reset(self, seed: int) -> None:
-        """Give every variable, those of dropout's generators among them, the value that a fresh model would have."""
-        for variable, fresh in zip(self.network.variables, self._fresh(seed).variables, strict=True):
-            variable.assign(fresh.value)
-        for variable, start in zip(self.optimizer.variables, self._optimizer_start, strict=True):
-            variable.assign(start)
-
-    def _average_graph(self) -> None:
-        """Set the weights as trained aside, and put their moving average into the network."""
-        _assign(self._trained, self.network.trainable_variables)
-        self.optimizer.finalize_variable_values(self.network.trainable_variables)
-
-    def _train_graph(self, x, y, order, seed, spread, rates, weights, totals):
-        """Train on one block; adds the summed cross-entropy and the number of hits to `totals`, float32 (2,).
-
-        `rates` are the learning rates, float32 (steps,), and `weights` those of the classes, float32 (classes,).
-        """
-        rows, batch = tf.shape(order)[0], self.batch_size
-
-        def one(step, totals):
-            taken = order[step * batch : tf.minimum((step + 1) * batch, rows)]
-            step_seed = tf.stack([seed[0], seed[1] + step])
-            self.optimizer.learning_rate.assign(rates[step])
-            return step + 1, totals + self._step(tf.gather(x, taken), tf.gather(y, taken), step_seed, spread, weights)
-
-        # Not a Python loop: AutoGraph, which would convert it, does nothing on Python 3.13 (TensorFlow 2.21).
-        return tf.while_loop(lambda step, _: step * batch < rows, one, (0, totals))[1]
-
-    def _step(self, x, y, seed, spread, class_weights):
-        """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
-        x = tf.ensure_shape(x, (None, *self.inputs.shape))
-        x, mixture = augment(x, self.augment_recipe, seed, spread, categories=len(self.inputs.sizes))
-        labels = _labels(y, mixture)
-        weights = self.network.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self.network(x, training=True)
-            losses, objectives = _losses(logits, labels, class_weights, self.label_smoothing)
-            objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
-        gradients = tape.gradient(objective, [w.value for w in weights])
-        # Dense: Keras' optimizers square the parts of a word that a batch has twice one by one, and not their sum.
-        self.optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients], weights)
-        return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))])
-
-    def _score_graph(self, x, y, totals):
-        """Score one block in evaluation mode.
-
-        Adds to `totals`: the summed cross-entropy, float32 (), and for each class how many rows are of it, were taken
-        for it, and both, float32 (3, classes).
-        """
-        rows = tf.shape(y)[0]
-
-        def one(start, loss, counts):
-            end = tf.minimum(start + EVALUATION_ROWS, rows)
-            logits = self.network(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
-            of = tf.one_hot(y[start:end], self.classes)
-            taken = tf.one_hot(tf.argmax(logits, axis=1), self.classes)
-            counted = tf.reduce_sum(tf.stack([of, taken, of * taken]), axis=1)
-            return start + EVALUATION_ROWS, loss + tf.reduce_sum(losses), counts + counted
-
-        return tf.while_loop(lambda start, *_: start < rows, one, (0, *totals))[1:]
-
-
-def optimizer(recipe: Train, network: keras.Model) -> keras.optimizers.Optimizer:
-    """Return the recipe's optimizer for a network; the learning rate is assigned before every step.
-
-    Weight decay is Keras' own, as in its AdamW. Biases, gains and embeddings are spared: small ones do not make a
-    network simpler, and a word that is not in a batch should not fade.
-    """
-    built = OPTIMIZERS[recipe.optimizer](
-        weight_decay=recipe.weight_decay or None,
-        global_clipnorm=recipe.clip_norm or None,
-        use_ema=recipe.ema > 0,
-        ema_momentum=recipe.ema,
-    )
-    spared = [v for v in network.trainable_variables if not v.name.endswith("kernel")]
-    built.exclude_from_weight_decay(var_list=spared)
-    built.build(network.trainable_variables)
-    return built
 
 
 def class_weights(y: np.ndarray, classes: int, balanced: bool) -> np.ndarray:
@@ -283,45 +217,8 @@ def class_weights(y: np.ndarray, classes: int, balanced: bool) -> np.ndarray:
     return (len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)
 
 
-def _labels(y: tf.Tensor, mixture: Mixture | None) -> Labels:
-    """Return the labels that the rows have, and how much of each."""
-    if mixture is None:
-        return [(1.0, y)]
-    return [(mixture.weight, y), (1.0 - mixture.weight, tf.gather(y, mixture.partner))]
-
-
-def _losses(logits: tf.Tensor, labels: Labels, weights: tf.Tensor, smoothing: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return each row's cross-entropy, and what of it training minimizes; both float32 (rows,).
-
-    Cross-entropy is linear in the label: that of a mixed label is the mixture of two, and that of a smoothed one is
-    mixed with the mean over all classes (Szegedy et al. 2016). The cross-entropy that is shown is neither smoothed
-    nor weighted, so that it compares with that of the validation rows.
-    """
-    uniform = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1) if smoothing else 0.0
-    losses, minimized = 0.0, 0.0
-    for share, label in labels:
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits)
-        losses += share * loss
-        minimized += share * tf.gather(weights, label) * ((1.0 - smoothing) * loss + smoothing * uniform)
-    return losses, minimized
-
-
-def _main_label(y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
-    """Return each row's label of greater weight: what counts as a hit while training."""
-    return y if mixture is None else tf.where(mixture.weight < 0.5, tf.gather(y, mixture.partner), y)
-
-
 def _scores(loss: np.ndarray, counts: np.ndarray) -> list[float]:
     """Return mean cross-entropy, accuracy and macro F1 of what `_score_graph` counted, as `components.metrics` does."""
     of, taken, found = counts.astype(np.float64)
     f1 = 2 * found / np.maximum(of + taken, 1)
     return [float(loss / of.sum()), float(found.sum() / of.sum()), float(f1.mean())]
-
-
-def _hits(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y), tf.float32))
-
-
-def _assign(targets, sources) -> None:
-    for target, source in zip(targets, sources, strict=True):
-        target.assign(source)

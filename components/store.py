@@ -65,6 +65,10 @@ class Store:
         """Return where the cell with this key is, or would be."""
         return self.folder / content_hash([key, self.fingerprint, code_version()])[:24]
 
+    def checkpoint(self, key: str) -> Path:
+        """Return where the checkpoint of the cell with this key is, or would be; see `components.checkpoint`."""
+        return self.folder / f".{self.path(key).name}.checkpoint"
+
     def find(self, key: str) -> CellResult | None:
         """Return the finished cell, or None."""
         return CellResult(self.path(key)) if self.path(key).exists() else None

@@ -110,6 +110,12 @@ class Study(Part):
         default=2.0, gt=0, description="GiB of rows that a train task may hold; more is streamed, with the same numbers"
     )
 
+    checkpoint: float = Field(
+        default=1.0,
+        ge=0,
+        description="minutes of training that a killed train task may lose, beside the epoch that it was in",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _kind_and_model_pick_the_recipe(cls, values: Any) -> Any:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.checkpoint import Checkpoint
 from components.encode import Encoder
+from components.engine import Split
 from components.errors import AssayError
 from components.events import Step, step
 from components.prepared import Prepared
@@ -45,11 +47,10 @@ def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str
         with this.span("imports"):
             from components import tracking
         logger = tracking.CellLogger(json.loads(Path(runs).read_text()), prepared.schema)
-        budget = int(parsed.memory * 2**30)
         trainer: Trainer | None = None
         if any(finished.find(cell.key) is None for cell in mine):
             with this.span("imports"):
-                trainer = Trainer(prepared, scalers, finished, this, budget)
+                trainer = Trainer(parsed, prepared, scalers, finished, this)
             mine = trainer.in_order(mine)
         for cell in mine:
             with this.span("mlflow"):
@@ -78,21 +79,16 @@ def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str
 class Trainer:
     """Trains cells one after another; cells with the same shape of model share one compiled program."""
 
-    def __init__(self, prepared: Prepared, scalers: str, store: Store, running: Step, budget: int):
-        """Import TensorFlow and set it up: deterministic, and with as many threads as the data is worth.
-
-        `budget` is the number of bytes of encoded rows that may be in memory.
-        """
+    def __init__(self, study: Study, prepared: Prepared, scalers: str, store: Store, running: Step):
+        """Import TensorFlow and set it up: deterministic, and with as many threads as the data is worth."""
         import tensorflow as tf
 
-        from components import engine
-
-        self.engine = engine
         self.prepared = prepared
         self.scalers = scalers
         self.store = store
         self.running = running
-        self.budget = budget
+        self.budget = int(study.memory * 2**30)  # bytes of encoded rows that may be in memory
+        self.minutes = study.checkpoint
         self._program: tuple[str, Any] = ("", None)
         tf.config.experimental.enable_op_determinism()
         schema = prepared.schema
@@ -120,12 +116,14 @@ class Trainer:
             train_rows, val_rows = self.prepared.split(cell.seed, cell.recipe.data)
             encoder = read_encoder(self.scalers, cell.seed, cell.recipe, self.prepared)
             y = self.prepared.y
-            split = self.engine.Split(
-                self._rows(train_rows, encoder), y[train_rows], self._rows(val_rows, encoder), y[val_rows]
-            )
+            split = Split(self._rows(train_rows, encoder), y[train_rows], self._rows(val_rows, encoder), y[val_rows])
         with self.running.span("training"):
             program = self._program_for(cell, len(train_rows))
-            fit = program.fit(split, cell.recipe.train, cell.seed, encoder.spread, log.epoch)
+            checkpoint = Checkpoint(self.store.checkpoint(cell.key), self.minutes)
+            with checkpoint.on_sigterm():
+                fit = program.fit(split, cell.recipe.train, cell.seed, encoder.spread, log.epoch, checkpoint)
+            if fit.resumed:
+                self.running.emit("cell_resumed", arm=cell.arm, seed=cell.seed, epochs=fit.resumed)
             if fit.diverged == 0:
                 raise AssayError(
                     f"arm {cell.arm!r}, seed {cell.seed}: the loss is not a finite number in the first epoch; "
@@ -154,6 +152,7 @@ class Trainer:
             if (cell.arm, cell.seed) == (REFERENCE, 0):
                 with self.running.span("report"):
                     self._preview(cell, encoder, folder)
+        checkpoint.remove()
         return CellResult(self.store.path(cell.key))
 
     def _rows(self, numbers: np.ndarray, encoder: Encoder) -> np.ndarray | Streamed:
@@ -184,6 +183,8 @@ class Trainer:
                 # With more, threads that wait for each other take most of the time.
                 program = Forest(cell.recipe, schema.inputs, len(schema.classes), 1 if self.small else None)
             else:
-                program = self.engine.Program(cell.recipe, schema.inputs, len(schema.classes), rows)
+                from components.programs.on_tensorflow import Program
+
+                program = Program(cell.recipe, schema.inputs, len(schema.classes), rows)
             self._program = (key, program)
         return self._program[1]

@@ -19,6 +19,7 @@ from components.errors import AssayError
 from components.recipe import Recipe, Train
 
 if TYPE_CHECKING:
+    from components.checkpoint import Checkpoint
     from components.engine import Fit, Split
     from components.feed import Streamed
 
@@ -51,8 +52,9 @@ class Forest:
         seed: int,
         spread: np.ndarray,
         on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, values: None,
+        checkpoint: Checkpoint | None = None,
     ) -> Fit:
-        """Fit fresh trees; the curves are those of one epoch.
+        """Fit fresh trees; the curves are those of one epoch, and there is nothing to continue from.
 
         Raises:
             AssayError: for rows that do not fit into memory.

@@ -9,10 +9,11 @@ import pytest
 
 from components import models
 from components.encode import NO_WORD, Inputs
-from components.engine import Program, Split
+from components.engine import Split
 from components.errors import AssayError
 from components.models.layers import Layers
 from components.models.text import HEADS, WIDTHS, _attention
+from components.programs.on_tensorflow import Program
 from components.recipe import APPLICATIONS, FITS, TREES, Model, Recipe
 
 IMAGE, TABLE, TEXT = Inputs((12, 10, 1)), Inputs((5,), flags=(1,), sizes=(4, 3)), Inputs((9,), (), (20,), "int32")

@@ -10,8 +10,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from components import engine, models
 from components.augment import Mixture
 from components.encode import Inputs
-from components.engine import CURVES, Fit, Program, Split
+from components.engine import CURVES, Fit, Split
 from components.metrics import scores
+from components.programs import on_tensorflow
+from components.programs.on_tensorflow import Program
 from components.recipe import Model, Recipe, Train, merge, program_key
 
 TRAIN, VALIDATION = 150, 60
@@ -128,7 +130,7 @@ def test_a_cell_is_trained_to_the_numbers_of_keras_itself(split, model, train):
     network, expected = by_keras(recipe, split, seed=5)
     for name in CURVES:
         np.testing.assert_allclose(curves[name], expected[name], rtol=1e-5, err_msg=name)
-    # Of Adam's steps the two round another ten-thousandth, see `engine.Adam`.
+    # Of Adam's steps the two round another ten-thousandth, see `on_tensorflow.Adam`.
     atol = max(1e-7, 1e-4 * recipe.train.learning_rate) if recipe.train.optimizer == "adam" else 1e-7
     for ours, theirs in zip(weights(program), network.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=atol)
@@ -139,7 +141,7 @@ def test_fused_adam_is_the_formula():
     rng = np.random.default_rng(0)
     weight, rate, epsilon = rng.normal(size=(4, 3)), 0.1, 1e-7
     variable = keras.Variable(weight.astype(np.float32))
-    adam = engine.Adam(rate)
+    adam = on_tensorflow.Adam(rate)
     adam.build([variable])
     m, v = np.zeros((4, 3)), np.zeros((4, 3))
     for step in range(1, 31):
@@ -240,7 +242,7 @@ def test_weight_decay_takes_its_share_of_kernels_alone():
     inputs = Inputs((5,), flags=(1,), sizes=(4, 3))
     network = models.build(Model(units=(6,), categories="embedding"), inputs, 3, 10, 0)
     before = {w.path: np.array(w) for w in network.trainable_variables}
-    optimizer = engine.optimizer(recipe, network)
+    optimizer = on_tensorflow.optimizer(recipe, network)
     optimizer.learning_rate.assign(0.1)
     optimizer.apply([tf.zeros(w.shape) for w in network.trainable_variables])
     for weight in network.trainable_variables:
@@ -255,7 +257,7 @@ def test_a_word_that_is_twice_in_a_batch_has_one_gradient():
     inputs = Inputs((2,), sizes=(9,), dtype="int32")
     x, y = np.array([[3, 0], [3, 0]], np.int32), np.zeros(2, np.int32)
     program = Program(recipe, inputs, 2, 2)
-    program._reset(0)
+    program.begin(Split(x, y, x, y), 0, np.zeros(0), np.ones(2, np.float32))
     before = np.array(program.network.get_layer("words").embeddings)
     program.fit(Split(x, y, x, y), recipe.train, 0, np.zeros(0))
     moved = np.abs(np.array(program.network.get_layer("words").embeddings) - before)
@@ -300,7 +302,7 @@ def test_clipping_bounds_the_step(split):
     train = {"epochs": 1, "batch_size": TRAIN, "optimizer": "sgd", "learning_rate": 1.0, "clip_norm": 0.01}
     recipe = recipe_of(train=train)
     program = program_of(recipe)
-    program._reset(0)
+    program.begin(split, 0, SPREAD, np.ones(10, np.float32))
     before = [np.array(w) for w in program.network.trainable_variables]
     fit(program, split, recipe)
     moved = [np.array(w) - b for w, b in zip(program.network.trainable_variables, before, strict=True)]
@@ -343,13 +345,13 @@ def test_the_loss_of_mixed_labels_is_the_cross_entropy_with_their_mixture(smooth
     mixture = Mixture(tf.constant(partner), tf.constant(weight))
     soft = weight[:, None] * np.eye(4)[y] + (1 - weight)[:, None] * np.eye(4)[y[partner]]
     log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    labels = engine._labels(tf.constant(y), mixture)
-    losses, minimized = engine._losses(tf.constant(logits), labels, tf.constant(of_class), smoothing)
+    labels = on_tensorflow._labels(tf.constant(y), mixture)
+    losses, minimized = on_tensorflow._losses(tf.constant(logits), labels, tf.constant(of_class), smoothing)
     np.testing.assert_allclose(losses, -(soft * log_shares).sum(axis=1), rtol=1e-5)
     smooth = (1 - smoothing) * np.eye(4) + smoothing / 4
     heavy = (soft * of_class) @ smooth
     np.testing.assert_allclose(minimized, -(heavy * log_shares).sum(axis=1), rtol=1e-5)
-    main = engine._main_label(tf.constant(y), mixture)
+    main = on_tensorflow._main_label(tf.constant(y), mixture)
     np.testing.assert_array_equal(main[:2], y[partner[:2]])
     np.testing.assert_array_equal(main[2:], y[2:])
 
@@ -481,7 +483,7 @@ def test_rows_are_scored_alike_in_chunks_of_any_number(split, monkeypatch):
     program = program_of(recipe)
     fit(program, split, recipe)
     whole = program.probabilities(split.val_x)
-    monkeypatch.setattr("components.engine.EVALUATION_ROWS", 7)
+    monkeypatch.setattr("components.programs.on_tensorflow.EVALUATION_ROWS", 7)
     np.testing.assert_allclose(program.probabilities(split.val_x), whole, atol=1e-6)
     chunked = fit(program_of(recipe), split, recipe).curves["val_loss"]
     np.testing.assert_allclose(chunked, fit(program, split, recipe).curves["val_loss"], rtol=1e-5)

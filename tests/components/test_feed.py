@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from components.encode import Inputs
-from components.engine import Program, Split
+from components.engine import Split
 from components.feed import Feed, Streamed
 from components.prepared import RowFile
+from components.programs.on_tensorflow import Program
 from components.recipe import Recipe
 
 ROWS, COLUMNS = 100, 3

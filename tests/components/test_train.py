@@ -22,12 +22,12 @@ class Silent:
         pass
 
 
-def trainer_on(prepared: Prepared, study, folder, budget: int = 2**30) -> Trainer:
+def trainer_on(prepared: Prepared, study, folder) -> Trainer:
     """Return a trainer with a store and scalers of its own in the folder."""
     folder.mkdir(exist_ok=True)
     scale(study.model_dump_json(), str(prepared.folder), str(folder / "scalers.json"))
     store = Store(folder / "store", prepared.schema.fingerprint)
-    return Trainer(prepared, str(folder / "scalers.json"), store, Step("train"), budget)
+    return Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
 
 
 # The step
@@ -251,7 +251,9 @@ def test_rows_over_the_budget_are_streamed_with_the_same_result(digits, tmp_path
     study = make_study("sklearn:digits", recipe={"train": {"epochs": 1}}, arms={}, seeds=1)
     cell = study.cells()[0]
     held = trainer_on(digits, study, tmp_path / "held").train(cell, Silent())
-    streamed = trainer_on(digits, study, tmp_path / "streamed", budget=200_000).train(cell, Silent())
+    streamed = trainer_on(digits, study.model_copy(update={"memory": 200_000 / 2**30}), tmp_path / "streamed").train(
+        cell, Silent()
+    )
     assert streamed.result["curves"] == held.result["curves"]
     for part in ("validation", "test"):
         np.testing.assert_array_equal(streamed.probabilities(part), held.probabilities(part))

@@ -1,0 +1,106 @@
+"""Checkpoints: what a cell's training continues from when its process was killed in the middle.
+
+A checkpoint is one file beside the finished cells, replaced as a whole, and removed when its cell is finished. Like a
+cell it is named by all that decides the numbers: one of other code, data or settings is never found.
+"""
+
+import json
+import os
+import signal
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+TERMINATED = 128 + signal.SIGTERM  # the exit code that shells have for it
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint holds.
+
+    Attributes:
+        history: what is known of the finished epochs, as JSON.
+        arrays: what the program goes on from.
+    """
+
+    history: Any
+    arrays: list[np.ndarray]
+
+
+class Checkpoint:
+    """The checkpoint of one cell."""
+
+    def __init__(self, file: Path, minutes: float):
+        """Name the file; it is to be written after the first epoch that ends `minutes` after the last time."""
+        self.file = file
+        self.minutes = minutes
+        self._written = time.monotonic()
+        self._told_to_end = False
+
+    def read(self) -> Saved | None:
+        """Return what was saved; None where there is nothing, or nothing that can be read."""
+        try:
+            with self.file.open("rb") as stream, np.load(stream) as file:
+                history = json.loads(str(file["history"]))
+                return Saved(history, [file[f"arr_{number}"] for number in range(len(file.files) - 1)])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def due(self) -> bool:
+        """Tell whether it is time to write, or the last chance."""
+        return self._told_to_end or time.monotonic() - self._written >= 60 * self.minutes
+
+    def write(self, history: Any, arrays: Sequence[np.ndarray]) -> None:
+        """Write the checkpoint, whole or not at all.
+
+        Raises:
+            SystemExit: when the process was told to end.
+        """
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.file.with_suffix(f".{os.getpid()}")
+        try:
+            with unfinished.open("wb") as stream:
+                np.savez(stream, *arrays, history=np.array(json.dumps(history)))
+                stream.flush()
+                os.fsync(stream.fileno())  # else a machine that loses power may keep the name and not the content
+            unfinished.replace(self.file)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        self._written = time.monotonic()
+        if self._told_to_end:
+            raise SystemExit(TERMINATED)
+
+    def remove(self) -> None:
+        """Remove the file: the cell is finished."""
+        self.file.unlink(missing_ok=True)
+
+    @contextmanager
+    def on_sigterm(self) -> Iterator[None]:
+        """Within the block SIGTERM lets the epoch end, writes the checkpoint and ends the process.
+
+        A cluster says so before it takes a machine away. Outside of the main thread nobody hears signals.
+
+        Raises:
+            SystemExit: when the process was told to end.
+        """
+
+        def told(*_: Any) -> None:
+            self._told_to_end = True
+
+        try:
+            before = signal.signal(signal.SIGTERM, told)
+        except ValueError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        if self._told_to_end:
+            raise SystemExit(TERMINATED)

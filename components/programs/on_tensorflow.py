@@ -1,0 +1,253 @@
+"""Training computed by TensorFlow."""
+
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components import engine, models
+from components.augment import Mixture, augment
+from components.encode import Inputs
+from components.engine import Split
+from components.feed import Feed, Streamed
+from components.recipe import Recipe, Train
+
+EVALUATION_ROWS = 1024  # rows scored at a time
+Labels = list[tuple[tf.Tensor | float, tf.Tensor]]  # shares of the rows' labels, float32 (rows,); int32 (rows,)
+
+
+class Adam(keras.optimizers.Adam):
+    """Keras' Adam (Kingma and Ba 2015), with each variable updated by one operation of TensorFlow's and not by twenty.
+
+    The formula is the same, with 1 - 0.999 rounded otherwise: steps differ by two hundred-thousandths of their length.
+    """
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: keras.Variable) -> None:
+        """Update one variable."""
+        number = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[number].value.handle,
+            v=self._velocities[number].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.convert_to_tensor(learning_rate),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+OPTIMIZERS = {"adam": Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+
+
+class Program(engine.Program):
+    """A network whose epoch is one `tf.function`."""
+
+    def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
+        """Build the network for encoded rows, of which `rows` are trained on."""
+        self.model_recipe = recipe.model
+        self.augment_recipe = recipe.augment
+        self.batch_size = recipe.train.batch_size
+        self.label_smoothing = recipe.train.label_smoothing
+        self.averages = recipe.train.ema > 0
+        self.inputs = inputs
+        self.classes = classes
+        self.steps = -(-rows // self.batch_size)
+        if tf.config.list_physical_devices("GPU"):
+            self.clock = time.perf_counter
+        self.network = self._fresh(seed=0)
+        self.optimizer = optimizer(recipe.train, self.network)
+        self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
+        self._best = [tf.Variable(v.value) for v in self.network.variables]
+        self._train = tf.function(self._train_graph, autograph=False)
+        self._score = tf.function(self._score_graph, autograph=False)
+        self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if self.averages else []
+        self._average = tf.function(self._average_graph, autograph=False)
+        self._unaverage = tf.function(
+            lambda: _assign([v.value for v in self.network.trainable_variables], self._trained)
+        )
+        self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
+        self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
+        self._logits = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
+
+    def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
+        """See `engine.Program.begin`."""
+        for variable, fresh in zip(self.network.variables, self._fresh(seed).variables, strict=True):
+            variable.assign(fresh.value)
+        for variable, start in zip(self.optimizer.variables, self._optimizer_start, strict=True):
+            variable.assign(start)
+        self._seed = seed
+        self._spread, self._weights = tf.constant(spread, tf.float32), tf.constant(weights)
+        self._rows = Feed(split.x, split.y, self.batch_size)
+        self._validation = Feed(split.val_x, split.val_y, EVALUATION_ROWS)
+
+    def train(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
+        """See `engine.Program.train`."""
+        if self.averages and step:
+            self._unaverage()
+        totals = tf.zeros(2)
+        for x, y, wanted in self._rows.blocks(order):
+            steps = -(-len(wanted) // self.batch_size)
+            seed = np.array((self._seed, step), np.int32)
+            totals = self._train(x, y, wanted, seed, self._spread, rates[:steps], self._weights, totals)
+            step, rates = step + steps, rates[steps:]
+        if self.averages:
+            self._average()
+        return totals.numpy()
+
+    def score(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `engine.Program.score`."""
+        totals = tf.zeros(()), tf.zeros((3, self.classes))
+        for x, y in self._validation.straight():
+            totals = self._score(x, y, totals)
+        return totals[0].numpy(), totals[1].numpy()
+
+    def release(self) -> None:
+        """See `engine.Program.release`."""
+        del self._rows, self._validation
+
+    def keep(self) -> None:
+        """See `engine.Program.keep`."""
+        self._keep()
+
+    def restore(self) -> None:
+        """See `engine.Program.restore`."""
+        self._restore()
+
+    def state(self) -> list[np.ndarray]:
+        """See `engine.Program.state`."""
+        return [np.array(variable) for variable in self._variables()]
+
+    def set_state(self, arrays: list[np.ndarray]) -> None:
+        """See `engine.Program.set_state`."""
+        _assign(self._variables(), arrays)
+
+    def _variables(self) -> list:
+        return [*self.network.variables, *self.optimizer.variables, *self._best, *self._trained]
+
+    def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
+        """Return float32 (rows, classes) for encoded rows."""
+        unlabelled = np.zeros(len(x), np.int32)
+        blocks = Feed(x, unlabelled, EVALUATION_ROWS).straight()
+        return np.concatenate([self._probabilities(block) for block, _ in blocks])
+
+    def _probabilities(self, x: tf.Tensor) -> np.ndarray:
+        chunks = [self._logits(x[start : start + EVALUATION_ROWS]) for start in range(0, len(x), EVALUATION_ROWS)]
+        return tf.nn.softmax(tf.concat(chunks, axis=0)).numpy()
+
+    def _fresh(self, seed: int) -> keras.Model:
+        return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
+
+    def _average_graph(self) -> None:
+        """Set the weights as trained aside, and put their moving average into the network."""
+        _assign(self._trained, self.network.trainable_variables)
+        self.optimizer.finalize_variable_values(self.network.trainable_variables)
+
+    def _train_graph(self, x, y, order, seed, spread, rates, weights, totals):
+        """Train on one block; adds the summed cross-entropy and the number of hits to `totals`, float32 (2,).
+
+        `rates` are the learning rates, float32 (steps,), and `weights` those of the classes, float32 (classes,).
+        """
+        rows, batch = tf.shape(order)[0], self.batch_size
+
+        def one(step, totals):
+            taken = order[step * batch : tf.minimum((step + 1) * batch, rows)]
+            step_seed = tf.stack([seed[0], seed[1] + step])
+            self.optimizer.learning_rate.assign(rates[step])
+            return step + 1, totals + self._step(tf.gather(x, taken), tf.gather(y, taken), step_seed, spread, weights)
+
+        # Not a Python loop: AutoGraph, which would convert it, does nothing on Python 3.13 (TensorFlow 2.21).
+        return tf.while_loop(lambda step, _: step * batch < rows, one, (0, totals))[1]
+
+    def _step(self, x, y, seed, spread, class_weights):
+        """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
+        x = tf.ensure_shape(x, (None, *self.inputs.shape))
+        x, mixture = augment(x, self.augment_recipe, seed, spread, categories=len(self.inputs.sizes))
+        labels = _labels(y, mixture)
+        weights = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.network(x, training=True)
+            losses, objectives = _losses(logits, labels, class_weights, self.label_smoothing)
+            objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
+        gradients = tape.gradient(objective, [w.value for w in weights])
+        # Dense: Keras' optimizers square the parts of a word that a batch has twice one by one, and not their sum.
+        self.optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients], weights)
+        return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))])
+
+    def _score_graph(self, x, y, totals):
+        """Score one block in evaluation mode.
+
+        Adds to `totals`: the summed cross-entropy, float32 (), and for each class how many rows are of it, were taken
+        for it, and both, float32 (3, classes).
+        """
+        rows = tf.shape(y)[0]
+
+        def one(start, loss, counts):
+            end = tf.minimum(start + EVALUATION_ROWS, rows)
+            logits = self.network(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
+            of = tf.one_hot(y[start:end], self.classes)
+            taken = tf.one_hot(tf.argmax(logits, axis=1), self.classes)
+            counted = tf.reduce_sum(tf.stack([of, taken, of * taken]), axis=1)
+            return start + EVALUATION_ROWS, loss + tf.reduce_sum(losses), counts + counted
+
+        return tf.while_loop(lambda start, *_: start < rows, one, (0, *totals))[1:]
+
+
+def optimizer(recipe: Train, network: keras.Model) -> keras.optimizers.Optimizer:
+    """Return the recipe's optimizer for a network; the learning rate is assigned before every step.
+
+    Weight decay is Keras' own, as in its AdamW. Biases, gains and embeddings are spared: small ones do not make a
+    network simpler, and a word that is not in a batch should not fade.
+    """
+    built = OPTIMIZERS[recipe.optimizer](
+        weight_decay=recipe.weight_decay or None,
+        global_clipnorm=recipe.clip_norm or None,
+        use_ema=recipe.ema > 0,
+        ema_momentum=recipe.ema,
+    )
+    spared = [v for v in network.trainable_variables if not v.name.endswith("kernel")]
+    built.exclude_from_weight_decay(var_list=spared)
+    built.build(network.trainable_variables)
+    return built
+
+
+def _labels(y: tf.Tensor, mixture: Mixture | None) -> Labels:
+    """Return the labels that the rows have, and how much of each."""
+    if mixture is None:
+        return [(1.0, y)]
+    return [(mixture.weight, y), (1.0 - mixture.weight, tf.gather(y, mixture.partner))]
+
+
+def _losses(logits: tf.Tensor, labels: Labels, weights: tf.Tensor, smoothing: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return each row's cross-entropy, and what of it training minimizes; both float32 (rows,).
+
+    Cross-entropy is linear in the label: that of a mixed label is the mixture of two, and that of a smoothed one is
+    mixed with the mean over all classes (Szegedy et al. 2016). The cross-entropy that is shown is neither smoothed
+    nor weighted, so that it compares with that of the validation rows.
+    """
+    uniform = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1) if smoothing else 0.0
+    losses, minimized = 0.0, 0.0
+    for share, label in labels:
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits)
+        losses += share * loss
+        minimized += share * tf.gather(weights, label) * ((1.0 - smoothing) * loss + smoothing * uniform)
+    return losses, minimized
+
+
+def _main_label(y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
+    """Return each row's label of greater weight: what counts as a hit while training."""
+    return y if mixture is None else tf.where(mixture.weight < 0.5, tf.gather(y, mixture.partner), y)
+
+
+def _hits(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y), tf.float32))
+
+
+def _assign(targets, sources) -> None:
+    for target, source in zip(targets, sources, strict=True):
+        target.assign(source)
