@@ -76,10 +76,6 @@ class Checkpoint:
         if self._told_to_end:
             raise SystemExit(TERMINATED)
 
-    def remove(self) -> None:
-        """Remove the file: the cell is finished."""
-        self.file.unlink(missing_ok=True)
-
     @contextmanager
     def on_sigterm(self) -> Iterator[None]:
         """Within the block SIGTERM lets the epoch end, writes the checkpoint and ends the process.
@@ -104,3 +100,9 @@ class Checkpoint:
             signal.signal(signal.SIGTERM, before)
         if self._told_to_end:
             raise SystemExit(TERMINATED)
+
+
+def discard(file: Path) -> None:
+    """Remove a checkpoint, and what processes left that were killed while they wrote it: the cell is finished."""
+    for left in file.parent.glob(f"{file.stem}.*"):
+        left.unlink(missing_ok=True)

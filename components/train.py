@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.checkpoint import Checkpoint
+from components.checkpoint import Checkpoint, discard
 from components.encode import Encoder
 from components.engine import Split
 from components.errors import AssayError
@@ -62,6 +62,7 @@ def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str
                 result = trainer.train(cell, log)
             with this.span("mlflow"):
                 log.finish(result, reused)
+            discard(finished.checkpoint(cell.key))
             hand_over(result, Path(cells) / cell.id)
             scores = result.result["validation"]
             this.emit(
@@ -152,7 +153,6 @@ class Trainer:
             if (cell.arm, cell.seed) == (REFERENCE, 0):
                 with self.running.span("report"):
                     self._preview(cell, encoder, folder)
-        checkpoint.remove()
         return CellResult(self.store.path(cell.key))
 
     def _rows(self, numbers: np.ndarray, encoder: Encoder) -> np.ndarray | Streamed:

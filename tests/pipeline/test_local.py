@@ -2,8 +2,11 @@
 
 import json
 import os
+import random
 import signal
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,37 @@ def test_a_second_run_trains_nothing_and_compare_prints_the_same_table(tmp_path,
     assert compared.returncode == 0, compared.stderr
     assert compared.stdout.strip() in again.stdout
     assert first.stdout.partition("On 30 test rows")[0] == again.stdout.partition("On 30 test rows")[0]
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_no_number(tmp_path):
+    """A sitting takes about ten seconds until it trains, so most kills are in the middle of a cell."""
+    study = ("sklearn:digits", "--seeds", "2", "--fan-out", "1")
+    study += ("--set", "checkpoint=0", "--set", "recipe.train.epochs=60", "--set", "recipe.train.early_stopping=false")
+    study += ("--set", "arms={small: {model.units: [16, 32]}}")
+    folders = tmp_path / "whole", tmp_path / "killed"
+    for folder in folders:
+        folder.mkdir()
+    moments, kills = random.Random(4), 0
+    while kills < 20:
+        with start("run", *study, cwd=folders[1]) as running:
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(moments.uniform(0.0, 16.0))
+            if running.poll() is not None:
+                break
+            running.send_signal(moments.choice((signal.SIGKILL, signal.SIGTERM)))
+            kills += 1
+        wait_for(lambda: not processes_in(folders[1]), seconds=10)
+    runs = []
+    for folder in folders:
+        done = assay("run", *study, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        runs.append(sorted(folder.glob(".assay/runs/*"))[0])
+    resumed = [event["epochs"] for event in events(folders[1]) if event["event"] == "cell_resumed"]
+    assert kills == 20, "the study was finished too soon for this test to mean anything"
+    assert len(resumed) > 0
+    assert table(runs[1]) == table(runs[0])
+    assert not list((folders[1] / ".assay" / "store").glob(".*"))
 
 
 @pytest.mark.slow
