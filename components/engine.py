@@ -36,6 +36,8 @@ class Fit:
     Attributes:
         curves: for each name of `CURVES` the value of every epoch.
         epoch: the epoch whose weights the network ends with, from 0.
+        layers: the layers that were watched; none without `train.diagnostics`.
+        diagnostics: what they showed in every epoch, each (layers, quantities), see `components.findings`.
         resumed: how many epochs were not trained now but are those of a checkpoint.
         diverged: the epoch in which the loss was no longer a finite number, or None.
         epoch_seconds: the median over the epochs. Not the sum: the first epoch of a program also traces it, which is
@@ -45,6 +47,8 @@ class Fit:
 
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
     epoch: int = 0
+    layers: tuple[str, ...] = ()
+    diagnostics: list[np.ndarray] = field(default_factory=list)
     resumed: int = 0
     diverged: int | None = None
     epoch_seconds: float = 0.0
@@ -67,12 +71,14 @@ class Program(ABC):
         network: the Keras model, from encoded rows to logits.
         batch_size: rows in a step.
         classes: how many.
+        layers: those that are watched in a step of each epoch.
         clock: seconds, of the processor where it is the processor that computes.
     """
 
     network: Any
     batch_size: int
     classes: int
+    layers: tuple[str, ...] = ()
     clock: Callable[[], float] = staticmethod(time.process_time)
 
     def fit(
@@ -101,7 +107,8 @@ class Program(ABC):
         self.begin(split, seed, spread, class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
         rows = len(split.y)
         steps = -(-rows // self.batch_size)
-        fit, stopper, schedule = Fit(), EarlyStop(recipe.early_stopping), LearningRate(recipe, steps)
+        fit, stopper = Fit(layers=self.layers), EarlyStop(recipe.early_stopping)
+        schedule = LearningRate(recipe, steps)
         durations: list[float] = []
 
         def improved(values: dict[str, float]) -> bool:
@@ -120,6 +127,7 @@ class Program(ABC):
             durations = saved.history["durations"]
             for of_epoch in zip(*saved.history["curves"], strict=True):
                 improved(dict(zip(CURVES, of_epoch, strict=True)))
+            fit.diagnostics = [np.array(of_epoch) for of_epoch in saved.history["diagnostics"]]
             fit.resumed = len(durations)
         for epoch in range(len(durations), recipe.epochs):
             if stopper.stop():
@@ -134,10 +142,16 @@ class Program(ABC):
             if not np.isfinite([values["loss"], values["val_loss"]]).all():
                 fit.diverged = epoch
                 break
+            if self.layers:
+                fit.diagnostics.append(self.measured())
             if improved(values):
                 self.keep()
             if checkpoint and checkpoint.due():
-                history = {"curves": [fit.curves[name] for name in CURVES], "durations": durations}
+                history = {
+                    "curves": [fit.curves[name] for name in CURVES],
+                    "diagnostics": [of_epoch.tolist() for of_epoch in fit.diagnostics],
+                    "durations": durations,
+                }
                 checkpoint.write(history, self.state())
         self.release()
         restores = recipe.early_stopping is not None and recipe.early_stopping.restore_best
@@ -170,6 +184,14 @@ class Program(ABC):
 
         Returns:
             The summed cross-entropy and the number of hits, each before its step; float32 (2,).
+        """
+
+    @abstractmethod
+    def measured(self) -> np.ndarray:
+        """Return what `layers` showed in the last epoch's watched step, float32 (layers, quantities).
+
+        That is the last step with a whole batch: few rows say little about dead units and spread. See
+        `components.diagnostics.Watch`, which measures with any backend.
         """
 
     @abstractmethod

@@ -30,6 +30,7 @@ ModelName = Literal[
     "applications/ResNet50V2", "applications/VGG16", "applications/VGG19", "applications/Xception",
 ]  # fmt: skip
 Categories = Literal["one-hot", "embedding"]
+Activation = Literal["relu", "sigmoid", "tanh", "gelu"]
 Optimizer = Literal["adam", "rmsprop", "sgd"]
 Monitor = Literal["val_loss", "val_accuracy", "val_macro_f1", "loss", "accuracy"]
 ClassWeights = Literal["none", "balanced"]
@@ -78,13 +79,14 @@ UNITS: dict[str, tuple[int, ...]] = {
 # What differs from the defaults of the kind of data by the model. The text models are as in their papers, without batch
 # normalization; trees know no technique but scaling. One layer alone learns too slowly at Adam's usual rate.
 _NO_LAYERS = {"batch_norm": False, "dropout": 0.0}
+_NO_EPOCHS = {"early_stopping": False, "diagnostics": False}
 OWN: dict[str, dict[str, Any]] = {
     "logistic": {"model": _NO_LAYERS, "train": {"learning_rate": 0.01}},
     "resnet": {"model": {"dropout": 0.0}},
     "bilstm": {"model": {"batch_norm": False, "dropout": 0.5}},
     "textcnn": {"model": {"batch_norm": False, "dropout": 0.5}},
     "transformer": {"model": {"batch_norm": False, "dropout": 0.1}},
-    **{name: {"augment": "none", "model": _NO_LAYERS, "train": {"early_stopping": False}} for name in TREES},
+    **{name: {"augment": "none", "model": _NO_LAYERS, "train": _NO_EPOCHS} for name in TREES},
 }
 
 OFF = (False, None, "none")
@@ -246,6 +248,11 @@ class Model(Part):
         description="applications/NAME: a local file of the backbone's weights, without its top; null: random ones",
     )
     frozen: bool = Field(default=False, description="applications/NAME: train only what is behind the backbone")
+    activation: Activation = Field(
+        default="relu",
+        description="of the hidden layers: relu, sigmoid, tanh, or gelu (Hendrycks and Gimpel 2016); an LSTM and the "
+        "inside of a backbone have their own",
+    )
     batch_norm: bool = Field(default=True, description="batch normalization after every hidden layer")
     layer_norm: bool = Field(
         default=False,
@@ -357,6 +364,11 @@ class Train(Part):
         json_schema_extra=_allow_off,
         description="false: train for all epochs and keep the last",
     )
+    diagnostics: bool = Field(
+        default=True,
+        description="measure gradients, updates and activations of each layer once an epoch, and say what is wrong; "
+        "changes no number of the training",
+    )
 
     @model_validator(mode="after")
     def _epochs_are_enough(self) -> Self:
@@ -461,7 +473,7 @@ def _a(kind: Kind) -> str:
 
 
 # What of the part `train` is compiled into a program.
-COMPILED = ("batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema")
+COMPILED = ("batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema", "diagnostics")
 
 
 def program_key(recipe: Recipe) -> str:

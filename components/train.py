@@ -111,6 +111,7 @@ class Trainer:
             AssayError: when the loss is no number from the first epoch on.
         """
         from components import serve
+        from components.findings import by_layer, findings
         from components.metrics import recalls, scores
 
         with self.running.span("data"):
@@ -142,6 +143,8 @@ class Trainer:
             "epochs": len(fit.curves["loss"]),
             "epoch": fit.epoch,
             "diverged": fit.diverged,
+            "diagnostics": by_layer(fit),
+            "findings": findings(fit, len(self.prepared.schema.classes), cell.recipe.train),
             "seconds": len(fit.curves["loss"]) * fit.epoch_seconds,
         }
         with self.store.write(cell.key) as folder:

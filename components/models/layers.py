@@ -29,12 +29,12 @@ class Layers:
         self.momentum = recipe.batch_norm_momentum if recipe.batch_norm_momentum is not None else momentum(steps)
 
     def dense(self, x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
-        """A dense ReLU layer; (rows, features) -> (rows, units)."""
+        """A dense layer and its activation; (rows, features) -> (rows, units)."""
         layer = keras.layers.Dense(units, **self._kernel(name))
         return self._activate(layer(x), name, keras.layers.Dropout)
 
     def convolution(self, x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
-        """A 3x3 ReLU convolution and 2x2 pooling; (rows, h, w, channels) -> (rows, h/2, w/2, filters)."""
+        """A 3x3 convolution, 2x2 pooling and the activation; (rows, h, w, channels) -> (rows, h/2, w/2, filters)."""
         layer = keras.layers.Conv2D(filters, 3, padding="same", **self._kernel(name))
         pool = keras.layers.MaxPooling2D(2, padding="same", name=f"{name}_pool")
         return self._activate(layer(x), name, keras.layers.SpatialDropout2D, pool)
@@ -60,7 +60,7 @@ class Layers:
         return keras.layers.Conv2D(filters, size, strides, padding="same", **self._kernel(name))(x)
 
     def activation(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """Normalization, ReLU and dropout, of images' whole maps; the shape stays."""
+        """Normalization, activation and dropout, of images' whole maps; the shape stays."""
         return self._activate(x, name, keras.layers.SpatialDropout2D if len(x.shape) == 4 else keras.layers.Dropout)
 
     def ngrams(
@@ -112,14 +112,15 @@ class Layers:
         return keras.layers.Dropout(self.recipe.dropout, seed=self._seed(name), name=name)(x)
 
     def _activate(self, x, name: str, dropout: type, pool=None) -> keras.KerasTensor:
-        # Pooling comes first. The largest of four pixels stays the largest under a ReLU and under a normalization with
-        # a positive gain, so only the pixels that the statistics are taken from differ; they are a quarter as many.
+        # Pooling comes first. The largest of four pixels stays the largest under a ReLU, sigmoid or tanh and under a
+        # normalization with a positive gain, so only the pixels that the statistics are taken from differ; they are a quarter as many.
         x = pool(x) if pool else x
         if self.recipe.batch_norm:
             x = keras.layers.BatchNormalization(momentum=self.momentum, name=f"{name}_norm")(x)
         if self.recipe.layer_norm:
             x = keras.layers.LayerNormalization(name=f"{name}_norm")(x)
-        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+        kind = self.recipe.activation
+        x = keras.layers.Activation(kind, name=f"{name}_{kind}")(x)
         if self.recipe.dropout:
             x = dropout(self.recipe.dropout, seed=self._seed(f"{name}_dropout"), name=f"{name}_dropout")(x)
         return x

@@ -8,9 +8,11 @@ import tensorflow as tf
 
 from components import engine, models
 from components.augment import Mixture, augment
+from components.diagnostics import LOGITS, Watch
 from components.encode import Inputs
 from components.engine import Split
 from components.feed import Feed, Streamed
+from components.findings import QUANTITIES
 from components.recipe import Recipe, Train
 
 EVALUATION_ROWS = 1024  # rows scored at a time
@@ -63,6 +65,12 @@ class Program(engine.Program):
         self.optimizer = optimizer(recipe.train, self.network)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
+        self._watch = Watch(self.network, recipe.model.activation) if recipe.train.diagnostics else None
+        if self._watch:
+            self.layers = self._watch.layers
+            self._whole = min(self.batch_size, rows)
+            self._before = [tf.Variable(v.value) for v in self.network.trainable_variables]
+            self._measured = tf.Variable(tf.zeros((len(self.layers), len(QUANTITIES))))
         self._train = tf.function(self._train_graph, autograph=False)
         self._score = tf.function(self._score_graph, autograph=False)
         self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if self.averages else []
@@ -98,6 +106,10 @@ class Program(engine.Program):
         if self.averages:
             self._average()
         return totals.numpy()
+
+    def measured(self) -> np.ndarray:
+        """See `engine.Program.measured`."""
+        return self._measured.numpy()
 
     def score(self) -> tuple[np.ndarray, np.ndarray]:
         """See `engine.Program.score`."""
@@ -158,25 +170,46 @@ class Program(engine.Program):
             taken = order[step * batch : tf.minimum((step + 1) * batch, rows)]
             step_seed = tf.stack([seed[0], seed[1] + step])
             self.optimizer.learning_rate.assign(rates[step])
-            return step + 1, totals + self._step(tf.gather(x, taken), tf.gather(y, taken), step_seed, spread, weights)
+            watched = step == rows // self._whole - 1 if self._watch else None
+            batch_x, batch_y = tf.gather(x, taken), tf.gather(y, taken)
+            return step + 1, totals + self._step(batch_x, batch_y, step_seed, spread, weights, watched)
 
         # Not a Python loop: AutoGraph, which would convert it, does nothing on Python 3.13 (TensorFlow 2.21).
         return tf.while_loop(lambda step, _: step * batch < rows, one, (0, totals))[1]
 
-    def _step(self, x, y, seed, spread, class_weights):
-        """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
+    def _step(self, x, y, seed, spread, class_weights, watched):
+        """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step.
+
+        `watched` says whether the step is measured, bool (); measuring changes nothing in it.
+        """
         x = tf.ensure_shape(x, (None, *self.inputs.shape))
         x, mixture = augment(x, self.augment_recipe, seed, spread, categories=len(self.inputs.sizes))
         labels = _labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self.network(x, training=True)
+            outputs = self._outputs(x)
+            logits = outputs[LOGITS]
             losses, objectives = _losses(logits, labels, class_weights, self.label_smoothing)
             objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
         gradients = tape.gradient(objective, [w.value for w in weights])
         # Dense: Keras' optimizers square the parts of a word that a batch has twice one by one, and not their sum.
-        self.optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients], weights)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        if self._watch:
+            tf.cond(watched, lambda: _assign(self._before, weights), lambda: None)
+        self.optimizer.apply(gradients, weights)
+        if self._watch:
+            tf.cond(watched, lambda: self._measure(gradients, outputs), lambda: None)
         return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))])
+
+    def _outputs(self, x) -> dict[str, tf.Tensor]:
+        """Return the logits, and what else is watched."""
+        return self._watch.network(x, training=True) if self._watch else {LOGITS: self.network(x, training=True)}
+
+    def _measure(self, gradients, outputs) -> None:
+        """Put the numbers of the step that was just taken where `measured` finds them."""
+        assert self._watch
+        after = [weight.value for weight in self.network.trainable_variables]
+        self._measured.assign(self._watch.measure(gradients, self._before, after, outputs))
 
     def _score_graph(self, x, y, totals):
         """Score one block in evaluation mode.

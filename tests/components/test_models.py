@@ -114,7 +114,7 @@ def test_the_mlp_is_the_textbooks():
     network = build("mlp")
     assert [layer.units for layer in layers(network, "Dense")] == [64, 128, 128, 3]
     order = [type(layer).__name__ for layer in network.layers]
-    assert order == ["InputLayer", *["Dense", "BatchNormalization", "ReLU"] * 3, "Dense"]
+    assert order == ["InputLayer", *["Dense", "BatchNormalization", "Activation"] * 3, "Dense"]
 
 
 def test_units_set_the_widths():

@@ -1,0 +1,112 @@
+"""What diagnostics cost: the same cells trained with them and without.
+
+Run: python benchmarks/diagnostics.py [--rounds 7]
+
+In every round each case trains two seeds with diagnostics and two without, in one process on one thread, as a train step
+does on data this small. The first cell of a program also builds and traces it, which the second does not. A study of
+five seeds, the default, has one of the former for four of the latter in each arm: so they are weighed. Which side comes
+first changes from round to round.
+
+    digits     the default recipe on 1,149 images of 8x8, 30 epochs
+    iris       the default recipe on 96 rows, 60 epochs
+    28x28      the default recipe on 5,745 images (digits, enlarged and repeated), 4 epochs
+"""
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+CASES: dict[str, tuple[str, int]] = {
+    "digits": ("sklearn:digits", 30),
+    "iris": ("sklearn:iris", 60),
+    "28x28": ("sklearn:digits", 4),
+}
+SEEDS = 5  # as many as a study has by default
+COPIES = 5
+
+
+def prepared(case: str) -> tuple[Any, Any, Any, int, Any]:
+    """Return recipe, rows, inputs, number of classes and the spread that augmentation measures with."""
+    import numpy as np
+
+    from components.encode import Inputs
+    from components.engine import Split
+    from components.load import prepare
+    from components.scale import fit
+    from components.study import Study
+
+    source, epochs = CASES[case]
+    train = {"epochs": epochs, "early_stopping": {"patience": 1000}}
+    study = Study.model_validate({"study": case, "data": {"source": source}, "recipe": {"train": train}, "seeds": 1})
+    with tempfile.TemporaryDirectory() as folder:
+        rows = prepare(study, folder)
+        encoder = fit(rows, 0, {"": study.recipe})[""]
+        parts = [(encoder(rows.x[numbers]), rows.y[numbers]) for numbers in rows.split(0)]
+        inputs, classes = rows.schema.inputs, len(rows.schema.classes)
+    if case == "28x28":
+        grown = [np.pad(np.kron(x, np.ones((1, 3, 3, 1), np.float32)), ((0, 0), (2, 2), (2, 2), (0, 0))) for x, _ in parts]
+        parts = [(grown[0].repeat(COPIES, 0), parts[0][1].repeat(COPIES)), (grown[1], parts[1][1])]
+        inputs = Inputs((28, 28, 1))
+    return study.recipe, Split(*parts[0], *parts[1]), inputs, classes, encoder.spread
+
+
+def seconds(recipe: Any, split: Any, inputs: Any, classes: int, spread: Any, on: bool) -> tuple[float, float]:
+    """Return the seconds of a program's first cell and of its second, by the clock on the wall."""
+    from components.programs.on_tensorflow import Program
+
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"diagnostics": on})})
+    start = time.perf_counter()
+    program = Program(recipe, inputs, classes, len(split.y))
+    program.fit(split, recipe.train, 0, spread)
+    middle = time.perf_counter()
+    program.fit(split, recipe.train, 1, spread)
+    return middle - start, time.perf_counter() - middle
+
+
+def main() -> None:
+    """Print for each case the seconds with diagnostics and without, and what they cost, by round."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES))
+    options = parser.parse_args()
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.rounds} rounds")
+    for case in options.cases:
+        rows = prepared(case)
+        seconds(*rows, True)  # TensorFlow itself starts with the first program
+        sides = {
+            number: {on: seconds(*rows, on) for on in ((True, False) if number % 2 else (False, True))}
+            for number in range(options.rounds)
+        }
+        report(case, list(sides.values()))
+
+
+def report(case: str, rounds: list[dict[bool, tuple[float, float]]]) -> None:
+    """Print what the rounds of one case gave."""
+
+    def weighed(first: float, second: float) -> float:
+        return (first + (SEEDS - 1) * second) / SEEDS
+
+    def cost(sides: dict[bool, tuple[float, float]]) -> list[float]:
+        return [100 * (w / wo - 1) for w, wo in zip(sides[True], sides[False], strict=True)]
+
+    of_study = [100 * (weighed(*sides[True]) / weighed(*sides[False]) - 1) for sides in rounds]
+    without = [weighed(*sides[False]) for sides in rounds]
+    print(f"{case}: {median(without):.2f} s a cell without; diagnostics cost, median (least to greatest):")
+    costs = {"five seeds": of_study, **{name: [cost(sides)[i] for sides in rounds] for i, name in enumerate(("first", "later"))}}
+    for name, of in costs.items():
+        print(f"  {name:10}  {median(of):+5.1f} %  ({min(of):+.1f} to {max(of):+.1f})")
+
+
+if __name__ == "__main__":
+    main()
