@@ -1,5 +1,6 @@
 """Training computed by TensorFlow."""
 
+import math
 import time
 
 import keras
@@ -66,11 +67,9 @@ class Program(engine.Program):
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
         self._watch = Watch(self.network, recipe.model.activation) if recipe.train.diagnostics else None
+        self._whole = min(self.batch_size, rows)
         if self._watch:
             self.layers = self._watch.layers
-            self._whole = min(self.batch_size, rows)
-            self._before = [tf.Variable(v.value) for v in self.network.trainable_variables]
-            self._measured = tf.Variable(tf.zeros((len(self.layers), len(QUANTITIES))))
         self._train = tf.function(self._train_graph, autograph=False)
         self._score = tf.function(self._score_graph, autograph=False)
         self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if self.averages else []
@@ -97,7 +96,7 @@ class Program(engine.Program):
         """See `engine.Program.train`."""
         if self.averages and step:
             self._unaverage()
-        totals = tf.zeros(2)
+        totals = tf.zeros(2), tf.fill((len(self.layers), len(QUANTITIES)), math.nan)
         for x, y, wanted in self._rows.blocks(order):
             steps = -(-len(wanted) // self.batch_size)
             seed = np.array((self._seed, step), np.int32)
@@ -105,11 +104,12 @@ class Program(engine.Program):
             step, rates = step + steps, rates[steps:]
         if self.averages:
             self._average()
-        return totals.numpy()
+        self._measured = totals[1].numpy()
+        return totals[0].numpy()
 
     def measured(self) -> np.ndarray:
         """See `engine.Program.measured`."""
-        return self._measured.numpy()
+        return self._measured
 
     def score(self) -> tuple[np.ndarray, np.ndarray]:
         """See `engine.Program.score`."""
@@ -160,27 +160,28 @@ class Program(engine.Program):
         self.optimizer.finalize_variable_values(self.network.trainable_variables)
 
     def _train_graph(self, x, y, order, seed, spread, rates, weights, totals):
-        """Train on one block; adds the summed cross-entropy and the number of hits to `totals`, float32 (2,).
+        """Train on one block; adds the summed cross-entropy and the number of hits to the first of `totals`.
 
-        `rates` are the learning rates, float32 (steps,), and `weights` those of the classes, float32 (classes,).
+        That is float32 (2,). The second is what the watched layers showed last, float32 (layers, quantities). `rates` are the learning rates, float32 (steps,), and `weights` those of the classes, float32 (classes,).
         """
         rows, batch = tf.shape(order)[0], self.batch_size
+        watched = rows // self._whole - 1
 
-        def one(step, totals):
+        def one(step, total, measured):
             taken = order[step * batch : tf.minimum((step + 1) * batch, rows)]
             step_seed = tf.stack([seed[0], seed[1] + step])
             self.optimizer.learning_rate.assign(rates[step])
-            watched = step == rows // self._whole - 1 if self._watch else None
-            batch_x, batch_y = tf.gather(x, taken), tf.gather(y, taken)
-            return step + 1, totals + self._step(batch_x, batch_y, step_seed, spread, weights, watched)
+            rows_of_step = tf.gather(x, taken), tf.gather(y, taken)
+            scored, measured = self._step(*rows_of_step, step_seed, spread, weights, step == watched, measured)
+            return step + 1, total + scored, measured
 
         # Not a Python loop: AutoGraph, which would convert it, does nothing on Python 3.13 (TensorFlow 2.21).
-        return tf.while_loop(lambda step, _: step * batch < rows, one, (0, totals))[1]
+        return tf.while_loop(lambda step, *_: step * batch < rows, one, (0, *totals))[1:]
 
-    def _step(self, x, y, seed, spread, class_weights, watched):
+    def _step(self, x, y, seed, spread, class_weights, watched, measured):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step.
 
-        `watched` says whether the step is measured, bool (); measuring changes nothing in it.
+        Also returns `measured`; where the step is `watched`, bool (), what was measured in it. That changes no step.
         """
         x = tf.ensure_shape(x, (None, *self.inputs.shape))
         x, mixture = augment(x, self.augment_recipe, seed, spread, categories=len(self.inputs.sizes))
@@ -194,22 +195,21 @@ class Program(engine.Program):
         gradients = tape.gradient(objective, [w.value for w in weights])
         # Dense: Keras' optimizers square the parts of a word that a batch has twice one by one, and not their sum.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        if self._watch:
-            tf.cond(watched, lambda: _assign(self._before, weights), lambda: None)
+        before = self._kernels(weights)  # The optimizer then writes beside them, which costs less than a second `cond`.
         self.optimizer.apply(gradients, weights)
         if self._watch:
-            tf.cond(watched, lambda: self._measure(gradients, outputs), lambda: None)
-        return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))])
+            shown = self._watch.measure
+            kernels = self._kernels(gradients), before, self._kernels(weights)
+            measured = tf.cond(watched, lambda: shown(*kernels, outputs), lambda: measured)
+        return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))]), measured
 
     def _outputs(self, x) -> dict[str, tf.Tensor]:
         """Return the logits, and what else is watched."""
         return self._watch.network(x, training=True) if self._watch else {LOGITS: self.network(x, training=True)}
 
-    def _measure(self, gradients, outputs) -> None:
-        """Put the numbers of the step that was just taken where `measured` finds them."""
-        assert self._watch
-        after = [weight.value for weight in self.network.trainable_variables]
-        self._measured.assign(self._watch.measure(gradients, self._before, after, outputs))
+    def _kernels(self, of_weights) -> list[tf.Tensor]:
+        """Return, of something for each weight, what is for the kernels of the watched layers; as it is now."""
+        return [tf.convert_to_tensor(of_weights[i]) for i in self._watch.kernels] if self._watch else []
 
     def _score_graph(self, x, y, totals):
         """Score one block in evaluation mode.
