@@ -13,11 +13,6 @@ from pipeline.local import default_fan_out
 MEETING = """
 import sys
 from pathlib import Path
-
-import pytest
-
-from pipeline.local import default_fan_out
-from pathlib import Path
 from kfp import dsl, local
 from pipeline.execute import _name_python, _run_side_by_side
 
