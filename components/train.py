@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.checkpoint import Checkpoint, discard
+from components.checkpoint import Checkpoint
 from components.encode import Encoder
 from components.engine import Split
 from components.errors import AssayError
-from components.events import Step, step
+from components.events import THREADS, Step, step
 from components.prepared import Prepared
 from components.recipe import TREES, program_key
 from components.scale import read_encoder
@@ -62,7 +63,7 @@ def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str
                 result = trainer.train(cell, log)
             with this.span("mlflow"):
                 log.finish(result, reused)
-            discard(finished.checkpoint(cell.key))
+            finished.clean(cell.key)
             hand_over(result, Path(cells) / cell.id)
             scores = result.result["validation"]
             this.emit(
@@ -94,10 +95,11 @@ class Trainer:
         tf.config.experimental.enable_op_determinism()
         schema = prepared.schema
         self.small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
-        if self.small:
+        threads = 1 if self.small else int(os.environ.get(THREADS, "0"))
+        if threads:
             with suppress(RuntimeError):  # TensorFlow has started, as in a notebook: then with the threads that it has
-                tf.config.threading.set_intra_op_parallelism_threads(1)
-                tf.config.threading.set_inter_op_parallelism_threads(1)
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(threads)
 
     def in_order(self, cells: list[Cell]) -> list[Cell]:
         """Return the cells so that those which share a program follow each other."""
