@@ -2,10 +2,10 @@
 
 Run: python benchmarks/diagnostics.py [--rounds 7]
 
-In every round each case trains two seeds with diagnostics and two without, in one process on one thread, as a train step
-does on data this small. The first cell of a program also builds and traces it, which the second does not. A study of
-five seeds, the default, has one of the former for four of the latter in each arm: so they are weighed. Which side comes
-first changes from round to round.
+In every round each case trains two seeds with diagnostics and two without, in one process on one thread, as a train
+step does on data this small. The first cell of a program also builds and traces it, which the second does not. An arm
+of five seeds, the default, has one of the former for four of the latter: so they are weighed. Which side comes first
+changes from round to round. Seconds are those of the processor, since other processes would blur a few per cent.
 
     digits     the default recipe on 1,149 images of 8x8, 30 epochs
     iris       the default recipe on 96 rows, 60 epochs
@@ -50,23 +50,25 @@ def prepared(case: str) -> tuple[Any, Any, Any, int, Any]:
         parts = [(encoder(rows.x[numbers]), rows.y[numbers]) for numbers in rows.split(0)]
         inputs, classes = rows.schema.inputs, len(rows.schema.classes)
     if case == "28x28":
-        grown = [np.pad(np.kron(x, np.ones((1, 3, 3, 1), np.float32)), ((0, 0), (2, 2), (2, 2), (0, 0))) for x, _ in parts]
+        grown = [
+            np.pad(np.kron(x, np.ones((1, 3, 3, 1), np.float32)), ((0, 0), (2, 2), (2, 2), (0, 0))) for x, _ in parts
+        ]
         parts = [(grown[0].repeat(COPIES, 0), parts[0][1].repeat(COPIES)), (grown[1], parts[1][1])]
         inputs = Inputs((28, 28, 1))
     return study.recipe, Split(*parts[0], *parts[1]), inputs, classes, encoder.spread
 
 
 def seconds(recipe: Any, split: Any, inputs: Any, classes: int, spread: Any, on: bool) -> tuple[float, float]:
-    """Return the seconds of a program's first cell and of its second, by the clock on the wall."""
+    """Return the seconds of a program's first cell and of its second, of the processor."""
     from components.programs.on_tensorflow import Program
 
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"diagnostics": on})})
-    start = time.perf_counter()
+    start = time.process_time()
     program = Program(recipe, inputs, classes, len(split.y))
     program.fit(split, recipe.train, 0, spread)
-    middle = time.perf_counter()
+    middle = time.process_time()
     program.fit(split, recipe.train, 1, spread)
-    return middle - start, time.perf_counter() - middle
+    return middle - start, time.process_time() - middle
 
 
 def main() -> None:
@@ -103,7 +105,10 @@ def report(case: str, rounds: list[dict[bool, tuple[float, float]]]) -> None:
     of_study = [100 * (weighed(*sides[True]) / weighed(*sides[False]) - 1) for sides in rounds]
     without = [weighed(*sides[False]) for sides in rounds]
     print(f"{case}: {median(without):.2f} s a cell without; diagnostics cost, median (least to greatest):")
-    costs = {"five seeds": of_study, **{name: [cost(sides)[i] for sides in rounds] for i, name in enumerate(("first", "later"))}}
+    costs = {
+        "five seeds": of_study,
+        **{name: [cost(sides)[i] for sides in rounds] for i, name in enumerate(("first", "later"))},
+    }
     for name, of in costs.items():
         print(f"  {name:10}  {median(of):+5.1f} %  ({min(of):+.1f} to {max(of):+.1f})")
 

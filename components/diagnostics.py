@@ -65,7 +65,9 @@ class Watch:
         """The quantity that says which units learn nothing."""
         return "saturated" if self.activation in ("sigmoid", "tanh") else "dead"
 
-    def measure(self, gradients: Sequence[Any], before: Sequence[Any], after: Sequence[Any], outputs: Mapping[str, Any]):
+    def measure(
+        self, gradients: Sequence[Any], before: Sequence[Any], after: Sequence[Any], outputs: Mapping[str, Any]
+    ):
         """Return float32 (layers, QUANTITIES) for one step; NaN for what a layer does not have.
 
         Few operations, since tracing one costs more than computing it.

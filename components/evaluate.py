@@ -117,6 +117,7 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
             "seed": median_seed(values[winner].tolist()),
         },
         "test": _test_scores(cells, winner, prepared, metric),
+        "findings": gather_findings(cells),
     }
     return {**judged, "sentence": sentence(judged)}
 
@@ -143,6 +144,37 @@ def median_seed(values: Sequence[float]) -> int:
     Each seed has its own validation rows, so the best value is mostly the easiest rows; the median is a typical model.
     """
     return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
+
+
+def gather_findings(cells: Cells) -> list[dict[str, Any]]:
+    """Return what was wrong in the training of each arm, see `components.findings`.
+
+    Returns:
+        For each arm and kind of finding, in the order of the arms: `arm`, `text` (of its first seed), `seeds` (in how
+        many) and `cures`: for the reference, the arms in which nothing is wrong.
+    """
+    texts: dict[str, dict[str, list[str]]] = {}  # by arm and kind
+    for arm, of_arm in cells.items():
+        texts[arm] = {}
+        for cell in of_arm:
+            for text in cell.result["findings"]:
+                texts[arm].setdefault(text.partition(":")[0], []).append(text)
+    return [
+        {
+            "arm": arm,
+            "text": of_kind[0],
+            "seeds": len(of_kind),
+            "cures": [other for other in texts if not texts[other]] if arm == REFERENCE else [],
+        }
+        for arm, kinds in texts.items()
+        for of_kind in kinds.values()
+    ]
+
+
+def finding_as_text(finding: dict[str, Any], seeds: int) -> str:
+    """Return a finding of the verdict as one line."""
+    cured = f"; not in {_listed(finding['cures'], 'or')}" if finding["cures"] else ""
+    return f"{finding['arm']}: {finding['text']} ({finding['seeds']} of {seeds} seeds{cured})"
 
 
 def _winner(verdict: dict[str, Any], cells: Cells) -> CellResult:
@@ -275,4 +307,7 @@ def as_markdown(verdict: dict[str, Any]) -> str:
         f"winner {test['winner'][metric]:.4f}, reference {test['reference'][metric]:.4f} (mean of "
         f"{verdict['seeds']} seeds).",
     ]
+    if verdict["findings"]:
+        lines += ["", "What was wrong while training:", ""]
+        lines += [f"- {finding_as_text(finding, verdict['seeds'])}" for finding in verdict["findings"]]
     return "\n".join(lines) + "\n"

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
 
 from components.curve import PowerLaw
 from components.metrics import confusion
@@ -16,16 +18,31 @@ COLORS = {"helped": "#1a7f37", "hurt": "#b3261e", "no evidence": "#6e7781", "too
 NAMED_CLASSES = 30  # more are not labelled: the letters would overlap
 
 HISTOGRAMS = 16  # columns that are drawn
+NAMED_LAYERS = 12  # of more, the first and the last are named
+WATCHED_ARMS = 4  # the reference, one that has none of its faults, and the first others with faults
+# What is drawn of each layer, and under which title.
+PANELS = {
+    ("gradient_norm",): "length of the gradient",
+    ("update_ratio",): "step / weights",
+    ("weight_norm",): "length of the weights",
+    ("spread",): "spread of the outputs",
+    ("dead", "saturated"): "dead units, saturated outputs",
+}
 TEXT_WIDTH = 100  # letters of a text
 
 
 def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], prepared: Prepared) -> None:
-    """Write effects.png, curves.png and confusion.png into the folder."""
+    """Write effects.png, curves.png and confusion.png into the folder, and where there is something to draw, more."""
     effects(verdict).savefig(folder / "effects.png", dpi=150)
     curves(cells).savefig(folder / "curves.png", dpi=150)
     confusions(verdict, cells, prepared).savefig(folder / "confusion.png", dpi=150)
     if verdict["curve"]:
         data_curve(verdict).savefig(folder / "data_curve.png", dpi=150)
+    wrong = [name for finding in verdict["findings"] for name in (*finding["cures"][:1], finding["arm"])]
+    watched = {arm: cells[arm][0].result["diagnostics"] for arm in (REFERENCE, *wrong)}
+    watched = {arm: of_arm for arm, of_arm in watched.items() if of_arm}
+    if watched:
+        layers(dict(list(watched.items())[:WATCHED_ARMS])).savefig(folder / "layers.png", dpi=150)
 
 
 def data_figure(report: dict[str, Any]) -> Figure:
@@ -151,6 +168,42 @@ def curves(cells: dict[str, list[Any]]) -> Figure:
     figure.supxlabel("epoch")
     figure.supylabel("cross-entropy")
     return figure
+
+
+def layers(arms: dict[str, dict[str, dict[str, list[float | None]]]]) -> Figure:
+    """Return what the layers of each arm's first seed showed: a row an arm, a panel a quantity, a line a layer.
+
+    Args:
+        arms: by name, layer and quantity a value for each epoch; see `components.findings`.
+    """
+    figure = Figure(figsize=(15.5, 0.6 + 2.6 * len(arms)), layout="constrained")
+    panels = figure.subplots(len(arms), len(PANELS), squeeze=False, sharex=True, sharey="col")
+    for axes, (quantities, title) in zip(panels[0], PANELS.items(), strict=True):
+        axes.set_title(title, fontsize=10)
+        if "dead" in quantities:
+            axes.set_ylim(-0.03, 1.03)
+        else:
+            axes.set_yscale("log")
+    for row, (arm, of_arm) in zip(panels, arms.items(), strict=True):
+        colors = colormaps["viridis"](np.linspace(0, 0.92, len(of_arm)))
+        for axes, quantities in zip(row, PANELS, strict=True):
+            axes.grid(alpha=0.3)
+            for of_layer, color in zip(of_arm.values(), colors, strict=True):
+                for values in [of_layer[quantity] for quantity in quantities if quantity in of_layer]:
+                    drawn = [value if value or "dead" in quantities else None for value in values]  # no logarithm of 0
+                    axes.plot(np.array(drawn, float), color=color, linewidth=1.2, marker="." if len(drawn) == 1 else "")
+        row[0].set_ylabel(f"{arm}, seed 0", fontsize=10, parse_math=False)
+        _name_layers(row[-1], list(of_arm), colors)
+    figure.supxlabel("epoch", fontsize=10)
+    return figure
+
+
+def _name_layers(axes: Axes, names: list[str], colors: np.ndarray) -> None:
+    """Put the layers' names beside the panel, of many the first and the last."""
+    half = NAMED_LAYERS // 2
+    named = range(len(names)) if len(names) <= NAMED_LAYERS else [*range(half), *range(len(names) - half, len(names))]
+    handles = [Line2D([], [], color=colors[i], label=names[i]) for i in named]
+    axes.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
 def _band(axes: Axes, runs: list[list[float]], label: str, color: str) -> None:

@@ -16,7 +16,7 @@ the last layer's, updates from 4e-4 to 1.3e-2, and at most 0.2 dead or saturated
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,15 +40,16 @@ def findings(fit: Fit, classes: int, recipe: Train) -> list[str]:
     """Return what was wrong in a training, the gravest first; mostly nothing."""
     found = [_divergence(fit, classes, recipe)]
     if fit.diagnostics:
-        found += [_dead(fit), _saturated(fit), _vanishing(fit), _exploding(fit), *_updates(fit, recipe)]
-    if found[1:] and found[1]:
-        found[3:4] = []  # dead units pass no gradient: it is lost there, and does not vanish on its way
+        idle = [_dead(fit), _saturated(fit)]
+        # Dead units pass no gradient: it is lost there, and does not vanish on its way, nor is a step too short.
+        small = None if any(idle) else _too_small(fit, recipe)
+        found += [*idle, None if idle[0] else _vanishing(fit), _exploding(fit), _too_large(fit, recipe), small]
     return [finding for finding in found if finding]
 
 
 def by_layer(fit: Fit) -> dict[str, dict[str, list[float | None]]]:
     """Return for each layer the quantities that it has, epoch by epoch; None where one is not a finite number."""
-    measured = np.array(fit.diagnostics).reshape(-1, len(fit.layers), len(QUANTITIES))
+    measured = np.array(fit.diagnostics).reshape(len(fit.diagnostics), len(fit.layers), len(QUANTITIES))
     return {
         layer: {
             quantity: [float(value) if math.isfinite(value) else None for value in measured[:, i, j]]
@@ -80,7 +81,9 @@ def _growth(fit: Fit) -> str:
     first, last = np.nanmax(gradients[0]), np.nanmax(gradients[-1])
     if not last > GREW * first:
         return ""
-    return f" after gradients grew from {_short(first)} to {_short(last)}, in layer {_most(fit, gradients[-1])} the most"
+    return (
+        f" after gradients grew from {_short(first)} to {_short(last)}, in layer {_most(fit, gradients[-1])} the most"
+    )
 
 
 def _vanishing(fit: Fit) -> str | None:
@@ -102,29 +105,33 @@ def _dead(fit: Fit) -> str | None:
     share = _middle(_later(_quantity(fit, "dead")))
     if not (share >= DEAD).any():
         return None
-    told = f"{np.nanmax(share):.0%} of the units of layer {_most(fit, share)}"
-    return f"units are dead: no row of a batch makes {told} positive"
+    told = f"{100 * np.nanmax(share):.0f} % of layer {_most(fit, share)}"
+    return f"units are dead: {told} are positive for no row of a batch"
 
 
 def _saturated(fit: Fit) -> str | None:
     share = _middle(_later(_quantity(fit, "saturated")))
     if not (share >= SATURATED).any():
         return None
-    return f"units saturate: {np.nanmax(share):.0%} of the outputs of layer {_most(fit, share)} are at an end"
+    return f"units saturate: {100 * np.nanmax(share):.0f} % of the outputs of layer {_most(fit, share)} are at an end"
 
 
-def _updates(fit: Fit, recipe: Train) -> list[str]:
+def _too_large(fit: Fit, recipe: Train) -> str | None:
+    ratios = _middle(_quantity(fit, "update_ratio"))
+    if not (ratios >= LARGE_UPDATE).any():
+        return None
+    told = f"a step changes layer {_most(fit, ratios)} by {100 * np.nanmax(ratios):.0f} % of its weights"
+    return f"updates are too large: {told}; lower train.learning_rate (now {recipe.learning_rate:g})"
+
+
+def _too_small(fit: Fit, recipe: Train) -> str | None:
+    # Of all layers and epochs the greatest: one that has learned all it can moves little, as do the first layers of a
+    # network in which gradients vanish.
     ratios = _quantity(fit, "update_ratio")
-    usual, found = _middle(ratios), []
-    rate = f"train.learning_rate (now {recipe.learning_rate:g})"
-    if (usual >= LARGE_UPDATE).any():
-        told = f"a step changes layer {_most(fit, usual)} by {np.nanmax(usual):.0%}"
-        found.append(f"updates are too large: {told} of its weights; lower {rate}")
-    # In any epoch and layer: one that has learned all it can moves little, and so do those whose gradients vanish.
-    if not np.isnan(ratios).all() and np.nanmax(ratios) < SMALL_UPDATE:
-        told = f"a step changes no layer by more than {_short(np.nanmax(ratios))}"
-        found.append(f"updates are too small: {told} of its weights; raise {rate}")
-    return found
+    if np.isnan(ratios).all() or np.nanmax(ratios) >= SMALL_UPDATE:
+        return None
+    told = f"a step changes no layer by more than {_short(np.nanmax(ratios))} of its weights"
+    return f"updates are too small: {told}; raise train.learning_rate (now {recipe.learning_rate:g})"
 
 
 def _of_the_last(fit: Fit) -> np.ndarray:
@@ -136,7 +143,7 @@ def _of_the_last(fit: Fit) -> np.ndarray:
 
 def _quantity(fit: Fit, name: str) -> np.ndarray:
     """Return float64 (epochs, layers)."""
-    measured = np.array(fit.diagnostics, np.float64).reshape(-1, len(fit.layers), len(QUANTITIES))
+    measured = np.array(fit.diagnostics, np.float64).reshape(len(fit.diagnostics), len(fit.layers), len(QUANTITIES))
     return measured[:, :, QUANTITIES.index(name)]
 
 

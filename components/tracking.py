@@ -180,9 +180,35 @@ class CellLog:
             },
             0,
         )
+        self._waiting += self._layers(result)
         params = {"arm": self.cell.arm, "seed": self.cell.seed, **_flat(result["recipe"])}
-        self._send(params=_params(params), tags=_tags({"assay.reused": str(reused).lower()}))
+        tags = {"assay.reused": str(reused).lower()}
+        if result["findings"]:
+            note = "\n".join(f"- {finding}" for finding in result["findings"])
+            tags |= {"assay.findings": "; ".join(result["findings"]), "mlflow.note.content": note}
+        self._send(params=_params(params), tags=_tags(tags))
         self.logger.api.set_terminated(self.run_id)
+
+    def _layers(self, result: Mapping[str, Any]) -> list[Any]:
+        """Return what the layers showed as metrics: `layers/conv_1/gradient_norm`.
+
+        Every epoch of the first seed, and of a cell in which something is wrong; of others the epoch that counts. A
+        thousand numbers cost as much as the training of a small cell.
+        """
+        every = self.cell.seed == 0 or result["findings"]
+        return [
+            metric
+            for epoch in (range(result["epochs"]) if every else [result["epoch"]])
+            for metric in _metrics(
+                {
+                    f"layers/{layer}/{quantity}": values[epoch]
+                    for layer, quantities in result["diagnostics"].items()
+                    for quantity, values in quantities.items()
+                    if values[epoch] is not None
+                },
+                epoch,
+            )
+        ]
 
     def _send(self, **more: Any) -> None:
         if self.run_id is None:

@@ -45,6 +45,7 @@ def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, 
     console.print()
     _say(console, verdict["sentence"], "bold")
     console.print()
+    _show_findings(console, verdict)
     _show_test(console, verdict)
     if decision:
         _say(console, _registry(decision))
@@ -165,6 +166,18 @@ def _chance(probability: float | None) -> str:
     if percent > 99 or percent < 1:
         return "> 99 %" if percent > 50 else "< 1 %"
     return f"{percent:.0f} %"
+
+
+def _show_findings(console: Console, verdict: dict[str, Any]) -> None:
+    from components.evaluate import finding_as_text
+
+    found = verdict.get("findings", [])  # verdicts in MLflow may be older
+    if not found:
+        return
+    _say(console, "What was wrong while training:")
+    for finding in found:
+        _say(console, f"- {finding_as_text(finding, verdict['seeds'])}", "yellow")
+    console.print()
 
 
 def _show_test(console: Console, verdict: dict[str, Any]) -> None:

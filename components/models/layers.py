@@ -113,7 +113,8 @@ class Layers:
 
     def _activate(self, x, name: str, dropout: type, pool=None) -> keras.KerasTensor:
         # Pooling comes first. The largest of four pixels stays the largest under a ReLU, sigmoid or tanh and under a
-        # normalization with a positive gain, so only the pixels that the statistics are taken from differ; they are a quarter as many.
+        # normalization with a positive gain, so only the pixels that the statistics are taken from differ; they are a
+        # quarter as many.
         x = pool(x) if pool else x
         if self.recipe.batch_norm:
             x = keras.layers.BatchNormalization(momentum=self.momentum, name=f"{name}_norm")(x)

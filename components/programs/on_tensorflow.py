@@ -160,9 +160,11 @@ class Program(engine.Program):
         self.optimizer.finalize_variable_values(self.network.trainable_variables)
 
     def _train_graph(self, x, y, order, seed, spread, rates, weights, totals):
-        """Train on one block; adds the summed cross-entropy and the number of hits to the first of `totals`.
+        """Train on one block, and return what became of `totals`.
 
-        That is float32 (2,). The second is what the watched layers showed last, float32 (layers, quantities). `rates` are the learning rates, float32 (steps,), and `weights` those of the classes, float32 (classes,).
+        Their first, float32 (2,), gets the summed cross-entropy and the number of hits added. The second, float32
+        (layers, quantities), is what the watched layers showed last. `rates` are the learning rates, float32 (steps,),
+        and `weights` those of the classes, float32 (classes,).
         """
         rows, batch = tf.shape(order)[0], self.batch_size
         watched = rows // self._whole - 1

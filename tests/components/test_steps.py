@@ -179,3 +179,43 @@ def test_trees_are_compared_logged_and_registered_as_networks_are(run_steps):
     needed = Path(mlflow.artifacts.download_artifacts("models:/forest@champion/requirements.txt")).read_text()
     assert "skops==" in needed
     assert "tensorflow" not in needed
+
+
+def test_vanishing_gradients_are_named_and_the_arm_that_cures_them(run_steps):
+    """Twenty sigmoid layers on iris: nothing reaches the first ones, until batch normalization is on."""
+    steps = run_steps(
+        "deep",
+        data={"source": "sklearn:iris"},
+        recipe={
+            "model": {"units": [16] * 20, "activation": "sigmoid", "batch_norm": False, "dropout": 0.0},
+            "train": {"epochs": 25, "early_stopping": False},
+        },
+        arms={"batch norm": {"model.batch_norm": True}},
+        seeds=2,
+    ).all()
+    found = steps.cell("0-0").result
+    assert found["diagnostics"]["dense_1"]["gradient_norm"][-1] < 1e-6
+    assert list(found["diagnostics"])[-1] == "logits"
+    assert found["findings"][0].startswith("gradients vanish: layer dense_")
+    cured = steps.cell("1-0").result
+    assert cured["findings"] == []
+    assert cured["validation"]["accuracy"] > found["validation"]["accuracy"] + 0.2
+
+    (finding,) = steps.verdict["findings"]
+    assert (finding["arm"], finding["seeds"], finding["cures"]) == ("reference", 2, ["batch norm"])
+    assert (steps.folder / "verdict" / "report" / "layers.png").exists()
+    assert (
+        "of the last layer's (2 of 2 seeds; not in batch norm)"
+        in (steps.folder / "verdict" / "report" / "verdict.md").read_text()
+    )
+    runs = mlflow.MlflowClient().search_runs([steps.runs["experiment"]])
+    by_name = {run.info.run_name: run for run in runs}
+    bad, good, later = (by_name[name] for name in ("reference, seed 1", "batch norm, seed 0", "batch norm, seed 1"))
+    assert bad.data.tags["assay.findings"] == "; ".join(steps.cell("0-1").result["findings"])
+    assert bad.data.tags["mlflow.note.content"].startswith("- gradients vanish")
+    assert "assay.findings" not in good.data.tags
+    for run, cell, points in ((bad, "0-1", 25), (good, "1-0", 25), (later, "1-1", 1)):
+        history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "layers/dense_7/update_ratio")
+        values = steps.cell(cell).result["diagnostics"]["dense_7"]["update_ratio"]
+        assert [point.value for point in history] == pytest.approx(values[-points:])
+        assert history[-1].step == 24
