@@ -45,18 +45,19 @@ def table(fit: Fit, epoch: int = 0) -> dict[str, dict[str, float]]:
 def by_hand(recipe: Recipe, split: Split) -> dict[str, dict[str, float]]:
     """Take the first epoch's first step, on 128 of 150 rows, by Keras itself, and return what it shows."""
     network = models.build(recipe.model, Inputs((8, 8, 1)), 10, 2, 0)
+    x = np.asarray(split.x)
     rows = np.random.default_rng((0, 0)).permutation(TRAIN)[: recipe.train.batch_size]
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(
             keras.losses.sparse_categorical_crossentropy(
-                split.y[rows], network(split.x[rows], training=True), from_logits=True
+                split.y[rows], network(x[rows], training=True), from_logits=True
             )
         )
         loss += sum(network.losses)
     gradients = tape.gradient(loss, [w.value for w in network.trainable_variables])
     gradient_of = {w.path: np.array(g, np.float64) for w, g in zip(network.trainable_variables, gradients, strict=True)}
     watched = keras.Model(network.input, [layer.output for layer in network.layers])
-    outputs = dict(zip([layer.name for layer in network.layers], watched(split.x[rows], training=True), strict=True))
+    outputs = dict(zip([layer.name for layer in network.layers], watched(x[rows], training=True), strict=True))
     before = {w.path: np.array(w, np.float64) for w in network.trainable_variables}
     keras.optimizers.SGD(recipe.train.learning_rate).apply(gradients, network.trainable_variables)
     expected = {}
