@@ -207,6 +207,8 @@ def test_a_program_may_be_reused_with_other_epochs_and_early_stopping(split):
         {"train": {"weight_decay": 0.01}},
         {"train": {"label_smoothing": 0.1}},
         {"train": {"ema": 0.9}},
+        {"model": {"activation": "tanh"}},
+        {"train": {"diagnostics": False}},
     ],
 )
 def test_what_is_compiled_into_a_program_is_in_its_key(changes):

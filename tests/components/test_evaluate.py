@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components import tracking
-from components.evaluate import amount, as_csv, as_markdown, gather, judge, median_seed, sentence
+from components.evaluate import amount, as_csv, as_markdown, gather, gather_findings, judge, median_seed, sentence
 from components.metrics import scores
 from components.store import CellResult
 from components.study import Study
@@ -197,6 +197,7 @@ def verdict_of(*effects: dict[str, Any], metric: str = "accuracy") -> dict[str, 
         "reference": {"mean": 0.98},
         "winner": {"arm": "reference", "mean": 0.98},
         "test": {"rows": 360, "reference": {metric: 0.97}, "winner": {metric: 0.975}},
+        "findings": [],
     }
     return {**made, "sentence": sentence(made)}
 
@@ -272,6 +273,34 @@ def test_the_table_is_ordered_by_effect_and_every_line_has_every_column():
 def test_a_name_with_a_bar_does_not_break_the_table():
     rows = table_rows(as_markdown(verdict_of(effect("dropout 0.1|0.2", 0.0, "no evidence"))).replace(r"\|", "/"))
     assert {len(row) for row in rows} == {7}
+
+
+def test_findings_are_gathered_by_arm_and_kind_with_what_has_none(tmp_path):
+    """Layers and sizes differ from seed to seed; the kind is what comes before the colon."""
+    texts = {
+        "reference": (["gradients vanish: layer a"], ["gradients vanish: layer b", "units saturate: layer c"]),
+        "sound": ([], []),
+        "wide": ([], ["units saturate: layer d"]),
+    }
+    cells = {}
+    for arm, of_arm in texts.items():
+        for seed, found in enumerate(of_arm):
+            folder = tmp_path / f"{arm}-{seed}"
+            folder.mkdir()
+            (folder / "result.json").write_text(json.dumps({"findings": found}))
+            cells.setdefault(arm, []).append(CellResult(folder))
+    found = gather_findings(cells)
+    assert found == [
+        {"arm": "reference", "text": "gradients vanish: layer a", "seeds": 2, "cures": ["sound"]},
+        {"arm": "reference", "text": "units saturate: layer c", "seeds": 1, "cures": ["sound"]},
+        {"arm": "wide", "text": "units saturate: layer d", "seeds": 1, "cures": []},
+    ]
+    lines = as_markdown({**verdict_of(effect("wide", 0.1, "helped")), "findings": found}).splitlines()
+    assert lines[-3:] == [
+        "- reference: gradients vanish: layer a (2 of 5 seeds; not in sound)",
+        "- reference: units saturate: layer c (1 of 5 seeds; not in sound)",
+        "- wide: units saturate: layer d (1 of 5 seeds)",
+    ]
 
 
 # The learning curve

@@ -117,6 +117,22 @@ def test_the_mlp_is_the_textbooks():
     assert order == ["InputLayer", *["Dense", "BatchNormalization", "Activation"] * 3, "Dense"]
 
 
+@pytest.mark.parametrize(
+    ("activation", "least", "most"), [("relu", 0, 99), ("sigmoid", 0, 1), ("tanh", -1, 1), ("gelu", -0.171, 99)]
+)
+@pytest.mark.parametrize("name", KINDS)
+def test_hidden_layers_have_the_activation(name, activation, least, most):
+    network = build(name, activation=activation)
+    found = layers(network, "Activation")
+    assert [layer.name for layer in found] == [f"{layer.name.rpartition('_')[0]}_{activation}" for layer in found]
+    assert len(found) == 3
+    x = np.linspace(-5, 5, 11, dtype=np.float32)
+    for layer in found:
+        out = np.array(layer(x))
+        assert least <= out.min() < out.max() <= most
+        assert not np.allclose(out, x)
+
+
 def test_units_set_the_widths():
     assert [layer.units for layer in layers(build("mlp", units=(5, 7)), "Dense")] == [5, 7, 3]
     network = build("cnn", units=(4, 6, 8))

@@ -129,6 +129,7 @@ def test_what_the_recipe_or_the_arm_states_stays_in_an_arm_with_another_model(ma
         "model.batch_norm",
         "model.dropout",
         "train.early_stopping",
+        "train.diagnostics",
         "model.name",
     ]
 
@@ -346,6 +347,7 @@ CHANGES = {
     "model.units": [8],
     "model.weights": "backbone.weights.h5",
     "model.frozen": True,
+    "model.activation": "tanh",
     "model.batch_norm": False,
     "model.layer_norm": True,
     "model.batch_norm_momentum": 0.5,
@@ -373,6 +375,7 @@ CHANGES = {
     "train.early_stopping.min_delta": 0.5,
     "train.early_stopping.start_from_epoch": 4,
     "train.early_stopping.restore_best": False,
+    "train.diagnostics": False,
 }
 
 

@@ -61,6 +61,15 @@ def test_a_loss_is_a_plain_number_and_a_winning_reference_has_one_line():
     assert "Registry" not in text
 
 
+def test_what_was_wrong_while_training_is_said_with_the_seeds_and_the_arms_that_cure_it():
+    text = "gradients vanish: layer dense_1 receives 1e-7 of the last layer's"
+    finding = {"arm": "reference", "text": text, "seeds": 5, "cures": ["batch norm", "relu"]}
+    shown = " ".join(printed({**VERDICT, "findings": [finding]}).split())
+    assert f"What was wrong while training: - reference: {text} (5 of 5 seeds; not in batch norm or relu)" in shown
+    assert "wrong" not in printed(VERDICT)  # one of a version that knew no findings
+    assert "wrong" not in printed({**VERDICT, "findings": []})
+
+
 def task(step, start, end, label="", **spans):
     yield {"event": "step_started", "step": step, "label": label, "time": start}
     yield {"event": "step_finished", "step": step, "label": label, "time": end, "spans": spans}
