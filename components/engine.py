@@ -21,6 +21,7 @@ from components import models
 from components.augment import Mixture, augment
 from components.encode import Inputs
 from components.feed import Feed, Streamed
+from components.models.fast import for_training
 from components.recipe import Recipe, Train
 from components.schedule import EarlyStop, LearningRate
 
@@ -99,6 +100,7 @@ class Program:
         self.classes = classes
         self.steps = -(-rows // self.batch_size)
         self.network = self._fresh(seed=0)
+        self._training = for_training(self.network)
         self.optimizer = optimizer(recipe.train, self.network)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
@@ -226,7 +228,7 @@ class Program:
         labels = _labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self.network(x, training=True)
+            logits = self._training(x, training=True)
             losses, objectives = _losses(logits, labels, class_weights, self.label_smoothing)
             objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
         gradients = tape.gradient(objective, [w.value for w in weights])
