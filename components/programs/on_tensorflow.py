@@ -11,6 +11,7 @@ from components.augment import Mixture, augment
 from components.encode import Inputs
 from components.engine import Split
 from components.feed import Feed, Streamed
+from components.models.fast import for_training
 from components.recipe import Recipe, Train
 
 EVALUATION_ROWS = 1024  # rows scored at a time
@@ -60,6 +61,7 @@ class Program(engine.Program):
         if tf.config.list_physical_devices("GPU"):
             self.clock = time.perf_counter
         self.network = self._fresh(seed=0)
+        self._training = for_training(self.network)
         self.optimizer = optimizer(recipe.train, self.network)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
@@ -170,7 +172,7 @@ class Program(engine.Program):
         labels = _labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self.network(x, training=True)
+            logits = self._training(x, training=True)
             losses, objectives = _losses(logits, labels, class_weights, self.label_smoothing)
             objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
         gradients = tape.gradient(objective, [w.value for w in weights])
