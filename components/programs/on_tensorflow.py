@@ -11,7 +11,7 @@ from components.augment import Mixture, augment
 from components.encode import Inputs
 from components.engine import Split
 from components.feed import Feed, Streamed
-from components.models.fast import for_training
+from components.models.fast import for_scoring, for_training
 from components.recipe import Recipe, Train
 
 EVALUATION_ROWS = 1024  # rows scored at a time
@@ -61,7 +61,7 @@ class Program(engine.Program):
         if tf.config.list_physical_devices("GPU"):
             self.clock = time.perf_counter
         self.network = self._fresh(seed=0)
-        self._training = for_training(self.network)
+        self._training, self._scoring = for_training(self.network), for_scoring(self.network)
         self.optimizer = optimizer(recipe.train, self.network)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
@@ -74,7 +74,7 @@ class Program(engine.Program):
         )
         self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
         self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
-        self._logits = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
+        self._logits = tf.function(lambda x: self._scoring(x, training=False), reduce_retracing=True)
 
     def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
         """See `engine.Program.begin`."""
@@ -190,7 +190,7 @@ class Program(engine.Program):
 
         def one(start, loss, counts):
             end = tf.minimum(start + EVALUATION_ROWS, rows)
-            logits = self.network(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
+            logits = self._scoring(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
             of = tf.one_hot(y[start:end], self.classes)
             taken = tf.one_hot(tf.argmax(logits, axis=1), self.classes)

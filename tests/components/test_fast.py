@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from components import models
 from components.encode import Inputs
-from components.models.fast import for_training
+from components.models.fast import for_scoring, for_training
 from components.recipe import Model
 
 MAPS, FLAT, TEXT = Inputs((9, 6, 2)), Inputs((5,)), Inputs((7,), sizes=(20,), dtype="int32")
@@ -63,6 +63,23 @@ def test_a_pass_gives_the_numbers_of_kerass_own_layers(inputs, model, count):
     for expected, found in zip(of_keras, ours, strict=True):
         # Two rows of a dense layer may be nearly alike: their small variance makes rounding errors large.
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * max(1.0, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[[3, 4, 5, 0, 0], [6, 0, 0, 0, 0], [0, 0, 0, 0, 0]], [[0, 3, 0, 4, 0], [0, 0, 0, 0, 7]], [[1, 2, 3, 4, 5]]],
+    ids=["room behind", "room between", "no room"],
+)
+@pytest.mark.parametrize("units", [[4], [4, 3]])
+def test_lstms_pass_over_what_is_no_word(words, units):
+    networks = [build(Inputs((5,), sizes=(9,), dtype="int32"), name="bilstm", units=units) for _ in range(2)]
+    x = np.array(words, np.int32)
+    for expected, found in zip(
+        trained(networks[0], networks[0], x), trained(networks[1], for_training(networks[1]), x), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(for_scoring(networks[0])(x), networks[0](x), rtol=1e-4, atol=1e-5)
+    assert any(type(layer).__name__ == "_Lstms" for layer in for_scoring(networks[0]).operations)
 
 
 @pytest.mark.parametrize("layer", [keras.layers.Dropout, keras.layers.SpatialDropout2D])
