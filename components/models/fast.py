@@ -1,7 +1,8 @@
-"""A network's training on TensorFlow in fewer operations, with the same numbers.
+"""A network in fewer operations of TensorFlow, with the same numbers.
 
 Keras writes batch normalization and its gradient as some thirty operations, of which most read and write every value,
-and an LSTM as some twenty for each word; TensorFlow has one for each. What is saved and served is the network itself, with nothing but Keras' own layers.
+and an LSTM as some twenty for each word. TensorFlow has one for each. What is saved and served is the network itself,
+with nothing but Keras' own layers.
 """
 
 from typing import Any
