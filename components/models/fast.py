@@ -50,7 +50,7 @@ class _Faster(keras.Operation):
 
 
 class _Normalization(_Faster):
-    """Batch normalization; float32 (rows, channels) or (rows, h, w, channels)."""
+    """Batch normalization of maps, float32 (rows, h, w, channels). Rows of a dense layer are too few values to gain."""
 
     @staticmethod
     def fits(layer: keras.Operation) -> bool:
@@ -58,25 +58,24 @@ class _Normalization(_Faster):
             isinstance(layer, keras.layers.BatchNormalization)
             and layer.trainable
             and layer.compute_dtype == "float32"
-            and len(layer.input.shape) in (2, 4)
-            and layer.axis in (-1, len(layer.input.shape) - 1)
+            and len(layer.input.shape) == 4
+            and layer.axis in (-1, 3)
             and layer.center
             and layer.scale
             and not layer.renorm
         )
 
     def call(self, x: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        layer, flat = self.layer, len(x.shape) == 2
-        maps = x[:, None, None] if flat else x
+        layer = self.layer
         normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=maps, scale=layer.gamma.value, offset=layer.beta.value, mean=[], variance=[], epsilon=layer.epsilon
+            x=x, scale=layer.gamma.value, offset=layer.beta.value, mean=[], variance=[], epsilon=layer.epsilon
         )
         # The operation divides the squares by one less than there are (by 1 where there is but one), Keras by all.
-        count = tf.cast(tf.reduce_prod(tf.shape(maps)[:3]), tf.float32)
+        count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
         variance *= tf.maximum(count - 1.0, 1.0) / count
         for moving, found in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             moving.assign(moving * layer.momentum + found * (1.0 - layer.momentum))
-        return normalized[:, 0, 0] if flat else normalized
+        return normalized
 
 
 class _Dropout(_Faster):
