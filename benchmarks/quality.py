@@ -32,11 +32,15 @@ CASES = {
     "breast_cancer": {"data": {"source": "sklearn:breast_cancer"}, "recipe": {"model": {"name": "logistic"}}},
     "fashion cnn": {
         "data": FASHION,
-        "recipe": {"augment": CLOTHES, "model": {"name": "cnn"}, "train": {**COSINE, "epochs": 40}},
+        "recipe": {"augment": CLOTHES, "model": {"name": "cnn"}, "train": {**COSINE, "epochs": 30}},
     },
     "fashion resnet": {
         "data": FASHION,
-        "recipe": {"augment": CLOTHES, "model": {"name": "resnet"}, "train": {**COSINE, "epochs": 20}},
+        "recipe": {
+            "augment": CLOTHES,
+            "model": {"name": "resnet"},
+            "train": {**COSINE, "epochs": 22, "weight_decay": 0.05},
+        },
     },
 }
 

@@ -14,6 +14,7 @@ from components.encode import Inputs
 from components.engine import Split
 from components.feed import Feed, Streamed
 from components.findings import QUANTITIES
+from components.models.fast import for_scoring, for_training
 from components.recipe import Recipe, Train
 
 EVALUATION_ROWS = 1024  # rows scored at a time
@@ -63,10 +64,12 @@ class Program(engine.Program):
         if tf.config.list_physical_devices("GPU"):
             self.clock = time.perf_counter
         self.network = self._fresh(seed=0)
+        self._watch = Watch(self.network, recipe.model.activation) if recipe.train.diagnostics else None
+        self._training = for_training(self._watch.network if self._watch else self.network)
+        self._scoring = for_scoring(self.network)
         self.optimizer = optimizer(recipe.train, self.network)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
-        self._watch = Watch(self.network, recipe.model.activation) if recipe.train.diagnostics else None
         self._whole = min(self.batch_size, rows)
         if self._watch:
             self.layers = self._watch.layers
@@ -79,7 +82,7 @@ class Program(engine.Program):
         )
         self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
         self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
-        self._logits = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
+        self._logits = tf.function(lambda x: self._scoring(x, training=False), reduce_retracing=True)
 
     def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
         """See `engine.Program.begin`."""
@@ -190,8 +193,8 @@ class Program(engine.Program):
         labels = _labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            outputs = self._outputs(x)
-            logits = outputs[LOGITS]
+            outputs = self._training(x, training=True)
+            logits = outputs[LOGITS] if self._watch else outputs
             losses, objectives = _losses(logits, labels, class_weights, self.label_smoothing)
             objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
         gradients = tape.gradient(objective, [w.value for w in weights])
@@ -200,14 +203,9 @@ class Program(engine.Program):
         before = self._kernels(weights)  # The optimizer then writes beside them, which costs less than a second `cond`.
         self.optimizer.apply(gradients, weights)
         if self._watch:
-            shown = self._watch.measure
-            kernels = self._kernels(gradients), before, self._kernels(weights)
-            measured = tf.cond(watched, lambda: shown(*kernels, outputs), lambda: measured)
+            measure, kernels = self._watch.measure, (self._kernels(gradients), before, self._kernels(weights))
+            measured = tf.cond(watched, lambda: measure(*kernels, outputs), lambda: measured)
         return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))]), measured
-
-    def _outputs(self, x) -> dict[str, tf.Tensor]:
-        """Return the logits, and what else is watched."""
-        return self._watch.network(x, training=True) if self._watch else {LOGITS: self.network(x, training=True)}
 
     def _kernels(self, of_weights) -> list[tf.Tensor]:
         """Return, of something for each weight, what is for the kernels of the watched layers; as it is now."""
@@ -223,7 +221,7 @@ class Program(engine.Program):
 
         def one(start, loss, counts):
             end = tf.minimum(start + EVALUATION_ROWS, rows)
-            logits = self.network(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
+            logits = self._scoring(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
             of = tf.one_hot(y[start:end], self.classes)
             taken = tf.one_hot(tf.argmax(logits, axis=1), self.classes)
