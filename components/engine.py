@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.checkpoint import Checkpoint
+from components.compute import Computed
 from components.recipe import Train
 from components.schedule import EarlyStop, LearningRate
 
@@ -67,12 +68,14 @@ class Program(ABC):
         network: the Keras model, from encoded rows to logits.
         batch_size: rows in a step.
         classes: how many.
+        computed: what computes.
         clock: seconds, of the processor where it is the processor that computes.
     """
 
     network: Any
     batch_size: int
     classes: int
+    computed: Computed
     clock: Callable[[], float] = staticmethod(time.process_time)
 
     def fit(

@@ -34,6 +34,9 @@ Optimizer = Literal["adam", "rmsprop", "sgd"]
 Monitor = Literal["val_loss", "val_accuracy", "val_macro_f1", "loss", "accuracy"]
 ClassWeights = Literal["none", "balanced"]
 Schedule = Literal["constant", "cosine", "plateau"]
+Backend = Literal["tensorflow", "jax"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Jit = Literal["auto", True, False]
 
 # What differs from the fields' own defaults by the kind of data.
 RECIPES: dict[Kind, dict[str, Any]] = {
@@ -357,6 +360,30 @@ class Train(Part):
         json_schema_extra=_allow_off,
         description="false: train for all epochs and keep the last",
     )
+    backend: Backend = Field(
+        default="tensorflow",
+        description="what computes: tensorflow | jax (all GPUs of the machine; needs `assay-pipeline[jax]`); data is "
+        "TensorFlow's in either case. One for all arms",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="of the hidden layers: float32 | bfloat16 | float16 (these two with float32 weights and logits, "
+        "Micikevicius et al. 2018); auto: float32 on the CPU, on a GPU bfloat16, or float16 where it has none",
+    )
+    jit: Jit = Field(
+        default="auto",
+        description="tensorflow: compile the training step by XLA; auto: on a GPU. jax always does",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="on a GPU: the same numbers bit by bit, slower; on the CPU they always are. One for all arms",
+    )
+
+    @model_validator(mode="after")
+    def _jax_compiles(self) -> Self:
+        if self.backend == "jax" and self.jit is False:
+            raise ValueError("backend jax always compiles; expected jit: auto or true, got false")
+        return self
 
     @model_validator(mode="after")
     def _epochs_are_enough(self) -> Self:
@@ -461,7 +488,12 @@ def _a(kind: Kind) -> str:
 
 
 # What of the part `train` is compiled into a program.
-COMPILED = ("batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema")
+COMPILED = (
+    *("batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema"),
+    *("backend", "precision", "jit"),
+)
+# What is set once in a process, so that all arms have the same.
+OF_PROCESS = ("train.backend", "train.deterministic")
 
 
 def program_key(recipe: Recipe) -> str:

@@ -6,15 +6,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components import engine, models
-from components.augment import Mixture, augment
+from components import compute, engine, models
+from components.augment import augment
 from components.encode import Inputs
 from components.engine import Split
 from components.feed import Feed, Streamed
-from components.recipe import Recipe, Train
+from components.programs import common
+from components.recipe import Recipe
 
 EVALUATION_ROWS = 1024  # rows scored at a time
-Labels = list[tuple[tf.Tensor | float, tf.Tensor]]  # shares of the rows' labels, float32 (rows,); int32 (rows,)
 
 
 class Adam(keras.optimizers.Adam):
@@ -41,7 +41,7 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-OPTIMIZERS = {"adam": Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+OPTIMIZERS = {**common.OPTIMIZERS, "adam": Adam}
 
 
 class Program(engine.Program):
@@ -57,13 +57,16 @@ class Program(engine.Program):
         self.inputs = inputs
         self.classes = classes
         self.steps = -(-rows // self.batch_size)
-        if tf.config.list_physical_devices("GPU"):
+        self.computed = compute.computed(recipe.train)
+        if self.computed.device != "cpu":
             self.clock = time.perf_counter
         self.network = self._fresh(seed=0)
-        self.optimizer = optimizer(recipe.train, self.network)
+        self.optimizer = common.optimizer(recipe.train, self.network, self.computed.precision, OPTIMIZERS)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
         self._train = tf.function(self._train_graph, autograph=False)
+        if self.computed.jit:  # the step alone: XLA's random numbers may be others, and augmentation's are the same
+            self._update = tf.function(self._update, jit_compile=True, autograph=False)
         self._score = tf.function(self._score_graph, autograph=False)
         self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if self.averages else []
         self._average = tf.function(self._average_graph, autograph=False)
@@ -140,7 +143,8 @@ class Program(engine.Program):
         return tf.nn.softmax(tf.concat(chunks, axis=0)).numpy()
 
     def _fresh(self, seed: int) -> keras.Model:
-        return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
+        with common.precision(self.computed.precision):
+            return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
 
     def _average_graph(self) -> None:
         """Set the weights as trained aside, and put their moving average into the network."""
@@ -167,16 +171,21 @@ class Program(engine.Program):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
         x = tf.ensure_shape(x, (None, *self.inputs.shape))
         x, mixture = augment(x, self.augment_recipe, seed, spread, categories=len(self.inputs.sizes))
-        labels = _labels(y, mixture)
+        return self._update(x, y, mixture, class_weights)
+
+    def _update(self, x, y, mixture, class_weights):
+        """Take one gradient step on augmented rows, see `_step`."""
+        labels = common.labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.network(x, training=True)
-            losses, objectives = _losses(logits, labels, class_weights, self.label_smoothing)
+            losses, objectives = common.losses(logits, labels, class_weights, self.label_smoothing)
             objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
+            objective = self.optimizer.scale_loss(objective)
         gradients = tape.gradient(objective, [w.value for w in weights])
         # Dense: Keras' optimizers square the parts of a word that a batch has twice one by one, and not their sum.
         self.optimizer.apply([tf.convert_to_tensor(gradient) for gradient in gradients], weights)
-        return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))])
+        return tf.stack([tf.reduce_sum(losses), common.hits(logits, common.main_label(y, mixture))])
 
     def _score_graph(self, x, y, totals):
         """Score one block in evaluation mode.
@@ -196,56 +205,6 @@ class Program(engine.Program):
             return start + EVALUATION_ROWS, loss + tf.reduce_sum(losses), counts + counted
 
         return tf.while_loop(lambda start, *_: start < rows, one, (0, *totals))[1:]
-
-
-def optimizer(recipe: Train, network: keras.Model) -> keras.optimizers.Optimizer:
-    """Return the recipe's optimizer for a network; the learning rate is assigned before every step.
-
-    Weight decay is Keras' own, as in its AdamW. Biases, gains and embeddings are spared: small ones do not make a
-    network simpler, and a word that is not in a batch should not fade.
-    """
-    built = OPTIMIZERS[recipe.optimizer](
-        weight_decay=recipe.weight_decay or None,
-        global_clipnorm=recipe.clip_norm or None,
-        use_ema=recipe.ema > 0,
-        ema_momentum=recipe.ema,
-    )
-    spared = [v for v in network.trainable_variables if not v.name.endswith("kernel")]
-    built.exclude_from_weight_decay(var_list=spared)
-    built.build(network.trainable_variables)
-    return built
-
-
-def _labels(y: tf.Tensor, mixture: Mixture | None) -> Labels:
-    """Return the labels that the rows have, and how much of each."""
-    if mixture is None:
-        return [(1.0, y)]
-    return [(mixture.weight, y), (1.0 - mixture.weight, tf.gather(y, mixture.partner))]
-
-
-def _losses(logits: tf.Tensor, labels: Labels, weights: tf.Tensor, smoothing: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return each row's cross-entropy, and what of it training minimizes; both float32 (rows,).
-
-    Cross-entropy is linear in the label: that of a mixed label is the mixture of two, and that of a smoothed one is
-    mixed with the mean over all classes (Szegedy et al. 2016). The cross-entropy that is shown is neither smoothed
-    nor weighted, so that it compares with that of the validation rows.
-    """
-    uniform = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1) if smoothing else 0.0
-    losses, minimized = 0.0, 0.0
-    for share, label in labels:
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits)
-        losses += share * loss
-        minimized += share * tf.gather(weights, label) * ((1.0 - smoothing) * loss + smoothing * uniform)
-    return losses, minimized
-
-
-def _main_label(y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
-    """Return each row's label of greater weight: what counts as a hit while training."""
-    return y if mixture is None else tf.where(mixture.weight < 0.5, tf.gather(y, mixture.partner), y)
-
-
-def _hits(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y), tf.float32))
 
 
 def _assign(targets, sources) -> None:

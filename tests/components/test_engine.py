@@ -12,7 +12,7 @@ from components.augment import Mixture
 from components.encode import Inputs
 from components.engine import CURVES, Fit, Split
 from components.metrics import scores
-from components.programs import on_tensorflow
+from components.programs import common, on_tensorflow
 from components.programs.on_tensorflow import Program
 from components.recipe import Model, Recipe, Train, merge, program_key
 
@@ -242,7 +242,7 @@ def test_weight_decay_takes_its_share_of_kernels_alone():
     inputs = Inputs((5,), flags=(1,), sizes=(4, 3))
     network = models.build(Model(units=(6,), categories="embedding"), inputs, 3, 10, 0)
     before = {w.path: np.array(w) for w in network.trainable_variables}
-    optimizer = on_tensorflow.optimizer(recipe, network)
+    optimizer = common.optimizer(recipe, network)
     optimizer.learning_rate.assign(0.1)
     optimizer.apply([tf.zeros(w.shape) for w in network.trainable_variables])
     for weight in network.trainable_variables:
@@ -345,13 +345,13 @@ def test_the_loss_of_mixed_labels_is_the_cross_entropy_with_their_mixture(smooth
     mixture = Mixture(tf.constant(partner), tf.constant(weight))
     soft = weight[:, None] * np.eye(4)[y] + (1 - weight)[:, None] * np.eye(4)[y[partner]]
     log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    labels = on_tensorflow._labels(tf.constant(y), mixture)
-    losses, minimized = on_tensorflow._losses(tf.constant(logits), labels, tf.constant(of_class), smoothing)
+    labels = common.labels(tf.constant(y), mixture)
+    losses, minimized = common.losses(tf.constant(logits), labels, tf.constant(of_class), smoothing)
     np.testing.assert_allclose(losses, -(soft * log_shares).sum(axis=1), rtol=1e-5)
     smooth = (1 - smoothing) * np.eye(4) + smoothing / 4
     heavy = (soft * of_class) @ smooth
     np.testing.assert_allclose(minimized, -(heavy * log_shares).sum(axis=1), rtol=1e-5)
-    main = on_tensorflow._main_label(tf.constant(y), mixture)
+    main = common.main_label(tf.constant(y), mixture)
     np.testing.assert_array_equal(main[:2], y[partner[:2]])
     np.testing.assert_array_equal(main[2:], y[2:])
 
