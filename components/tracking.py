@@ -180,7 +180,8 @@ class CellLog:
             },
             0,
         )
-        params = {"arm": self.cell.arm, "seed": self.cell.seed, **_flat(result["recipe"])}
+        told = {**result["recipe"], "computed": result["computed"]}
+        params = {"arm": self.cell.arm, "seed": self.cell.seed, **_flat(told)}
         self._send(params=_params(params), tags=_tags({"assay.reused": str(reused).lower()}))
         self.logger.api.set_terminated(self.run_id)
 

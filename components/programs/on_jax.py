@@ -53,7 +53,10 @@ class Batches(NamedTuple):
 
 
 class Program(engine.Program):
-    """A network whose epoch is one function compiled by XLA, and a second one for a smaller last batch."""
+    """A network whose epoch is one function compiled by XLA, and a second one for a smaller last batch.
+
+    On the CPU and with convolutions it is a function for each step.
+    """
 
     def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
         """Build the network for encoded rows, of which `rows` are trained on."""
@@ -72,6 +75,10 @@ class Program(engine.Program):
         self.optimizer = common.optimizer(recipe.train, self.network, self.computed.precision)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._rate = next(i for i, v in enumerate(self.optimizer.variables) if v is self.optimizer.learning_rate)
+        # On the CPU, XLA's fast convolutions are for what is in no loop: on 8x8 images a step in one takes four times as
+        # long. For other layers a call of a compiled function is what takes long.
+        convolutions = any(len(v.shape) > 2 for v in self.network.trainable_variables)
+        self._loops = self.computed.device != "cpu" or not convolutions
         mesh = Mesh(np.array(jax.local_devices()[: self.computed.devices]), ("rows",))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._divided = NamedSharding(mesh, PartitionSpec("rows"))
@@ -103,7 +110,7 @@ class Program(engine.Program):
 
     def train(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
         """See `engine.Program.train`."""
-        totals = np.zeros(2, np.float32)
+        totals = self._on_devices(np.zeros(2, np.float32))  # as what comes back: else it is compiled for both
         for batches in _ahead(self._prepared(order, step)) if self._feed else self._gathered(order):
             of, rates = rates[: batches.steps], rates[batches.steps :]
             of = np.pad(of, (0, len(batches.y if batches.order is None else batches.order) - len(of)))
@@ -113,7 +120,7 @@ class Program(engine.Program):
 
     def score(self) -> tuple[np.ndarray, np.ndarray]:
         """See `engine.Program.score`."""
-        totals = np.zeros((), np.float32), np.zeros((3, self.classes), np.float32)
+        totals = self._on_devices((np.zeros((), np.float32), np.zeros((3, self.classes), np.float32)))
         held = isinstance(self._validation, list)
         for x, y in self._validation if held else _chunks(*self._validation):
             totals = self._score(self._weights, x, y, totals)
@@ -168,13 +175,15 @@ class Program(engine.Program):
     def _gathered(self, order: np.ndarray) -> Iterator[Batches]:
         """Yield an epoch's batches of rows that are on the devices."""
         for of in _in_steps(order, self.batch_size):
-            yield Batches(*self._rows, of, None, len(of))
+            size = len(of) if self._loops else 1
+            for start in range(0, len(of), size):
+                yield Batches(*self._rows, of[start : start + size], None, size)
 
     def _prepared(self, order: np.ndarray, step: int) -> Iterator[Batches]:
         """Yield an epoch's batches as TensorFlow augments or streams them, in parts of as many steps."""
         assert self._feed
         row_bytes = 4 * int(np.prod(self.inputs.shape))
-        most = max(min(AHEAD // (row_bytes * self.batch_size), -(-self.steps // PARTS)), 1)
+        most = max(min(AHEAD // (row_bytes * self.batch_size), -(-self.steps // PARTS)), 1) if self._loops else 1
         for x, y, wanted in self._feed.blocks(order):
             for of in _in_steps(wanted, self.batch_size):
                 size = most if of.shape[1] == self.batch_size else 1
@@ -184,7 +193,7 @@ class Program(engine.Program):
                     x_part, y_part, mixture = self._augmented(x, y, part, seed, self._spread)
                     room = size - len(part)
                     arrays = jax.tree.map(partial(_with_room, room), (x_part, y_part, mixture))
-                    yield Batches(*arrays[:2], None, arrays[2], len(part))
+                    yield Batches(*arrays[:2], None, arrays[2] or None, len(part))
                     step += len(part)
 
     def _augment_graph(self, x, y, order, seed, spread):
@@ -195,10 +204,10 @@ class Program(engine.Program):
             rows = tf.ensure_shape(tf.gather(x, taken), (None, *self.inputs.shape))
             step_seed = tf.stack([seed[0], seed[1] + step])
             rows, mixture = augment(rows, self.augment_recipe, step_seed, spread, categories=len(self.inputs.sizes))
-            return rows, tf.gather(y, taken), mixture
+            return rows, tf.gather(y, taken), mixture or ()
 
-        like = [tf.TensorSpec((None, *self.inputs.shape), x.dtype), tf.TensorSpec((None,), y.dtype)]
-        mixture = None
+        like = tf.TensorSpec((None, *self.inputs.shape), x.dtype), tf.TensorSpec((None,), y.dtype)
+        mixture = ()
         if self.augment_recipe.mixes():
             mixture = Mixture(tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32))
         return tf.map_fn(one, (tf.range(tf.shape(order)[0]), order), fn_output_signature=(*like, mixture))
@@ -218,7 +227,8 @@ class Program(engine.Program):
             )
             return state, totals + counted
 
-        return jax.lax.fori_loop(0, steps, one, (state, totals))
+        room = len(y if order is None else order)
+        return one(0, (state, totals)) if room == 1 else jax.lax.fori_loop(0, steps, one, (state, totals))
 
     def _step(self, state: State, x, y, mixture: Mixture | None, rate, class_weights):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
