@@ -372,7 +372,8 @@ class Train(Part):
     )
     jit: Jit = Field(
         default="auto",
-        description="tensorflow: compile the training step by XLA; auto: on a GPU. jax always does",
+        description="tensorflow: compile the training step by XLA, which draws other numbers for dropout; auto: on a "
+        "GPU, but for max pooling with deterministic. jax always compiles",
     )
     deterministic: bool = Field(
         default=False,

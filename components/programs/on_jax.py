@@ -83,6 +83,9 @@ class Program(engine.Program):
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._divided = NamedSharding(mesh, PartitionSpec("rows"))
         compiled = partial(jax.jit, out_shardings=self._everywhere)
+        # On the devices, as what is added to them: a function is compiled anew for arguments that are elsewhere.
+        self._no_hits = self._on_devices(np.zeros(2, np.float32))
+        self._no_counts = self._on_devices((np.zeros((), np.float32), np.zeros((3, classes), np.float32)))
         self._copied = compiled(lambda tree: jax.tree.map(jnp.copy, tree))
         self._train = compiled(self._train_steps, donate_argnums=0)
         self._averaged = compiled(self._average)
@@ -110,7 +113,7 @@ class Program(engine.Program):
 
     def train(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
         """See `engine.Program.train`."""
-        totals = self._on_devices(np.zeros(2, np.float32))  # as what comes back: else it is compiled for both
+        totals = self._no_hits
         for batches in _ahead(self._prepared(order, step)) if self._feed else self._gathered(order):
             of, rates = rates[: batches.steps], rates[batches.steps :]
             of = np.pad(of, (0, len(batches.y if batches.order is None else batches.order) - len(of)))
@@ -120,7 +123,7 @@ class Program(engine.Program):
 
     def score(self) -> tuple[np.ndarray, np.ndarray]:
         """See `engine.Program.score`."""
-        totals = self._on_devices((np.zeros((), np.float32), np.zeros((3, self.classes), np.float32)))
+        totals = self._no_counts
         held = isinstance(self._validation, list)
         for x, y in self._validation if held else _chunks(*self._validation):
             totals = self._score(self._weights, x, y, totals)

@@ -1,6 +1,8 @@
 """Training computed by TensorFlow."""
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,9 +12,10 @@ from components import compute, engine, models
 from components.augment import augment
 from components.encode import Inputs
 from components.engine import Split
+from components.errors import AssayError
 from components.feed import Feed, Streamed
 from components.programs import common
-from components.recipe import Recipe
+from components.recipe import Recipe, Train
 
 EVALUATION_ROWS = 1024  # rows scored at a time
 
@@ -61,11 +64,12 @@ class Program(engine.Program):
         if self.computed.device != "cpu":
             self.clock = time.perf_counter
         self.network = self._fresh(seed=0)
+        self.computed = replace(self.computed, jit=self.computed.jit and self._may_jit(recipe.train))
         self.optimizer = common.optimizer(recipe.train, self.network, self.computed.precision, OPTIMIZERS)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
         self._train = tf.function(self._train_graph, autograph=False)
-        if self.computed.jit:  # the step alone: XLA's random numbers may be others, and augmentation's are the same
+        if self.computed.jit:  # the step alone: XLA would draw other random numbers for augmentation
             self._update = tf.function(self._update, jit_compile=True, autograph=False)
         self._score = tf.function(self._score_graph, autograph=False)
         self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if self.averages else []
@@ -146,6 +150,22 @@ class Program(engine.Program):
         with common.precision(self.computed.precision):
             return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
 
+    def _may_jit(self, train: Train) -> bool:
+        """Tell whether XLA compiles the network: of max pooling it has no gradient that is the same every time.
+
+        Raises:
+            AssayError: where it does not, and the recipe says that it should.
+        """
+        same = train.deterministic or self.computed.device == "cpu"
+        if not same or not any(isinstance(layer, keras.layers.MaxPooling2D) for layer in _layers(self.network)):
+            return True
+        if train.jit == "auto":
+            return False
+        raise AssayError(
+            f"train.jit: XLA has no deterministic gradient of max pooling, which {self.model_recipe.name} has; expected "
+            "auto or false on the CPU and with train.deterministic: true"
+        )
+
     def _average_graph(self) -> None:
         """Set the weights as trained aside, and put their moving average into the network."""
         _assign(self._trained, self.network.trainable_variables)
@@ -205,6 +225,14 @@ class Program(engine.Program):
             return start + EVALUATION_ROWS, loss + tf.reduce_sum(losses), counts + counted
 
         return tf.while_loop(lambda start, *_: start < rows, one, (0, *totals))[1:]
+
+
+def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers, and those of networks among them."""
+    for layer in network.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def _assign(targets, sources) -> None:
