@@ -105,7 +105,9 @@ def unused(train: Train) -> str | None:
         return None
     mend = "train.backend: jax uses all"
     if train.backend == "jax":
-        mend = f"they share a step's {train.batch_size} rows evenly; choose a train.batch_size divisible by {found.count}"
+        mend = (
+            f"they share a step's {train.batch_size} rows evenly; choose a train.batch_size divisible by {found.count}"
+        )
     return f"{used} of {found.count} devices ({found.name}) computes: {mend}"
 
 

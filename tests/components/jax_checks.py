@@ -248,7 +248,10 @@ def test_half_precision_learns(split, precision):
 
 def test_a_cell_for_others_to_open(digits, tmp_path):
     """`test_jax` opens what is left here with TensorFlow."""
-    recipe = {"model": {"dropout": 0.2, "units": [8]}, "train": {"backend": "jax", "epochs": 2, "precision": "bfloat16"}}
+    recipe = {
+        "model": {"dropout": 0.2, "units": [8]},
+        "train": {"backend": "jax", "epochs": 2, "precision": "bfloat16"},
+    }
     values = {"study": "jax", "data": {"source": "sklearn:digits"}, "recipe": recipe, "arms": {}, "seeds": 1}
     study = Study.model_validate(values)
     result = trainer_on(digits, study, tmp_path / "jax").train(study.cells()[0], Silent())

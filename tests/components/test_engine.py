@@ -11,6 +11,7 @@ from components import engine, models
 from components.augment import Mixture
 from components.encode import Inputs
 from components.engine import CURVES, Fit, Split
+from components.errors import AssayError
 from components.metrics import scores
 from components.programs import common, on_tensorflow
 from components.programs.on_tensorflow import Program
@@ -207,6 +208,9 @@ def test_a_program_may_be_reused_with_other_epochs_and_early_stopping(split):
         {"train": {"weight_decay": 0.01}},
         {"train": {"label_smoothing": 0.1}},
         {"train": {"ema": 0.9}},
+        {"train": {"backend": "jax"}},
+        {"train": {"precision": "bfloat16"}},
+        {"train": {"jit": True}},
     ],
 )
 def test_what_is_compiled_into_a_program_is_in_its_key(changes):
@@ -507,3 +511,41 @@ def test_the_epoch_is_compiled_once_for_all_seeds_schedules_and_class_weights(sp
     for compiled in (program._train, program._score, program._average):
         assert isinstance(compiled, tf.types.experimental.PolymorphicFunction)
         assert compiled.experimental_get_tracing_count() == 1
+
+
+# Precision and XLA
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_learns_with_weights_and_logits_of_float32(split, precision):
+    """Among the steps is one whose gradients are beyond float16: it is left out, and the loss scaled less."""
+    train = {"epochs": 12, "learning_rate": 0.01, "precision": precision}
+    recipe = recipe_of(model={"name": "cnn", "units": [8]}, train=train)
+    program = program_of(recipe)
+    fitted = fit(program, split, recipe)
+    assert fitted.curves["val_accuracy"][-1] > 0.7
+    assert program.network.get_layer("conv_1").compute_dtype == precision
+    assert {weight.dtype.name for weight in weights(program)} == {"float32"}
+    assert program.network.outputs[0].dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+    assert program.computed.precision == precision
+
+
+@pytest.mark.parametrize("model", [{}, {"name": "resnet", "units": [4]}], ids=["mlp", "resnet"])
+def test_a_step_compiled_by_xla_gives_the_same_numbers(split, model):
+    curves = []
+    for jit in ("auto", True):
+        recipe = recipe_of(model=model, augment={"rotate": 10}, train={"jit": jit, "epochs": 2, "batch_size": 75})
+        program = program_of(recipe)
+        assert program.computed.jit == (jit is True)
+        curves.append(fit(program, split, recipe).curves)
+    for name in CURVES:
+        np.testing.assert_allclose(curves[1][name], curves[0][name], rtol=1e-4, err_msg=name)
+
+
+def test_max_pooling_is_not_compiled_where_it_must_be_deterministic(split):
+    recipe = recipe_of(model={"name": "cnn"}, train={"jit": True})
+    with pytest.raises(
+        AssayError, match=r"train\.jit: XLA has no deterministic gradient of max pooling, which cnn has"
+    ):
+        program_of(recipe)
