@@ -1,4 +1,4 @@
-"""What the programs of both backends share, in Keras: the network under a precision, its optimizer and what it minimizes.
+"""What the programs of both backends share, in Keras: a network's precision, its optimizer and what it minimizes.
 
 Arrays are those of Keras' backend.
 """

@@ -75,8 +75,8 @@ class Program(engine.Program):
         self.optimizer = common.optimizer(recipe.train, self.network, self.computed.precision)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._rate = next(i for i, v in enumerate(self.optimizer.variables) if v is self.optimizer.learning_rate)
-        # On the CPU, XLA's fast convolutions are for what is in no loop: on 8x8 images a step in one takes four times as
-        # long. For other layers a call of a compiled function is what takes long.
+        # On the CPU, XLA's fast convolutions are for what is in no loop: on 8x8 images a step in one takes five times
+        # as long. Of other layers it is the call of a compiled function that takes long.
         convolutions = any(len(v.shape) > 2 for v in self.network.trainable_variables)
         self._loops = self.computed.device != "cpu" or not convolutions
         mesh = Mesh(np.array(jax.local_devices()[: self.computed.devices]), ("rows",))

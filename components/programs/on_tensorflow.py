@@ -162,8 +162,8 @@ class Program(engine.Program):
         if train.jit == "auto":
             return False
         raise AssayError(
-            f"train.jit: XLA has no deterministic gradient of max pooling, which {self.model_recipe.name} has; expected "
-            "auto or false on the CPU and with train.deterministic: true"
+            f"train.jit: XLA has no deterministic gradient of max pooling, which {self.model_recipe.name} has; "
+            "expected auto or false on the CPU and with train.deterministic: true"
         )
 
     def _average_graph(self) -> None:
