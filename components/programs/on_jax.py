@@ -101,12 +101,9 @@ class Program(engine.Program):
         self._weights = self._best = self._copied(self._state[:2])
         self._seed = seed
         self._spread, self._class_weights = tf.constant(spread, tf.float32), weights
-        self._feed = None
-        if isinstance(split.x, Streamed) or self.augment_recipe.on():
-            self._feed = Feed(split.x, split.y, self.batch_size)
-            self._streamed = isinstance(split.x, Streamed)
-        else:
-            self._rows = self._on_devices((split.x, split.y))
+        by_tensorflow = isinstance(split.x, Streamed) or self.augment_recipe.on()
+        self._feed = Feed(split.x, split.y, self.batch_size) if by_tensorflow else None
+        self._rows: Any = None if by_tensorflow else self._on_devices((split.x, split.y))
         self._validation: Any = split.val_x, split.val_y
         if not isinstance(split.val_x, Streamed):
             self._validation = [self._on_devices(chunk) for chunk in _chunks(split.val_x, split.val_y)]
@@ -115,9 +112,9 @@ class Program(engine.Program):
         """See `engine.Program.train`."""
         totals = self._no_hits
         for batches in _ahead(self._prepared(order, step)) if self._feed else self._gathered(order):
-            of, rates = rates[: batches.steps], rates[batches.steps :]
-            of = np.pad(of, (0, len(batches.y if batches.order is None else batches.order) - len(of)))
-            self._state, totals = self._train(self._state, batches, of, self._class_weights, totals)
+            of_steps, rates = rates[: batches.steps], rates[batches.steps :]
+            of_steps = np.pad(of_steps, (0, _room(batches) - len(of_steps)))
+            self._state, totals = self._train(self._state, batches, of_steps, self._class_weights, totals)
         self._weights = self._averaged(self._state) if self.averages else self._state[:2]
         return np.asarray(totals)
 
@@ -177,10 +174,11 @@ class Program(engine.Program):
 
     def _gathered(self, order: np.ndarray) -> Iterator[Batches]:
         """Yield an epoch's batches of rows that are on the devices."""
+        x, y = self._rows
         for of in _in_steps(order, self.batch_size):
             size = len(of) if self._loops else 1
             for start in range(0, len(of), size):
-                yield Batches(*self._rows, of[start : start + size], None, size)
+                yield Batches(x, y, of[start : start + size], None, size)
 
     def _prepared(self, order: np.ndarray, step: int) -> Iterator[Batches]:
         """Yield an epoch's batches as TensorFlow augments or streams them, in parts of as many steps."""
@@ -194,9 +192,9 @@ class Program(engine.Program):
                     part = of[start : start + size]
                     seed = np.array((self._seed, step), np.int32)
                     x_part, y_part, mixture = self._augmented(x, y, part, seed, self._spread)
-                    room = size - len(part)
-                    arrays = jax.tree.map(partial(_with_room, room), (x_part, y_part, mixture))
-                    yield Batches(*arrays[:2], None, arrays[2] or None, len(part))
+                    with_room = partial(_with_room, size - len(part))
+                    x_part, y_part, mixture = jax.tree.map(with_room, (x_part, y_part, mixture))
+                    yield Batches(x_part, y_part, None, mixture or None, len(part))
                     step += len(part)
 
     def _augment_graph(self, x, y, order, seed, spread):
@@ -230,8 +228,7 @@ class Program(engine.Program):
             )
             return state, totals + counted
 
-        room = len(y if order is None else order)
-        return one(0, (state, totals)) if room == 1 else jax.lax.fori_loop(0, steps, one, (state, totals))
+        return one(0, (state, totals)) if _room(batches) == 1 else jax.lax.fori_loop(0, steps, one, (state, totals))
 
     def _step(self, state: State, x, y, mixture: Mixture | None, rate, class_weights):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step."""
@@ -287,6 +284,11 @@ def _in_steps(order: np.ndarray, batch: int) -> list[np.ndarray]:
     whole = len(order) // batch * batch
     parts = order[:whole].reshape(-1, batch), order[whole:].reshape(1, -1)
     return [part for part in parts if part.size]
+
+
+def _room(batches: Batches) -> int:
+    """Return how many steps there may be, of which the shapes of arrays know."""
+    return len(batches.y if batches.order is None else batches.order)
 
 
 def _with_room(room: int, part: tf.Tensor) -> np.ndarray:

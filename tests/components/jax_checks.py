@@ -138,7 +138,8 @@ def test_a_reused_program_gives_bit_for_bit_what_a_fresh_one_gives_also_from_a_c
     assert resumed.resumed == 1
     assert resumed.curves == expected.curves
     assert same(weights(used), weights(fresh))
-    assert used._train._cache_size() == 2  # the batches of an epoch, and the smaller last one
+    compiled = used._train._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
+    assert compiled == 2  # the batches of an epoch, and the smaller last one
 
 
 def test_the_best_epochs_weights_are_restored(split):

@@ -76,6 +76,7 @@ def test_idle_gpus_are_a_warning_once(on, iris, make_study, tmp_path, monkeypatc
 
 def test_without_jax_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "jax", None)
+    monkeypatch.setattr("os.environ", {})
     monkeypatch.setattr("components.compute._set_keras_backend", lambda backend: None)
     with pytest.raises(AssayError, match=r"jax is not installed; pip install \'assay-pipeline\[jax\]\'"):
         set_up(train_of(backend="jax"), small=True)

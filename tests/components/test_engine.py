@@ -37,11 +37,11 @@ def program_of(recipe: Recipe) -> Program:
     return Program(recipe, Inputs((8, 8, 1)), 10, TRAIN)
 
 
-def fit(program: Program, split: Split, recipe: Recipe, seed: int = 0, **more: Any) -> Fit:
+def fit(program: engine.Program, split: Split, recipe: Recipe, seed: int = 0, **more: Any) -> Fit:
     return program.fit(split, recipe.train, seed, SPREAD, **more)
 
 
-def weights(program: Program) -> list[np.ndarray]:
+def weights(program: engine.Program) -> list[np.ndarray]:
     return [np.array(weight) for weight in program.network.get_weights()]
 
 
