@@ -12,6 +12,7 @@ building and tracing are. The augmentation of the plain script is Keras' own lay
 """
 
 import argparse
+import importlib.resources
 import json
 import os
 import platform
@@ -19,15 +20,51 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean, median, stdev
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SEEDS = 5  # as many as a study has by default
+FORTUNES = Path("/usr/share/games/fortunes")  # of Debian's package of that name
+TOPICS = ("people", "science")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained: data and recipe as in a study, and two arms of leave-one-out."""
+
+    source: str
+    epochs: int
+    arms: tuple[str, str]
+    data: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
 CASES = {
-    "digits": {"source": "sklearn:digits", "epochs": 30, "arms": ("reference", "no augmentation")},
-    "iris": {"source": "sklearn:iris", "epochs": 60, "arms": ("reference", "no batch normalization")},
+    "digits": Case("sklearn:digits", 30, ("reference", "no augmentation")),
+    "iris": Case("sklearn:iris", 60, ("reference", "no batch normalization")),
+    "penguins": Case("table:penguins.csv", 60, ("reference", "no batch normalization"), {"target": "species"}),
+    "fortunes": Case(
+        "text:fortunes.jsonl",
+        3,
+        ("reference", "no dropout"),
+        {"target": "topic", "words": 100},
+        {"augment": "none", "model": {"name": "bilstm"}},
+    ),
 }
+
+
+def write_data(folder: Path) -> None:
+    """Write the files that the cases name: the Palmer penguins, and short texts on two topics."""
+    penguins = importlib.resources.files("palmerpenguins") / "data" / "penguins.csv"
+    (folder / "penguins.csv").write_bytes(penguins.read_bytes())
+    with (folder / "fortunes.jsonl").open("w") as file:
+        for topic in TOPICS:
+            for text in filter(str.strip, (FORTUNES / topic).read_text("utf-8").split("\n%\n")):
+                file.write(json.dumps({"text": text, "topic": topic}) + "\n")
 
 
 def cells(case: str, arms: list[str], folder: str):
@@ -37,15 +74,19 @@ def cells(case: str, arms: list[str], folder: str):
     from components.scale import fit
     from components.study import Study
 
+    described = CASES[case]
+    train = {"epochs": described.epochs, "early_stopping": {"patience": 1000}}
     study = Study.model_validate(
         {
             "study": case,
-            "data": {"source": CASES[case]["source"]},
-            "recipe": {"train": {"epochs": CASES[case]["epochs"], "early_stopping": {"patience": 1000}}},
+            "data": {"source": described.source, **described.data},
+            "recipe": {**described.recipe, "train": train},
             "seeds": SEEDS,
         }
     )
-    prepared = prepare(study, folder)
+    os.chdir(folder)
+    write_data(Path(folder))
+    prepared = prepare(study, Path(folder) / "prepared")
     x, y = prepared.x, prepared.y
     for arm in study.expand():
         if arm.name in arms:
@@ -62,7 +103,7 @@ def engine(case: str, arms: list[str], folder: str) -> list[dict]:
     from components import compute
     from components.recipe import Train, program_key
 
-    compute.set_up(Train(), small=True)
+    compute.set_up(Train(), threads=1)
     from components.programs.on_tensorflow import Program
 
     results, programs = [], {}
@@ -135,7 +176,7 @@ def finish(process: subprocess.Popen[str]) -> list[dict]:
 
 def measure(case: str) -> dict[str, tuple[float, list[dict]]]:
     """Return for each side the seconds a cell, by the clock on the wall, and its cells."""
-    arms = CASES[case]["arms"]
+    arms = CASES[case].arms
     measured = {}
     for side in ("engine", "plain"):
         trained = finish(start(side, case, arms))
@@ -152,7 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--side", choices=("engine", "plain"), help=argparse.SUPPRESS)
-    parser.add_argument("--case", choices=tuple(CASES), help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=tuple(CASES), help="only this one")
     parser.add_argument("--arms", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
@@ -161,13 +202,13 @@ def main() -> None:
             print(json.dumps(train(options.case, options.arms, folder)))
         return
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.rounds} rounds")
-    for case, settings in CASES.items():
-        report(case, settings, [measure(case) for _ in range(options.rounds)])
+    for case in [options.case] if options.case else CASES:
+        report(case, [measure(case) for _ in range(options.rounds)])
 
 
-def report(case: str, settings: dict, rounds: list[dict[str, tuple[float, list[dict]]]]) -> None:
+def report(case: str, rounds: list[dict[str, tuple[float, list[dict]]]]) -> None:
     """Print what the rounds of one case gave."""
-    print(f"{case}: {len(settings['arms'])} arms x {SEEDS} seeds x {settings['epochs']} epochs")
+    print(f"{case}: {len(CASES[case].arms)} arms x {SEEDS} seeds x {CASES[case].epochs} epochs")
     for side in ("plain", "engine", "two steps"):
         seconds = [sides[side][0] for sides in rounds]
         ratios = [sides["plain"][0] / sides[side][0] for sides in rounds]

@@ -100,9 +100,3 @@ class Checkpoint:
             signal.signal(signal.SIGTERM, before)
         if self._told_to_end:
             raise SystemExit(TERMINATED)
-
-
-def discard(file: Path) -> None:
-    """Remove a checkpoint, and what processes left that were killed while they wrote it: the cell is finished."""
-    for left in file.parent.glob(f"{file.stem}.*"):
-        left.unlink(missing_ok=True)

@@ -56,7 +56,7 @@ class Device:
         return self.name == "cpu"
 
 
-def set_up(train: Train, small: bool) -> None:
+def set_up(train: Train, threads: int) -> None:
     """Start TensorFlow, and JAX where it computes, with what the recipe says of them.
 
     TensorFlow augments and streams for both; where JAX computes it leaves the GPUs alone. Memory of a GPU is taken when
@@ -64,7 +64,7 @@ def set_up(train: Train, small: bool) -> None:
 
     Args:
         train: the reference's; all arms have its backend and its determinism.
-        small: one thread is enough.
+        threads: of the CPU; 0: as many as it has.
 
     Raises:
         AssayError: where JAX is not installed, or Keras has started with another backend.
@@ -72,7 +72,7 @@ def set_up(train: Train, small: bool) -> None:
     _set_keras_backend(train.backend)
     on_jax = train.backend == "jax"
     if on_jax:
-        _start_jax(train.deterministic, small)
+        _start_jax(train.deterministic, threads)
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -80,9 +80,9 @@ def set_up(train: Train, small: bool) -> None:
         tf.config.set_visible_devices([] if on_jax else gpus[:1], "GPU")
         for gpu in gpus[:1]:
             tf.config.experimental.set_memory_growth(gpu, True)
-        if small:
-            tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
     if train.deterministic or on_jax or not gpus:
         tf.config.experimental.enable_op_determinism()
 
@@ -129,10 +129,10 @@ def _set_keras_backend(backend: Backend) -> None:
     os.environ["KERAS_BACKEND"] = backend
 
 
-def _start_jax(deterministic: bool, small: bool) -> None:
+def _start_jax(deterministic: bool, threads: int) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    if small:
-        os.environ.setdefault("NPROC", "1")  # how many threads JAX computes with on the CPU
+    if threads:
+        os.environ["NPROC"] = str(threads)  # what JAX goes by on the CPU
     if deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
     try:

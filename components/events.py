@@ -22,6 +22,7 @@ from typing import Any
 from components.errors import AssayError
 
 EVENTS = "ASSAY_EVENTS"
+THREADS = "ASSAY_THREADS"  # a train step's share of the cores where several run on one machine; all without it
 # Where a step's time may go. What is in none of them is starting the process.
 CATEGORIES = ("imports", "data", "training", "mlflow", "report")
 

@@ -373,7 +373,7 @@ class Train(Part):
     jit: Jit = Field(
         default="auto",
         description="tensorflow: compile the training step by XLA, which draws other numbers for dropout; auto: on a "
-        "GPU, but for max pooling with deterministic. jax always compiles",
+        "GPU, but for LSTMs, and for max pooling with deterministic. jax always compiles",
     )
     deterministic: bool = Field(
         default=False,

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -25,6 +26,7 @@ import numpy as np
 from components.recipe import content_hash
 
 PREVIEW = "augmentation.png"
+LEFT_SECONDS = 3600  # after which nobody is still writing a file
 
 # What may change the numbers of a cell, besides its recipe, seed and data.
 LIBRARIES = ("keras", "tensorflow", "numpy", "scikit-learn", "jax")
@@ -69,6 +71,13 @@ class Store:
         """Return where the checkpoint of the cell with this key is, or would be; see `components.checkpoint`."""
         return self.folder / f".{self.path(key).name}.checkpoint"
 
+    def clean(self, key: str) -> None:
+        """Remove the cell's checkpoint, and what killed processes left of it: not what one may be writing now."""
+        self.checkpoint(key).unlink(missing_ok=True)
+        for left in self.folder.glob(f".{self.path(key).name}.*"):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
     def find(self, key: str) -> CellResult | None:
         """Return the finished cell, or None."""
         return CellResult(self.path(key)) if self.path(key).exists() else None
@@ -77,7 +86,7 @@ class Store:
     def write(self, key: str) -> Iterator[Path]:
         """Give a folder to fill; it appears in the store whole, when the block ends, or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self.folder))
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{self.path(key).name}.", dir=self.folder))
         try:
             yield unfinished
             unfinished.chmod(self.folder.stat().st_mode)  # mkdtemp's folder is for its owner alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components import compute
-from components.checkpoint import Checkpoint, discard
+from components.checkpoint import Checkpoint
 from components.encode import Encoder
 from components.engine import Split
 from components.errors import AssayError
-from components.events import Step, step
+from components.events import THREADS, Step, step
 from components.prepared import Prepared
 from components.recipe import TREES, program_key
 from components.scale import read_encoder
@@ -63,7 +64,7 @@ def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str
                 result = trainer.train(cell, log)
             with this.span("mlflow"):
                 log.finish(result, reused)
-            discard(finished.checkpoint(cell.key))
+            finished.clean(cell.key)
             hand_over(result, Path(cells) / cell.id)
             scores = result.result["validation"]
             this.emit(
@@ -93,7 +94,7 @@ class Trainer:
         self._warned: set[str | None] = {None}
         schema = prepared.schema
         self.small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
-        compute.set_up(study.recipe.train, self.small)
+        compute.set_up(study.recipe.train, 1 if self.small else int(os.environ.get(THREADS, "0")))
 
     def in_order(self, cells: list[Cell]) -> list[Cell]:
         """Return the cells so that those which share a program follow each other."""

@@ -29,8 +29,7 @@ app = typer.Typer(
 STUDY = "A ready study (digits, iris), a .yaml file, or a source such as sklearn:wine or images:DIR."
 StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
 
-# kfp.local runs at most two tasks of a loop side by side.
-MAX_SIDE_BY_SIDE = 2
+COMPILED_FAN_OUT = 2  # where the pipeline will run is not known
 
 
 def main() -> None:
@@ -77,12 +76,17 @@ def run(
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Train each arm with this many seeds.", show_default=False)] = None,
     fan_out: Annotated[
-        int,
-        typer.Option(min=1, help="Spread the cells over this many training tasks; two run side by side."),
-    ] = min(MAX_SIDE_BY_SIDE, os.cpu_count() or 1),
+        int | None,
+        typer.Option(
+            min=1,
+            help="Spread the cells over this many training tasks; as many run side by side as there are cores. "
+            "Default: one a core, at most 8; 2 where there is a GPU.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run a study and print what helped; a run that was stopped is continued."""
-    from pipeline.local import Run, StoppedError, run_study
+    from pipeline.local import Run, StoppedError, default_fan_out, run_study
     from pipeline.progress import Report
     from pipeline.show import show_time, show_verdict
     from pipeline.study_file import read_study, ready_studies
@@ -93,7 +97,7 @@ def run(
 
     from pipeline.graph import batches
 
-    parts = batches(described, fan_out)
+    parts = batches(described, fan_out or default_fan_out())
     screen, asides = Console(highlight=False), Console(stderr=True, highlight=False)
     try:
         with Report(described, parts, asides) as report:
@@ -215,7 +219,7 @@ def compile_(
 
     defaults: dict[str, object] = {}
     if described:
-        defaults = {"study": described.model_dump_json(), "batches": batches(described, MAX_SIDE_BY_SIDE)}
+        defaults = {"study": described.model_dump_json(), "batches": batches(described, COMPILED_FAN_OUT)}
     _write(compile_pipeline(defaults), output, overwrite=True)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from components.errors import AssayError
-from components.events import EVENTS
+from components.events import EVENTS, THREADS
 from components.study import Study
 from pipeline.offspring import Offspring
 
@@ -32,6 +32,8 @@ POLL_SECONDS = 0.2
 LAST_WORDS_SECONDS = 3.0  # how long a failing step may still write its traceback
 LOCK_SECONDS = 2.0  # how long the children of a killed run may take to go
 LOG_LINES = 10
+MOST_TASKS = 8  # side by side unless the user says more: each holds TensorFlow and its rows in memory
+TASKS_ON_GPU = 2  # one computes while the other reads; their networks share the GPU's memory
 
 # What kfp prints around a task's own lines.
 NOISE = re.compile(
@@ -105,6 +107,16 @@ class Run:
         """Return how many cells are finished, in all sittings."""
         events, _ = read_events(self.events, 0)
         return len({(e["arm"], e["seed"]) for e in events if e["event"] == "cell_finished"})
+
+
+def default_fan_out() -> int:
+    """Return over how many training tasks to spread the cells on this machine."""
+    return TASKS_ON_GPU if Path("/proc/driver/nvidia/gpus").exists() else min(cores(), MOST_TASKS)
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_study(study: Study, batches: list[str], begin: Callable[[Run], Callable[[list[Event]], None]]) -> Finished:
@@ -255,7 +267,8 @@ def _sit(run: Run, environment: dict[str, str], lock: int, watch: Callable[[list
         offset = stream.tell()
         stream.write(json.dumps({"event": BEGUN, "step": "", "label": "", "time": begun}) + "\n")
     (run.folder / "tmp").mkdir()
-    environment = {**environment, EVENTS: str(run.events), "TMPDIR": str(run.folder / "tmp")}
+    tasks = min(len(run.read()["arguments"]["batches"]), cores())
+    environment |= {EVENTS: str(run.events), THREADS: str(cores() // tasks), "TMPDIR": str(run.folder / "tmp")}
     with run.log.open("a") as log:
         words = log.tell()
         child = Offspring("pipeline.execute", [str(run.folder)], environment, log, keep=(lock,))

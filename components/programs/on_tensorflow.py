@@ -14,6 +14,7 @@ from components.encode import Inputs
 from components.engine import Split
 from components.errors import AssayError
 from components.feed import Feed, Streamed
+from components.models.fast import for_scoring, for_training
 from components.programs import common
 from components.recipe import Recipe, Train
 
@@ -65,6 +66,7 @@ class Program(engine.Program):
             self.clock = time.perf_counter
         self.network = self._fresh(seed=0)
         self.computed = replace(self.computed, jit=self.computed.jit and self._may_jit(recipe.train))
+        self._training, self._scoring = for_training(self.network), for_scoring(self.network)
         self.optimizer = common.optimizer(recipe.train, self.network, self.computed.precision, OPTIMIZERS)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
@@ -79,7 +81,7 @@ class Program(engine.Program):
         )
         self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
         self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
-        self._logits = tf.function(lambda x: self.network(x, training=False), reduce_retracing=True)
+        self._logits = tf.function(lambda x: self._scoring(x, training=False), reduce_retracing=True)
 
     def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
         """See `engine.Program.begin`."""
@@ -151,20 +153,22 @@ class Program(engine.Program):
             return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
 
     def _may_jit(self, train: Train) -> bool:
-        """Tell whether XLA compiles the network: of max pooling it has no gradient that is the same every time.
+        """Tell whether XLA compiles the network.
 
         Raises:
             AssayError: where it does not, and the recipe says that it should.
         """
+        kinds = {type(layer) for layer in _layers(self.network)}
         same = train.deterministic or self.computed.device == "cpu"
-        if not same or not any(isinstance(layer, keras.layers.MaxPooling2D) for layer in _layers(self.network)):
+        if keras.layers.Bidirectional in kinds:  # neither TensorFlow's nor cuDNN's
+            lacks = "does not compile LSTMs"
+        elif same and keras.layers.MaxPooling2D in kinds:
+            lacks = "has no deterministic gradient of max pooling"
+        else:
             return True
         if train.jit == "auto":
             return False
-        raise AssayError(
-            f"train.jit: XLA has no deterministic gradient of max pooling, which {self.model_recipe.name} has; "
-            "expected auto or false on the CPU and with train.deterministic: true"
-        )
+        raise AssayError(f"train.jit: XLA {lacks}, which {self.model_recipe.name} needs; expected auto or false")
 
     def _average_graph(self) -> None:
         """Set the weights as trained aside, and put their moving average into the network."""
@@ -198,7 +202,7 @@ class Program(engine.Program):
         labels = common.labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self.network(x, training=True)
+            logits = self._training(x, training=True)
             losses, objectives = common.losses(logits, labels, class_weights, self.label_smoothing)
             objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
             objective = self.optimizer.scale_loss(objective)
@@ -217,7 +221,7 @@ class Program(engine.Program):
 
         def one(start, loss, counts):
             end = tf.minimum(start + EVALUATION_ROWS, rows)
-            logits = self.network(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
+            logits = self._scoring(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
             of = tf.one_hot(y[start:end], self.classes)
             taken = tf.one_hot(tf.argmax(logits, axis=1), self.classes)

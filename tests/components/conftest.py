@@ -26,7 +26,7 @@ def _backend_as_in_a_train_step() -> None:
     if "tensorflow" in sys.modules:
         from components import compute
 
-        compute.set_up(Train.model_validate({"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}), small=True)
+        compute.set_up(Train.model_validate({"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}), threads=1)
 
 
 @pytest.fixture(scope="session")

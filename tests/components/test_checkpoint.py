@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from components.checkpoint import TERMINATED, Checkpoint, discard
+from components.checkpoint import TERMINATED, Checkpoint
 from components.encode import Inputs
 from components.engine import Split
 from components.programs.on_tensorflow import Program
@@ -124,16 +124,6 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path):
     assert saved is not None
     assert saved.history == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["cell"]
-
-
-def test_what_killed_writers_left_goes_with_the_checkpoint(tmp_path):
-    checkpoint = Checkpoint(tmp_path / ".ab.checkpoint", 0)
-    checkpoint.write("old", [])
-    for name in (".ab.99", ".abc.checkpoint", "ab"):
-        (tmp_path / name).touch()
-    discard(checkpoint.file)
-    discard(checkpoint.file)
-    assert {file.name for file in tmp_path.iterdir()} == {".abc.checkpoint", "ab"}
 
 
 def test_sigterm_lets_the_epoch_end_and_loses_nothing(split, tmp_path):

@@ -79,7 +79,7 @@ def test_without_jax_the_extra_is_named(monkeypatch):
     monkeypatch.setattr("os.environ", {})
     monkeypatch.setattr("components.compute._set_keras_backend", lambda backend: None)
     with pytest.raises(AssayError, match=r"jax is not installed; pip install \'assay-pipeline\[jax\]\'"):
-        set_up(train_of(backend="jax"), small=True)
+        set_up(train_of(backend="jax"), threads=1)
 
 
 def test_another_backend_needs_a_new_process():
@@ -87,12 +87,12 @@ def test_another_backend_needs_a_new_process():
 
     assert keras.config.backend() == "tensorflow"
     with pytest.raises(AssayError, match="Keras computes with tensorflow in this process already"):
-        set_up(train_of(backend="jax"), small=True)
+        set_up(train_of(backend="jax"), threads=1)
 
 
 def test_the_cpu_is_always_deterministic():
     """TensorFlow refuses random numbers without a seed where it is."""
-    set_up(Train(), small=False)
+    set_up(Train(), threads=0)
     with pytest.raises(RuntimeError, match="determinism"):
         tf.random.uniform(())
     assert not np.any(compute.device("tensorflow").bfloat16)

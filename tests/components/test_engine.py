@@ -553,7 +553,12 @@ def test_a_text_without_a_word_is_a_number_in_half_precision(name):
     np.testing.assert_allclose(program.probabilities(x).sum(axis=1), 1, atol=1e-3)
 
 
-def test_max_pooling_is_not_compiled_where_it_must_be_deterministic(split):
-    recipe = recipe_of(model={"name": "cnn"}, train={"jit": True})
-    with pytest.raises(AssayError, match="no deterministic gradient of max pooling, which cnn has"):
-        program_of(recipe)
+def test_max_pooling_is_not_compiled_where_it_must_be_deterministic():
+    with pytest.raises(AssayError, match="no deterministic gradient of max pooling, which cnn needs"):
+        program_of(recipe_of(model={"name": "cnn"}, train={"jit": True}))
+
+
+def test_lstms_are_not_compiled():
+    recipe = recipe_of(model={"name": "bilstm"}, train={"jit": True})
+    with pytest.raises(AssayError, match="does not compile LSTMs, which bilstm needs"):
+        Program(recipe, Inputs((3,), sizes=(9,), dtype="int32"), 2, 4)

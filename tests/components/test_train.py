@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -196,13 +197,21 @@ def test_a_cell_that_is_half_written_never_counts(tmp_path):
 
 def test_what_a_killed_process_left_behind_never_counts(tmp_path):
     store = Store(tmp_path, "data")
-    unfinished = tmp_path / ".unfinished-x"
-    unfinished.mkdir()
-    fill(unfinished)
+    name = store.path("key").name
+    unfinished, fresh, another = (tmp_path / f".{left}" for left in (f"{name}.x", f"{name}.y", "another.x"))
+    for folder in (unfinished, fresh, another):
+        folder.mkdir()
+        fill(folder)
+    for old in (unfinished, another):
+        os.utime(old, (1, 1))
+    store.checkpoint("key").touch()
     assert store.find("key") is None
     with store.write("key") as folder:
         fill(folder)
     assert result_in(store) == {}
+    store.clean("key")
+    store.clean("key")
+    assert {file.name for file in tmp_path.iterdir()} == {name, fresh.name, another.name}
 
 
 def test_the_first_of_two_writers_wins(tmp_path):

@@ -1,0 +1,58 @@
+"""The child process that runs the graph with kfp.local."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.local import default_fan_out
+
+# Each of three tasks waits for the two others, which by kfp.local's own limit of two it never meets.
+MEETING = """
+import sys
+from pathlib import Path
+from kfp import dsl, local
+from pipeline.execute import _name_python, _run_side_by_side
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def meet(name: str, folder: str) -> None:
+    import time
+    from pathlib import Path
+
+    (Path(folder) / name).touch()
+    deadline = time.monotonic() + 60
+    while len(list(Path(folder).iterdir())) < 3:
+        if time.monotonic() > deadline:
+            raise SystemExit("nobody came")
+        time.sleep(0.02)
+
+@dsl.pipeline(name="meeting")
+def meeting(names: list[str], folder: str):
+    with dsl.ParallelFor(names) as name:
+        meet(name=name, folder=folder)
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    _name_python(folder / "bin")
+    _run_side_by_side(3)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "outputs"))
+    (folder / "met").mkdir()
+    meeting(names=["a", "b", "c"], folder=str(folder / "met"))
+"""
+
+
+def test_as_many_tasks_of_a_loop_run_at_once_as_are_wanted(tmp_path):
+    script = tmp_path / "meeting.py"
+    script.write_text(MEETING)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {file.name for file in (tmp_path / "met").iterdir()} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(("cores", "gpu", "expected"), [(1, False, 1), (6, False, 6), (64, False, 8), (64, True, 2)])
+def test_cells_are_spread_over_what_the_machine_has(monkeypatch, cores, gpu, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
+    monkeypatch.setattr(Path, "exists", lambda path: gpu)
+    assert default_fan_out() == expected
