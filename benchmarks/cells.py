@@ -100,13 +100,11 @@ def cells(case: str, arms: list[str], folder: str):
 
 def engine(case: str, arms: list[str], folder: str) -> list[dict]:
     """Train the cells with the engine: one program an arm, reset for every seed."""
-    import tensorflow as tf
+    from components import compute
+    from components.recipe import Train, program_key
 
-    tf.config.experimental.enable_op_determinism()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    compute.set_up(Train(), threads=1)
     from components.programs.on_tensorflow import Program
-    from components.recipe import program_key
 
     results, programs = [], {}
     for arm, seed, split, (test_x, test_y), encoder, schema in cells(case, arms, folder):

@@ -92,7 +92,7 @@ class Watch:
 
     def _activity(self, output: Any) -> tuple[Any, Any]:
         """Return the share of idle units or outputs, and the spread; (rows, ..., units)."""
-        output = ops.reshape(output, (-1, output.shape[-1]))
+        output = ops.cast(ops.reshape(output, (-1, output.shape[-1])), "float32")
         if self._idle == "saturated":
             idle = ops.abs(output if self.activation == "tanh" else 2 * output - 1) > SATURATED
         else:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.checkpoint import Checkpoint
+from components.compute import Computed
 from components.recipe import Train
 from components.schedule import EarlyStop, LearningRate
 
@@ -72,6 +73,7 @@ class Program(ABC):
         batch_size: rows in a step.
         classes: how many.
         layers: those that are watched in a step of each epoch.
+        computed: what computes.
         clock: seconds, of the processor where it is the processor that computes.
     """
 
@@ -79,6 +81,7 @@ class Program(ABC):
     batch_size: int
     classes: int
     layers: tuple[str, ...] = ()
+    computed: Computed
     clock: Callable[[], float] = staticmethod(time.process_time)
 
     def fit(

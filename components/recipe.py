@@ -35,6 +35,9 @@ Optimizer = Literal["adam", "rmsprop", "sgd"]
 Monitor = Literal["val_loss", "val_accuracy", "val_macro_f1", "loss", "accuracy"]
 ClassWeights = Literal["none", "balanced"]
 Schedule = Literal["constant", "cosine", "plateau"]
+Backend = Literal["tensorflow", "jax"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Jit = Literal["auto", True, False]
 
 # What differs from the fields' own defaults by the kind of data.
 RECIPES: dict[Kind, dict[str, Any]] = {
@@ -369,6 +372,31 @@ class Train(Part):
         description="measure gradients, updates and activations of each layer once an epoch, and say what is wrong; "
         "changes no number of the training",
     )
+    backend: Backend = Field(
+        default="tensorflow",
+        description="what computes: tensorflow | jax (all GPUs of the machine; needs `assay-pipeline[jax]`); data is "
+        "TensorFlow's in either case. One for all arms",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="of the hidden layers: float32 | bfloat16 | float16 (these two with float32 weights and logits, "
+        "Micikevicius et al. 2018); auto: float32 on the CPU, on a GPU bfloat16, or float16 where it has none",
+    )
+    jit: Jit = Field(
+        default="auto",
+        description="tensorflow: compile the training step by XLA, which draws other numbers for dropout; auto: on a "
+        "GPU, but for LSTMs, and for max pooling with deterministic. jax always compiles",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="on a GPU: the same numbers bit by bit, slower; on the CPU they always are. One for all arms",
+    )
+
+    @model_validator(mode="after")
+    def _jax_compiles(self) -> Self:
+        if self.backend == "jax" and self.jit is False:
+            raise ValueError("backend jax always compiles; expected jit: auto or true, got false")
+        return self
 
     @model_validator(mode="after")
     def _epochs_are_enough(self) -> Self:
@@ -473,7 +501,12 @@ def _a(kind: Kind) -> str:
 
 
 # What of the part `train` is compiled into a program.
-COMPILED = ("batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema", "diagnostics")
+COMPILED = (
+    *("batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema"),
+    *("diagnostics", "backend", "precision", "jit"),
+)
+# What is set once in a process, so that all arms have the same.
+OF_PROCESS = ("train.backend", "train.deterministic")
 
 
 def program_key(recipe: Recipe) -> str:

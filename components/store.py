@@ -1,7 +1,7 @@
 """The store of finished cells: a folder per cell, named by all that decides its result, and never written twice.
 
 A cell's folder holds
-    result.json       recipe, seed, scores and curves
+    result.json       recipe, seed, scores, curves and what computed it
     validation.npy    float32 (rows, classes), probabilities of the validation rows of its seed
     test.npy          float32 (rows, classes), probabilities of the test rows: sealed, `evaluate` opens only the
                       winner's and the reference's
@@ -15,9 +15,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ PREVIEW = "augmentation.png"
 LEFT_SECONDS = 3600  # after which nobody is still writing a file
 
 # What may change the numbers of a cell, besides its recipe, seed and data.
-LIBRARIES = ("keras", "tensorflow", "numpy", "scikit-learn")
+LIBRARIES = ("keras", "tensorflow", "numpy", "scikit-learn", "jax")
 
 
 class CellResult:
@@ -116,4 +116,11 @@ def code_version() -> str:
         str(file.relative_to(Path(__file__).parent)): file.read_text()
         for file in sorted(Path(__file__).parent.rglob("*.py"))
     }
-    return content_hash([sources, [version(library) for library in LIBRARIES]])
+    return content_hash([sources, [_version(library) for library in LIBRARIES]])
+
+
+def _version(library: str) -> str | None:
+    """Return a library's version; None of an extra that is not installed."""
+    with suppress(PackageNotFoundError):
+        return version(library)
+    return None

@@ -22,6 +22,7 @@ from components.recipe import (
     APPLICATIONS,
     AUGMENTATIONS,
     FITS,
+    OF_PROCESS,
     TECHNIQUES,
     Kind,
     Part,
@@ -234,10 +235,28 @@ class Study(Part):
     def _arm(self, name: str, changes: Mapping[str, Any], reference: Recipe, place: tuple[str | int, ...]) -> Arm:
         recipe = change(reference, changes, place)
         refuse_kind(recipe, self.data.kind, place)
+        _refuse_another_process(recipe, reference, place)
         # Whoever writes {model.dropout: 0} wants to know what dropout brings.
         on = techniques_on(reference, (*TECHNIQUES, *AUGMENTATIONS))
         off = [t for t in on if recipe == change(reference, {t.path: t.off}, place)]
         return Arm(name, off[0].name if off else name, bool(off), dict(changes), recipe)
+
+
+def _refuse_another_process(recipe: Recipe, reference: Recipe, place: tuple[str | int, ...]) -> None:
+    """Refuse an arm that would need a process of its own.
+
+    Raises:
+        StudyError: with the path of what differs.
+    """
+    ours, theirs = recipe.model_dump(), reference.model_dump()
+    for path in OF_PROCESS:
+        found, expected = lookup(ours, path), lookup(theirs, path)
+        if found != expected:
+            raise StudyError(
+                (*place, path),
+                f"all arms share one process, which has one {path}; expected {expected!r} as in the reference, "
+                f"got {found!r}; say it in the recipe, and compare two studies",
+            )
 
 
 def _with_own_defaults(arms: Any, kind: Kind, name: Any, stated: Mapping[str, Any]) -> Any:

@@ -181,7 +181,8 @@ class CellLog:
             0,
         )
         self._waiting += self._layers(result)
-        params = {"arm": self.cell.arm, "seed": self.cell.seed, **_flat(result["recipe"])}
+        told = {**result["recipe"], "computed": result["computed"]}
+        params = {"arm": self.cell.arm, "seed": self.cell.seed, **_flat(told)}
         tags = {"assay.reused": str(reused).lower()}
         if result["findings"]:
             note = "\n".join(f"- {finding}" for finding in result["findings"])

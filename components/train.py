@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components import compute
 from components.checkpoint import Checkpoint
 from components.encode import Encoder
 from components.engine import Split
@@ -82,9 +83,7 @@ class Trainer:
     """Trains cells one after another; cells with the same shape of model share one compiled program."""
 
     def __init__(self, study: Study, prepared: Prepared, scalers: str, store: Store, running: Step):
-        """Import TensorFlow and set it up: deterministic, and with as many threads as the data is worth."""
-        import tensorflow as tf
-
+        """Start what computes, with as many threads as the data is worth."""
         self.prepared = prepared
         self.scalers = scalers
         self.store = store
@@ -92,14 +91,10 @@ class Trainer:
         self.budget = int(study.memory * 2**30)  # bytes of encoded rows that may be in memory
         self.minutes = study.checkpoint
         self._program: tuple[str, Any] = ("", None)
-        tf.config.experimental.enable_op_determinism()
+        self._warned: set[str | None] = {None}
         schema = prepared.schema
         self.small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
-        threads = 1 if self.small else int(os.environ.get(THREADS, "0"))
-        if threads:
-            with suppress(RuntimeError):  # TensorFlow has started, as in a notebook: then with the threads that it has
-                tf.config.threading.set_intra_op_parallelism_threads(threads)
-                tf.config.threading.set_inter_op_parallelism_threads(threads)
+        compute.set_up(study.recipe.train, 1 if self.small else int(os.environ.get(THREADS, "0")))
 
     def in_order(self, cells: list[Cell]) -> list[Cell]:
         """Return the cells so that those which share a program follow each other."""
@@ -148,6 +143,7 @@ class Trainer:
             "diagnostics": by_layer(fit),
             "findings": findings(fit, len(self.prepared.schema.classes), cell.recipe.train),
             "seconds": len(fit.curves["loss"]) * fit.epoch_seconds,
+            "computed": asdict(program.computed),
         }
         with self.store.write(cell.key) as folder:
             with self.running.span("data"):
@@ -188,8 +184,18 @@ class Trainer:
                 # With more, threads that wait for each other take most of the time.
                 program = Forest(cell.recipe, schema.inputs, len(schema.classes), 1 if self.small else None)
             else:
-                from components.programs.on_tensorflow import Program
+                if cell.recipe.train.backend == "jax":
+                    from components.programs.on_jax import Program
+                else:
+                    from components.programs.on_tensorflow import Program
 
+                self._warn(compute.unused(cell.recipe.train))
                 program = Program(cell.recipe, schema.inputs, len(schema.classes), rows)
             self._program = (key, program)
         return self._program[1]
+
+    def _warn(self, message: str | None) -> None:
+        """Say a thing once."""
+        if message not in self._warned:
+            self.running.emit("warning", message=message)
+            self._warned.add(message)

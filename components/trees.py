@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.compute import Computed
 from components.encode import Inputs
 from components.errors import AssayError
 from components.recipe import Recipe, Train
@@ -44,6 +45,7 @@ class Forest:
         self.inputs = inputs
         self.classes = classes
         self.network: Any = None
+        self.computed = Computed("scikit-learn", "cpu", 1, "float64", jit=False)
 
     def fit(
         self,

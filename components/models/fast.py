@@ -50,14 +50,16 @@ class _Faster(keras.Operation):
 
 
 class _Normalization(_Faster):
-    """Batch normalization of maps, float32 (rows, h, w, channels). Rows of a dense layer are too few values to gain."""
+    """Batch normalization of maps, (rows, h, w, channels); numbers of float16 and bfloat16, too, are summed in float32.
+
+    Rows of a dense layer are too few values to gain.
+    """
 
     @staticmethod
     def fits(layer: keras.Operation) -> bool:
         return (
             isinstance(layer, keras.layers.BatchNormalization)
             and layer.trainable
-            and layer.compute_dtype == "float32"
             and len(layer.input.shape) == 4
             and layer.axis in (-1, 3)
             and layer.center

@@ -12,6 +12,8 @@ import keras
 from components.encode import NO_WORD, Inputs
 from components.recipe import Model
 
+LEAST = -6e4  # below what is found; float16 ends at -65504
+
 
 class Layers:
     """Adds layers with the recipe's switches.
@@ -74,7 +76,7 @@ class Layers:
 
         def most(found: keras.KerasTensor) -> keras.KerasTensor:
             there = keras.ops.expand_dims(real, -1)
-            best = keras.ops.max(keras.ops.where(there, found, -1e9), axis=1)
+            best = keras.ops.max(keras.ops.where(there, found, LEAST), axis=1)
             return keras.ops.where(keras.ops.any(there, axis=1), best, 0.0)
 
         layer = keras.layers.Conv1D(filters, width, padding="same", **self._kernel(name))

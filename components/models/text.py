@@ -68,7 +68,9 @@ def _attention(x: keras.KerasTensor, real: keras.KerasTensor, layers: Layers, na
     parts = [layers.linear(x, HEADS * size, f"{name}_{part}") for part in ("query", "key", "value")]
     query, key, value = (keras.ops.reshape(part, (-1, words, HEADS, size)) for part in parts)
     seen = keras.ops.expand_dims(keras.ops.expand_dims(real, 1), 1)  # by every head and every word
-    scores = keras.ops.einsum("bqhd,bkhd->bhqk", query, key) / size**0.5
+    # In float32 at any precision: float16 has no -1e9, and of a text without a word would be no number.
+    scores = keras.ops.cast(keras.ops.einsum("bqhd,bkhd->bhqk", query, key), "float32") / size**0.5
     shares = keras.ops.softmax(keras.ops.where(seen, scores, -1e9), axis=-1)
+    shares = keras.ops.cast(shares, value.dtype)
     taken = keras.ops.reshape(keras.ops.einsum("bhqk,bkhd->bqhd", shares, value), (-1, words, HEADS * size))
     return layers.dropout(layers.linear(taken, width, f"{name}_attention"), f"{name}_attention_dropout")

@@ -2,23 +2,26 @@
 
 import math
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from components import engine, models
-from components.augment import Mixture, augment
+from components import compute, engine, models
+from components.augment import augment
 from components.diagnostics import LOGITS, Watch
 from components.encode import Inputs
 from components.engine import Split
+from components.errors import AssayError
 from components.feed import Feed, Streamed
 from components.findings import QUANTITIES
 from components.models.fast import for_scoring, for_training
+from components.programs import common
 from components.recipe import Recipe, Train
 
 EVALUATION_ROWS = 1024  # rows scored at a time
-Labels = list[tuple[tf.Tensor | float, tf.Tensor]]  # shares of the rows' labels, float32 (rows,); int32 (rows,)
 
 
 class Adam(keras.optimizers.Adam):
@@ -45,7 +48,7 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-OPTIMIZERS = {"adam": Adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
+OPTIMIZERS = {**common.OPTIMIZERS, "adam": Adam}
 
 
 class Program(engine.Program):
@@ -61,19 +64,23 @@ class Program(engine.Program):
         self.inputs = inputs
         self.classes = classes
         self.steps = -(-rows // self.batch_size)
-        if tf.config.list_physical_devices("GPU"):
+        self.computed = compute.computed(recipe.train)
+        if self.computed.device != "cpu":
             self.clock = time.perf_counter
         self.network = self._fresh(seed=0)
+        self.computed = replace(self.computed, jit=self.computed.jit and self._may_jit(recipe.train))
         self._watch = Watch(self.network, recipe.model.activation) if recipe.train.diagnostics else None
         self._training = for_training(self._watch.network if self._watch else self.network)
         self._scoring = for_scoring(self.network)
-        self.optimizer = optimizer(recipe.train, self.network)
+        self.optimizer = common.optimizer(recipe.train, self.network, self.computed.precision, OPTIMIZERS)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
         self._whole = min(self.batch_size, rows)
         if self._watch:
             self.layers = self._watch.layers
         self._train = tf.function(self._train_graph, autograph=False)
+        if self.computed.jit:  # the step alone: XLA would draw other random numbers for augmentation
+            self._update = tf.function(self._update, jit_compile=True, autograph=False)
         self._score = tf.function(self._score_graph, autograph=False)
         self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if self.averages else []
         self._average = tf.function(self._average_graph, autograph=False)
@@ -155,7 +162,26 @@ class Program(engine.Program):
         return tf.nn.softmax(tf.concat(chunks, axis=0)).numpy()
 
     def _fresh(self, seed: int) -> keras.Model:
-        return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
+        with common.precision(self.computed.precision):
+            return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
+
+    def _may_jit(self, train: Train) -> bool:
+        """Tell whether XLA compiles the network.
+
+        Raises:
+            AssayError: where it does not, and the recipe says that it should.
+        """
+        kinds = {type(layer) for layer in _layers(self.network)}
+        same = train.deterministic or self.computed.device == "cpu"
+        if keras.layers.Bidirectional in kinds:  # neither TensorFlow's nor cuDNN's
+            lacks = "does not compile LSTMs"
+        elif same and keras.layers.MaxPooling2D in kinds:
+            lacks = "has no deterministic gradient of max pooling"
+        else:
+            return True
+        if train.jit == "auto":
+            return False
+        raise AssayError(f"train.jit: XLA {lacks}, which {self.model_recipe.name} needs; expected auto or false")
 
     def _average_graph(self) -> None:
         """Set the weights as trained aside, and put their moving average into the network."""
@@ -190,22 +216,28 @@ class Program(engine.Program):
         """
         x = tf.ensure_shape(x, (None, *self.inputs.shape))
         x, mixture = augment(x, self.augment_recipe, seed, spread, categories=len(self.inputs.sizes))
-        labels = _labels(y, mixture)
+        return self._update(x, y, mixture, class_weights, watched, measured)
+
+    def _update(self, x, y, mixture, class_weights, watched, measured):
+        """Take one gradient step on augmented rows, see `_step`."""
+        labels = common.labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
             outputs = self._training(x, training=True)
             logits = outputs[LOGITS] if self._watch else outputs
-            losses, objectives = _losses(logits, labels, class_weights, self.label_smoothing)
+            losses, objectives = common.losses(logits, labels, class_weights, self.label_smoothing)
             objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
+            objective, scale = self.optimizer.scale_loss(objective), self.optimizer.scale_loss(1.0)
         gradients = tape.gradient(objective, [w.value for w in weights])
         # Dense: Keras' optimizers square the parts of a word that a batch has twice one by one, and not their sum.
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         before = self._kernels(weights)  # The optimizer then writes beside them, which costs less than a second `cond`.
         self.optimizer.apply(gradients, weights)
         if self._watch:
-            measure, kernels = self._watch.measure, (self._kernels(gradients), before, self._kernels(weights))
-            measured = tf.cond(watched, lambda: measure(*kernels, outputs), lambda: measured)
-        return tf.stack([tf.reduce_sum(losses), _hits(logits, _main_label(y, mixture))]), measured
+            measure, after = self._watch.measure, self._kernels(weights)
+            shown = common.unscaled(self._kernels(gradients), scale)
+            measured = tf.cond(watched, lambda: measure(shown, before, after, outputs), lambda: measured)
+        return tf.stack([tf.reduce_sum(losses), common.hits(logits, common.main_label(y, mixture))]), measured
 
     def _kernels(self, of_weights) -> list[tf.Tensor]:
         """Return, of something for each weight, what is for the kernels of the watched layers; as it is now."""
@@ -231,54 +263,12 @@ class Program(engine.Program):
         return tf.while_loop(lambda start, *_: start < rows, one, (0, *totals))[1:]
 
 
-def optimizer(recipe: Train, network: keras.Model) -> keras.optimizers.Optimizer:
-    """Return the recipe's optimizer for a network; the learning rate is assigned before every step.
-
-    Weight decay is Keras' own, as in its AdamW. Biases, gains and embeddings are spared: small ones do not make a
-    network simpler, and a word that is not in a batch should not fade.
-    """
-    built = OPTIMIZERS[recipe.optimizer](
-        weight_decay=recipe.weight_decay or None,
-        global_clipnorm=recipe.clip_norm or None,
-        use_ema=recipe.ema > 0,
-        ema_momentum=recipe.ema,
-    )
-    spared = [v for v in network.trainable_variables if not v.name.endswith("kernel")]
-    built.exclude_from_weight_decay(var_list=spared)
-    built.build(network.trainable_variables)
-    return built
-
-
-def _labels(y: tf.Tensor, mixture: Mixture | None) -> Labels:
-    """Return the labels that the rows have, and how much of each."""
-    if mixture is None:
-        return [(1.0, y)]
-    return [(mixture.weight, y), (1.0 - mixture.weight, tf.gather(y, mixture.partner))]
-
-
-def _losses(logits: tf.Tensor, labels: Labels, weights: tf.Tensor, smoothing: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return each row's cross-entropy, and what of it training minimizes; both float32 (rows,).
-
-    Cross-entropy is linear in the label: that of a mixed label is the mixture of two, and that of a smoothed one is
-    mixed with the mean over all classes (Szegedy et al. 2016). The cross-entropy that is shown is neither smoothed
-    nor weighted, so that it compares with that of the validation rows.
-    """
-    uniform = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1) if smoothing else 0.0
-    losses, minimized = 0.0, 0.0
-    for share, label in labels:
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits)
-        losses += share * loss
-        minimized += share * tf.gather(weights, label) * ((1.0 - smoothing) * loss + smoothing * uniform)
-    return losses, minimized
-
-
-def _main_label(y: tf.Tensor, mixture: Mixture | None) -> tf.Tensor:
-    """Return each row's label of greater weight: what counts as a hit while training."""
-    return y if mixture is None else tf.where(mixture.weight < 0.5, tf.gather(y, mixture.partner), y)
-
-
-def _hits(logits: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), y), tf.float32))
+def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield the layers, and those of networks among them."""
+    for layer in network.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def _assign(targets, sources) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,20 +15,18 @@ from small import study_of
 
 from components.load import prepare
 from components.prepared import Prepared
-from components.recipe import merge
+from components.recipe import Train, merge
 from components.store import CellResult
 from components.study import Study
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _tensorflow_as_in_a_train_step() -> None:
-    """Set what the train step sets, before anything starts TensorFlow; nothing where no test has imported it."""
+def _backend_as_in_a_train_step() -> None:
+    """Set what the train step sets, before anything starts the backend; nothing where no test has imported it."""
     if "tensorflow" in sys.modules:
-        import tensorflow as tf
+        from components import compute
 
-        tf.config.experimental.enable_op_determinism()
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        compute.set_up(Train.model_validate({"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}), threads=1)
 
 
 @pytest.fixture(scope="session")

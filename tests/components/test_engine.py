@@ -11,8 +11,9 @@ from components import engine, models
 from components.augment import Mixture
 from components.encode import Inputs
 from components.engine import CURVES, Fit, Split
+from components.errors import AssayError
 from components.metrics import scores
-from components.programs import on_tensorflow
+from components.programs import common, on_tensorflow
 from components.programs.on_tensorflow import Program
 from components.recipe import Model, Recipe, Train, merge, program_key
 
@@ -36,11 +37,11 @@ def program_of(recipe: Recipe) -> Program:
     return Program(recipe, Inputs((8, 8, 1)), 10, TRAIN)
 
 
-def fit(program: Program, split: Split, recipe: Recipe, seed: int = 0, **more: Any) -> Fit:
+def fit(program: engine.Program, split: Split, recipe: Recipe, seed: int = 0, **more: Any) -> Fit:
     return program.fit(split, recipe.train, seed, SPREAD, **more)
 
 
-def weights(program: Program) -> list[np.ndarray]:
+def weights(program: engine.Program) -> list[np.ndarray]:
     return [np.array(weight) for weight in program.network.get_weights()]
 
 
@@ -209,6 +210,9 @@ def test_a_program_may_be_reused_with_other_epochs_and_early_stopping(split):
         {"train": {"ema": 0.9}},
         {"model": {"activation": "tanh"}},
         {"train": {"diagnostics": False}},
+        {"train": {"backend": "jax"}},
+        {"train": {"precision": "bfloat16"}},
+        {"train": {"jit": True}},
     ],
 )
 def test_what_is_compiled_into_a_program_is_in_its_key(changes):
@@ -244,7 +248,7 @@ def test_weight_decay_takes_its_share_of_kernels_alone():
     inputs = Inputs((5,), flags=(1,), sizes=(4, 3))
     network = models.build(Model(units=(6,), categories="embedding"), inputs, 3, 10, 0)
     before = {w.path: np.array(w) for w in network.trainable_variables}
-    optimizer = on_tensorflow.optimizer(recipe, network)
+    optimizer = common.optimizer(recipe, network)
     optimizer.learning_rate.assign(0.1)
     optimizer.apply([tf.zeros(w.shape) for w in network.trainable_variables])
     for weight in network.trainable_variables:
@@ -347,13 +351,13 @@ def test_the_loss_of_mixed_labels_is_the_cross_entropy_with_their_mixture(smooth
     mixture = Mixture(tf.constant(partner), tf.constant(weight))
     soft = weight[:, None] * np.eye(4)[y] + (1 - weight)[:, None] * np.eye(4)[y[partner]]
     log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    labels = on_tensorflow._labels(tf.constant(y), mixture)
-    losses, minimized = on_tensorflow._losses(tf.constant(logits), labels, tf.constant(of_class), smoothing)
+    labels = common.labels(tf.constant(y), mixture)
+    losses, minimized = common.losses(tf.constant(logits), labels, tf.constant(of_class), smoothing)
     np.testing.assert_allclose(losses, -(soft * log_shares).sum(axis=1), rtol=1e-5)
     smooth = (1 - smoothing) * np.eye(4) + smoothing / 4
     heavy = (soft * of_class) @ smooth
     np.testing.assert_allclose(minimized, -(heavy * log_shares).sum(axis=1), rtol=1e-5)
-    main = on_tensorflow._main_label(tf.constant(y), mixture)
+    main = common.main_label(tf.constant(y), mixture)
     np.testing.assert_array_equal(main[:2], y[partner[:2]])
     np.testing.assert_array_equal(main[2:], y[2:])
 
@@ -509,3 +513,54 @@ def test_the_epoch_is_compiled_once_for_all_seeds_schedules_and_class_weights(sp
     for compiled in (program._train, program._score, program._average):
         assert isinstance(compiled, tf.types.experimental.PolymorphicFunction)
         assert compiled.experimental_get_tracing_count() == 1
+
+
+# Precision and XLA
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_learns_with_weights_and_logits_of_float32(split, precision):
+    """Among the steps is one whose gradients are beyond float16: it is left out, and the loss scaled less."""
+    train = {"epochs": 12, "learning_rate": 0.01, "precision": precision}
+    recipe = recipe_of(model={"name": "cnn", "units": [8]}, train=train)
+    program = program_of(recipe)
+    fitted = fit(program, split, recipe)
+    assert fitted.curves["val_accuracy"][-1] > 0.7
+    assert program.network.get_layer("conv_1").compute_dtype == precision
+    assert {weight.dtype.name for weight in weights(program)} == {"float32"}
+    assert program.network.outputs[0].dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+    assert program.computed.precision == precision
+
+
+@pytest.mark.parametrize("model", [{}, {"name": "resnet", "units": [4]}], ids=["mlp", "resnet"])
+def test_a_step_compiled_by_xla_gives_the_same_numbers(split, model):
+    curves = []
+    for jit in ("auto", True):
+        recipe = recipe_of(model=model, augment={"rotate": 10}, train={"jit": jit, "epochs": 2, "batch_size": 75})
+        program = program_of(recipe)
+        assert program.computed.jit == (jit is True)
+        curves.append(fit(program, split, recipe).curves)
+    for name in CURVES:
+        np.testing.assert_allclose(curves[1][name], curves[0][name], rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["textcnn", "transformer"])
+def test_a_text_without_a_word_is_a_number_in_half_precision(name):
+    """What is behind a text's end is left out by a number that float16 has."""
+    recipe = recipe_of(model={"name": name, "embedding": 8}, train={"precision": "float16"})
+    x, y = np.array([[0, 0, 0], [3, 4, 0], [5, 0, 0], [6, 7, 8]], np.int32), np.array([0, 1, 0, 1], np.int32)
+    program = Program(recipe, Inputs((3,), sizes=(9,), dtype="int32"), 2, 4)
+    assert program.fit(Split(x, y, x, y), recipe.train, 0, np.zeros(0)).diverged is None
+    np.testing.assert_allclose(program.probabilities(x).sum(axis=1), 1, atol=1e-3)
+
+
+def test_max_pooling_is_not_compiled_where_it_must_be_deterministic():
+    with pytest.raises(AssayError, match="no deterministic gradient of max pooling, which cnn needs"):
+        program_of(recipe_of(model={"name": "cnn"}, train={"jit": True}))
+
+
+def test_lstms_are_not_compiled():
+    recipe = recipe_of(model={"name": "bilstm"}, train={"jit": True})
+    with pytest.raises(AssayError, match="does not compile LSTMs, which bilstm needs"):
+        Program(recipe, Inputs((3,), sizes=(9,), dtype="int32"), 2, 4)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from components import models
 from components.encode import Inputs
 from components.models.fast import for_scoring, for_training
+from components.programs import common
 from components.recipe import Model
 
 MAPS, FLAT, TEXT = Inputs((9, 6, 2)), Inputs((5,)), Inputs((7,), sizes=(20,), dtype="int32")
@@ -80,6 +81,17 @@ def test_lstms_pass_over_what_is_no_word(words, units):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(for_scoring(networks[0])(x), networks[0](x), rtol=1e-4, atol=1e-5)
     assert any(type(layer).__name__ == "_Lstms" for layer in for_scoring(networks[0]).operations)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_maps_of_half_precision_are_normalized_as_by_keras(precision):
+    with common.precision(precision):
+        plain, twin = build(MAPS, name="cnn", dropout=0.0), build(MAPS, name="cnn", dropout=0.0)
+    x = rows(MAPS, 33)
+    watched = for_training(twin)
+    assert sum(type(layer).__name__ == "_Normalization" for layer in watched.operations) == 2
+    for expected, found in zip(trained(plain, plain, x), trained(twin, watched, x), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0.05, atol=0.05 * max(1.0, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("layer", [keras.layers.Dropout, keras.layers.SpatialDropout2D])

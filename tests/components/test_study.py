@@ -1,7 +1,7 @@
 import json
 import subprocess
 import sys
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -376,20 +376,31 @@ CHANGES = {
     "train.early_stopping.start_from_epoch": 4,
     "train.early_stopping.restore_best": False,
     "train.diagnostics": False,
+    "train.precision": "bfloat16",
+    "train.jit": True,
 }
+OF_ALL_ARMS = {"train.backend": "jax", "train.deterministic": True}
 
 
 def test_the_changes_above_are_every_leaf_of_the_recipe():
     leaves = {p for p in paths() if not any(q.startswith(f"{p}.") for q in paths())}
-    assert {*CHANGES, *(f"augment.{name}" for name in FOR_TEXT)} == leaves
+    assert {*CHANGES, *OF_ALL_ARMS, *(f"augment.{name}" for name in FOR_TEXT)} == leaves
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """Return `{"a": {"b": value}}` for the path `a.b`."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
 
 
 def test_any_difference_in_the_recipe_is_another_key(make_study):
     arms = {path: {path: value} for path, value in CHANGES.items()}
     arms["model.layer_norm"] |= {"model.batch_norm": False}  # a layer has one normalization
     study = make_study(seeds=1, arms=arms)
-    keys = [cell.key for cell in study.cells()]
-    assert len(set(keys)) == len(keys) == 1 + len(CHANGES)
+    others = [make_study(seeds=1, arms={}, recipe=nested(path, value)) for path, value in OF_ALL_ARMS.items()]
+    keys = [cell.key for each in (study, *others) for cell in each.cells()]
+    assert len(set(keys)) == len(keys) == 1 + len(CHANGES) + len(OF_ALL_ARMS)
 
 
 def test_any_difference_in_the_data_is_another_key(make_study):
@@ -533,6 +544,15 @@ TEXT = {"source": "text:x.csv"}
         ({"arms": 5}, ["arms: expected", "mapping", "got 5"]),
         ({"arms": {"a": {"scale": ["tanh"]}}}, ["arms.a.scale: got ['tanh']; expected one of none"]),
         ({"arms": {1: {"scale": "tanh"}}}, ["arms.1: expected text, got 1"]),
+        (
+            {"arms": {"a": {"train.backend": "jax"}}},
+            ["arms.a.train.backend: all arms share one process", "expected 'tensorflow'", "got 'jax'"],
+        ),
+        ({"arms": {"train.deterministic": [True]}}, ["arms.train.deterministic: all arms share", "got True"]),
+        ({"recipe": {"train": {"backend": "jaks"}}}, ["recipe.train.backend: got 'jaks'", "did you mean jax?"]),
+        ({"recipe": {"train": {"precision": "half"}}}, ["recipe.train.precision: got 'half'; expected one of auto"]),
+        ({"recipe": {"train": {"jit": "no"}}}, ["recipe.train.jit: got 'no'; expected one of auto, True, False"]),
+        ({"recipe": {"train": {"backend": "jax", "jit": False}}}, ["recipe.train: backend jax always compiles"]),
     ],
 )
 def test_what_is_wrong_is_one_sentence_with_its_place(changes, words):

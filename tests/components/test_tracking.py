@@ -102,6 +102,8 @@ def test_a_seeds_run_has_its_recipe_its_curves_and_the_restored_epochs_scores(ti
     assert run.data.params["model.units"] == "[3]"
     assert run.data.params["train.early_stopping.patience"] == "1"
     assert run.data.params["seed"] == "1"
+    assert run.data.params["computed.backend"] == "tensorflow"
+    assert run.data.params["computed.precision"] == "float32"
     metrics = run.data.metrics
     assert metrics["validation/accuracy"] == result["validation"]["accuracy"]
     assert metrics["validation/macro_f1"] == result["validation"]["macro_f1"]
