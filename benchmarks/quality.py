@@ -25,21 +25,33 @@ SEEDS = 3
 FASHION = {"source": "tfds:fashion_mnist", "test": "test", "validation": 0.05}
 # Clothes are photographed upright and in the middle: mirrored they are still clothes, turned they are not.
 CLOTHES = {"rotate": 0, "zoom": 0, "shift": 0.07, "horizontal_flip": True}
-COSINE = {"batch_size": 128, "learning_rate": 0.002, "schedule": "cosine", "early_stopping": False}
+# Half precision, which recent processors compute two to three times as fast.
+COSINE = {
+    "batch_size": 128,
+    "learning_rate": 0.002,
+    "schedule": "cosine",
+    "weight_decay": 0.05,
+    "early_stopping": False,
+    "precision": "bfloat16",
+}
 CASES = {
     "digits": {"data": {"source": "sklearn:digits"}},
     "iris": {"data": {"source": "sklearn:iris"}},
     "breast_cancer": {"data": {"source": "sklearn:breast_cancer"}, "recipe": {"model": {"name": "logistic"}}},
     "fashion cnn": {
         "data": FASHION,
-        "recipe": {"augment": CLOTHES, "model": {"name": "cnn"}, "train": {**COSINE, "epochs": 30}},
+        "recipe": {
+            "augment": CLOTHES,
+            "model": {"name": "cnn", "units": [48, 96, 192], "dropout": 0.15},
+            "train": {**COSINE, "epochs": 25},
+        },
     },
     "fashion resnet": {
         "data": FASHION,
         "recipe": {
             "augment": CLOTHES,
-            "model": {"name": "resnet"},
-            "train": {**COSINE, "epochs": 22, "weight_decay": 0.05},
+            "model": {"name": "resnet", "dropout": 0.1},
+            "train": {**COSINE, "epochs": 22},
         },
     },
 }
