@@ -31,8 +31,8 @@ lint: $(READY) ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: $(READY) ## Run every script in benchmarks/
-	@set -e; for script in $(sort $(wildcard benchmarks/[a-z]*.py)); do \
+bench: $(READY) ## Measure speed and memory (not quality, which takes hours)
+	@set -e; for script in $(filter-out %/quality.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); \
 	done
 
