@@ -50,7 +50,7 @@ CASES = {
         "data": FASHION,
         "recipe": {
             "augment": CLOTHES,
-            "model": {"name": "resnet", "dropout": 0.1},
+            "model": {"name": "resnet"},
             "train": {**COSINE, "epochs": 22},
         },
     },
