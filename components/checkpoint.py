@@ -17,7 +17,17 @@ from typing import Any
 
 import numpy as np
 
-TERMINATED = 128 + signal.SIGTERM  # the exit code that shells have for it
+from components.errors import AssayError
+
+
+class TerminatedError(AssayError):
+    """The process was told to end by SIGTERM, as a cluster does before it takes a machine away."""
+
+    exit_code = 128 + signal.SIGTERM  # as shells have it
+
+    def __init__(self):
+        """Say that nothing is lost."""
+        super().__init__("told to end by SIGTERM; the next start continues from the checkpoint")
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Checkpoint:
         """Write the checkpoint, whole or not at all.
 
         Raises:
-            SystemExit: when the process was told to end.
+            TerminatedError: when the process was told to end.
         """
         self.file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.file.with_suffix(f".{os.getpid()}")
@@ -74,16 +84,16 @@ class Checkpoint:
             unfinished.unlink(missing_ok=True)
         self._written = time.monotonic()
         if self._told_to_end:
-            raise SystemExit(TERMINATED)
+            raise TerminatedError
 
     @contextmanager
     def on_sigterm(self) -> Iterator[None]:
         """Within the block SIGTERM lets the epoch end, writes the checkpoint and ends the process.
 
-        A cluster says so before it takes a machine away. Outside of the main thread nobody hears signals.
+        Outside of the main thread nobody hears signals.
 
         Raises:
-            SystemExit: when the process was told to end.
+            TerminatedError: when the process was told to end.
         """
 
         def told(*_: Any) -> None:
@@ -99,4 +109,4 @@ class Checkpoint:
         finally:
             signal.signal(signal.SIGTERM, before)
         if self._told_to_end:
-            raise SystemExit(TERMINATED)
+            raise TerminatedError

@@ -9,12 +9,24 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from components.errors import AssayError
 from components.recipe import Backend, Precision, Train
 
 BFLOAT16_FROM = 8.0  # the compute capability (Ampere) from which an NVIDIA GPU computes bfloat16 fast
+
+
+GPUS = Path("/proc/driver/nvidia/gpus")
+
+
+def gpus() -> list[str]:
+    """Return the models of this machine's NVIDIA GPUs, without starting anything; none where they are hidden."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
+        return []
+    told = [file.read_text() for file in sorted(GPUS.glob("*/information"))]
+    return [line.partition(":")[2].strip() for text in told for line in text.splitlines() if line.startswith("Model:")]
 
 
 @dataclass(frozen=True)

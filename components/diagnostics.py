@@ -17,7 +17,7 @@ from keras import ops
 from components.findings import QUANTITIES
 from components.recipe import Activation
 
-SATURATED = 0.97  # of the way to an end, where the slope is 6 % of the steepest (1 - 0.97^2)
+AT_AN_END = 0.97  # of the way to an end, where the slope is 6 % of the steepest (1 - 0.97^2)
 LOGITS = "logits"
 KERNELS = ("kernel", "embeddings")  # ends of their names. Biases and gains are left out: they start at 0 or at 1.
 
@@ -94,7 +94,7 @@ class Watch:
         """Return the share of idle units or outputs, and the spread; (rows, ..., units)."""
         output = ops.cast(ops.reshape(output, (-1, output.shape[-1])), "float32")
         if self._idle == "saturated":
-            idle = ops.abs(output if self.activation == "tanh" else 2 * output - 1) > SATURATED
+            idle = ops.abs(output if self.activation == "tanh" else 2 * output - 1) > AT_AN_END
         else:
             idle = ops.max(output, axis=0) <= 0
         return ops.mean(ops.cast(idle, "float32")), ops.mean(ops.std(output, axis=0))

@@ -2,11 +2,11 @@
 
 `keras.Model.fit` on arrays makes an input pipeline every epoch and traces the network for every fresh model; on small
 data that is most of its time. Here all batches of an epoch (shuffled, augmented, with their gradient steps) are ONE
-compiled function over rows that are already where it computes, and so is validation. They are traced once; the next
-seed assigns fresh initial values to the same variables. Data that does not fit into memory comes in large blocks. The
-numbers are those of the ordinary loop: same batches (a smaller last one included), same order of operations, Keras' own
-layers and optimizers. What changes from epoch to epoch or from seed to seed, such as the learning rates and the weights
-of classes, goes in as arguments.
+compiled function over rows that are already where it computes, and so is validation (of JAX only where that is fast).
+They are traced once; the next seed assigns fresh initial values to the same variables. Data that does not fit into
+memory comes in large blocks. The numbers are those of the ordinary loop: same batches (a smaller last one included),
+same order of operations, Keras' own layers and optimizers. What changes from epoch to epoch or from seed to seed, such
+as the learning rates and the weights of classes, goes in as arguments.
 
 This module is what is the same for all backends: what happens from epoch to epoch. `components.programs` computes.
 """
@@ -14,6 +14,7 @@ This module is what is the same for all backends: what happens from epoch to epo
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,8 @@ class Fit:
         diagnostics: what they showed in every epoch, each (layers, quantities), see `components.findings`.
         resumed: how many epochs were not trained now but are those of a checkpoint.
         diverged: the epoch in which the loss was no longer a finite number, or None.
-        epoch_seconds: the median over the epochs. Not the sum: the first epoch of a program also traces it, which is
-            nothing that an arm should be charged for. On the CPU these are seconds of processor time: arms run one
+        epoch_seconds: the median over the epochs but the first. That of a program also traces it, which is nothing
+            that an arm should be charged for. On the CPU these are seconds of processor time: arms run one
             after another, and whatever else the machine does meanwhile must not look like a technique's cost.
     """
 
@@ -105,7 +106,7 @@ class Program(ABC):
             checkpoint: where training is written to and continues from; the numbers are those of a run without one.
 
         Raises:
-            SystemExit: when the process was told to end, see `Checkpoint.on_sigterm`.
+            TerminatedError: when the process was told to end, see `Checkpoint.on_sigterm`.
         """
         self.begin(split, seed, spread, class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
         rows = len(split.y)
@@ -132,37 +133,38 @@ class Program(ABC):
                 improved(dict(zip(CURVES, of_epoch, strict=True)))
             fit.diagnostics = [np.array(of_epoch) for of_epoch in saved.history["diagnostics"]]
             fit.resumed = len(durations)
-        for epoch in range(len(durations), recipe.epochs):
-            if stopper.stop():
-                break
-            start = self.clock()
-            order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
-            trained = self.train(order, epoch * steps, schedule.rates(epoch))
-            values = *(trained / rows).tolist(), *_scores(*self.score())
-            values = dict(zip(CURVES, values, strict=True))
-            durations.append(self.clock() - start)
-            # Both: the step that breaks the weights shows first on the validation rows.
-            if not np.isfinite([values["loss"], values["val_loss"]]).all():
-                fit.diverged = epoch
-                break
-            if self.layers:
-                fit.diagnostics.append(self.measured())
-            if improved(values):
-                self.keep()
-            if checkpoint and checkpoint.due():
-                history = {
-                    "curves": [fit.curves[name] for name in CURVES],
-                    "diagnostics": [of_epoch.tolist() for of_epoch in fit.diagnostics],
-                    "durations": durations,
-                }
-                checkpoint.write(history, self.state())
+        with checkpoint.on_sigterm() if checkpoint else nullcontext():
+            for epoch in range(len(durations), recipe.epochs):
+                if stopper.stop():
+                    break
+                start = self.clock()
+                order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
+                trained = self.train(order, epoch * steps, schedule.rates(epoch))
+                values = *(trained / rows).tolist(), *_scores(*self.score())
+                values = dict(zip(CURVES, values, strict=True))
+                durations.append(self.clock() - start)
+                # Both: the step that breaks the weights shows first on the validation rows.
+                if not np.isfinite([values["loss"], values["val_loss"]]).all():
+                    fit.diverged = epoch
+                    break
+                if self.layers:
+                    fit.diagnostics.append(self.measured())
+                if improved(values):
+                    self.keep()
+                if checkpoint and checkpoint.due():
+                    history = {
+                        "curves": [fit.curves[name] for name in CURVES],
+                        "diagnostics": [of_epoch.tolist() for of_epoch in fit.diagnostics],
+                        "durations": durations,
+                    }
+                    checkpoint.write(history, self.state())
         self.release()
         restores = recipe.early_stopping is not None and recipe.early_stopping.restore_best
         if restores or fit.diverged is not None:
             self.restore()
         else:
             fit.epoch = len(fit.curves["loss"]) - 1
-        fit.epoch_seconds = float(np.median(durations))
+        fit.epoch_seconds = float(np.median(durations[1:] or durations))
         return fit
 
     @abstractmethod
@@ -243,7 +245,7 @@ def class_weights(y: np.ndarray, classes: int, balanced: bool) -> np.ndarray:
 
 
 def _scores(loss: np.ndarray, counts: np.ndarray) -> list[float]:
-    """Return mean cross-entropy, accuracy and macro F1 of what `_score_graph` counted, as `components.metrics` does."""
+    """Return mean cross-entropy, accuracy and macro F1 of what `score` counted, as `components.metrics` does."""
     of, taken, found = counts.astype(np.float64)
     f1 = 2 * found / np.maximum(of + taken, 1)
     return [float(loss / of.sum()), float(found.sum() / of.sum()), float(f1.mean())]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from components.events import step
+from components.findings import KINDS
 from components.prepared import Prepared
 from components.store import CellResult
 from components.study import HIGHER_IS_BETTER, REFERENCE, Arm, Study
@@ -150,8 +151,8 @@ def gather_findings(cells: Cells) -> list[dict[str, Any]]:
     """Return what was wrong in the training of each arm, see `components.findings`.
 
     Returns:
-        For each arm and kind of finding, in the order of the arms: `arm`, `text` (of its first seed), `seeds` (in how
-        many) and `cures`: for the reference, the arms in which nothing is wrong.
+        For each arm and kind of finding, in the order of the arms, the gravest first: `arm`, `text` (of its first
+        seed), `seeds` (in how many) and `cures`: for the reference, the arms in which nothing is wrong.
     """
     texts: dict[str, dict[str, list[str]]] = {}  # by arm and kind
     for arm, of_arm in cells.items():
@@ -167,7 +168,7 @@ def gather_findings(cells: Cells) -> list[dict[str, Any]]:
             "cures": [other for other in texts if not texts[other]] if arm == REFERENCE else [],
         }
         for arm, kinds in texts.items()
-        for of_kind in kinds.values()
+        for _, of_kind in sorted(kinds.items(), key=lambda kind: KINDS.index(kind[0]))
     ]
 
 

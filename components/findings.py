@@ -33,17 +33,29 @@ DEAD = 0.5  # share of units, in the later half of the epochs: one that a batch 
 SATURATED = 0.5  # share of outputs, in the later half of the epochs
 LARGE_UPDATE = 0.1  # of the weights in one step; about 1e-3 is usual
 SMALL_UPDATE = 1e-5  # of the weights in one step: ten thousand steps would not change them by a tenth
+# How findings begin, the gravest first.
+KINDS = (
+    "training diverges",
+    "units are dead",
+    "units saturate",
+    "gradients vanish",
+    "gradients explode",
+    "updates are too large",
+    "updates are too small",
+)
 GREW = 10  # times the gradient of the first epoch, from where it is named as the reason of a divergence
 
 
 def findings(fit: Fit, classes: int, recipe: Train) -> list[str]:
     """Return what was wrong in a training, the gravest first; mostly nothing."""
-    found = [_divergence(fit, classes, recipe)]
+    diverged = _divergence(fit, classes, recipe)
+    found = [diverged]
     if fit.diagnostics:
         idle = [_dead(fit), _saturated(fit)]
         # Dead units pass no gradient: it is lost there, and does not vanish on its way, nor is a step too short.
         small = None if any(idle) else _too_small(fit, recipe)
-        found += [*idle, None if idle[0] else _vanishing(fit), _exploding(fit), _too_large(fit, recipe), small]
+        found += [*idle, None if idle[0] else _vanishing(fit), _exploding(fit)]
+        found += [None if diverged else _too_large(fit, recipe), small]
     return [finding for finding in found if finding]
 
 

@@ -433,6 +433,12 @@ class Recipe(Part):
     train: Train = Train()
 
     @model_validator(mode="after")
+    def _xla_knows_the_layers(self) -> Self:
+        if self.train.jit is True and self.train.backend == "tensorflow" and self.model.name == "bilstm":
+            raise ValueError("XLA does not compile TensorFlow's LSTMs; expected train.jit: auto or false for bilstm")
+        return self
+
+    @model_validator(mode="after")
     def _rows_have_partners(self) -> Self:
         if self.augment.mixes() and self.train.batch_size < 2:
             raise ValueError("mixup and cutmix mix rows of one batch; expected a train.batch_size of at least 2, got 1")

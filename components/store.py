@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
+from components.compute import gpus
 from components.recipe import content_hash
 
 PREVIEW = "augmentation.png"
-LEFT_SECONDS = 3600  # after which nobody is still writing a file
+ABANDONED_SECONDS = 7 * 24 * 3600
 
 # What may change the numbers of a cell, besides its recipe, seed and data.
 LIBRARIES = ("keras", "tensorflow", "numpy", "scikit-learn", "jax")
@@ -65,18 +66,19 @@ class Store:
 
     def path(self, key: str) -> Path:
         """Return where the cell with this key is, or would be."""
-        return self.folder / content_hash([key, self.fingerprint, code_version()])[:24]
+        return self.folder / content_hash([key, self.fingerprint, code_version(), gpus()])[:24]
 
     def checkpoint(self, key: str) -> Path:
         """Return where the checkpoint of the cell with this key is, or would be; see `components.checkpoint`."""
         return self.folder / f".{self.path(key).name}.checkpoint"
 
     def clean(self, key: str) -> None:
-        """Remove the cell's checkpoint, and what killed processes left of it: not what one may be writing now."""
+        """Remove the cell's checkpoint, and of any cell what killed processes left and nobody continues."""
         self.checkpoint(key).unlink(missing_ok=True)
-        for left in self.folder.glob(f".{self.path(key).name}.*"):
-            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for left in self.folder.glob(".*"):
+            with suppress(FileNotFoundError):  # another task removes it, too, or has finished it
+                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def find(self, key: str) -> CellResult | None:
         """Return the finished cell, or None."""

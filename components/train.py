@@ -94,7 +94,8 @@ class Trainer:
         self._warned: set[str | None] = {None}
         schema = prepared.schema
         self.small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
-        compute.set_up(study.recipe.train, 1 if self.small else int(os.environ.get(THREADS, "0")))
+        self.threads = 1 if self.small else int(os.environ.get(THREADS, "0"))  # 0: as many as there are cores
+        compute.set_up(study.recipe.train, self.threads)
 
     def in_order(self, cells: list[Cell]) -> list[Cell]:
         """Return the cells so that those which share a program follow each other."""
@@ -119,8 +120,7 @@ class Trainer:
         with self.running.span("training"):
             program = self._program_for(cell, len(train_rows))
             checkpoint = Checkpoint(self.store.checkpoint(cell.key), self.minutes)
-            with checkpoint.on_sigterm():
-                fit = program.fit(split, cell.recipe.train, cell.seed, encoder.spread, log.epoch, checkpoint)
+            fit = program.fit(split, cell.recipe.train, cell.seed, encoder.spread, log.epoch, checkpoint)
             if fit.resumed:
                 self.running.emit("cell_resumed", arm=cell.arm, seed=cell.seed, epochs=fit.resumed)
             if fit.diverged == 0:
@@ -182,7 +182,7 @@ class Trainer:
             schema = self.prepared.schema
             if cell.recipe.model.name in TREES:
                 # With more, threads that wait for each other take most of the time.
-                program = Forest(cell.recipe, schema.inputs, len(schema.classes), 1 if self.small else None)
+                program = Forest(cell.recipe, schema.inputs, len(schema.classes), self.threads or None)
             else:
                 if cell.recipe.train.backend == "jax":
                     from components.programs.on_jax import Program

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from components.compute import gpus
 from components.errors import AssayError
 from components.events import EVENTS, THREADS
 from components.study import Study
@@ -33,6 +34,7 @@ LAST_WORDS_SECONDS = 3.0  # how long a failing step may still write its tracebac
 LOCK_SECONDS = 2.0  # how long the children of a killed run may take to go
 LOG_LINES = 10
 MOST_TASKS = 8  # side by side unless the user says more: each holds TensorFlow and its rows in memory
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time in a period of microseconds
 TASKS_ON_GPU = 2  # one computes while the other reads; their networks share the GPU's memory
 
 # What kfp prints around a task's own lines.
@@ -111,12 +113,16 @@ class Run:
 
 def default_fan_out() -> int:
     """Return over how many training tasks to spread the cells on this machine."""
-    return TASKS_ON_GPU if Path("/proc/driver/nvidia/gpus").exists() else min(cores(), MOST_TASKS)
+    return TASKS_ON_GPU if gpus() else min(cores(), MOST_TASKS)
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many processor cores this process may use; a container may have less than the machine."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no limit is said as "max 100000"
+        quota, period = map(int, CPU_LIMIT.read_text().split())
+        found = min(found, max(quota // period, 1))
+    return found
 
 
 def run_study(study: Study, batches: list[str], begin: Callable[[Run], Callable[[list[Event]], None]]) -> Finished:

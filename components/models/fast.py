@@ -92,7 +92,8 @@ class _Dropout(_Faster):
         shape = tf.shape(x)
         if isinstance(self.layer, keras.layers.SpatialDropout2D):
             shape = tf.stack([shape[0], 1, 1, shape[3]])
-        drawn = keras.random.uniform(shape, dtype=x.dtype, seed=self.layer.seed_generator)
+        # In float32 in any case: bfloat16 has but 128 numbers there, and more than the share would be dropped.
+        drawn = keras.random.uniform(shape, dtype="float32", seed=self.layer.seed_generator)
         return x * (tf.cast(drawn >= self.layer.rate, x.dtype) * (1.0 / (1.0 - self.layer.rate)))
 
 

@@ -173,14 +173,13 @@ class Program(engine.Program):
         """
         kinds = {type(layer) for layer in _layers(self.network)}
         same = train.deterministic or self.computed.device == "cpu"
-        if keras.layers.Bidirectional in kinds:  # neither TensorFlow's nor cuDNN's
-            lacks = "does not compile LSTMs"
-        elif same and keras.layers.MaxPooling2D in kinds:
-            lacks = "has no deterministic gradient of max pooling"
-        else:
+        if keras.layers.Bidirectional in kinds:  # neither TensorFlow's LSTM nor cuDNN's; the recipe refuses jit: true
+            return False
+        if not (same and keras.layers.MaxPooling2D in kinds):
             return True
         if train.jit == "auto":
             return False
+        lacks = "has no deterministic gradient of max pooling"
         raise AssayError(f"train.jit: XLA {lacks}, which {self.model_recipe.name} needs; expected auto or false")
 
     def _average_graph(self) -> None:

@@ -9,6 +9,7 @@ from components import compute
 from components.compute import Computed, Device, computed, set_up, unused
 from components.errors import AssayError
 from components.recipe import Train
+from components.store import Store
 
 A100 = {"name": "NVIDIA A100", "bfloat16": True}
 
@@ -96,3 +97,27 @@ def test_the_cpu_is_always_deterministic():
     with pytest.raises(RuntimeError, match="determinism"):
         tf.random.uniform(())
     assert not np.any(compute.device("tensorflow").bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [(None, ["NVIDIA A100", "Tesla T4"]), ("0", ["NVIDIA A100", "Tesla T4"]), ("", []), ("-1", [])],
+)
+def test_the_models_of_gpus_are_known_without_starting_anything(tmp_path, monkeypatch, visible, expected):
+    for number, model in enumerate(("NVIDIA A100", "Tesla T4")):
+        (tmp_path / f"000{number}").mkdir()
+        (tmp_path / f"000{number}" / "information").write_text(f"Model: \t\t {model}\nIRQ: 5\n")
+    monkeypatch.setattr(compute, "GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert compute.gpus() == expected
+    monkeypatch.setattr(compute, "GPUS", tmp_path / "none")
+    assert compute.gpus() == []
+
+
+def test_a_cell_of_another_gpu_is_another_cell(tmp_path, monkeypatch):
+    store = Store(tmp_path, "data")
+    before = store.path("key")
+    monkeypatch.setattr("components.store.gpus", lambda: ["NVIDIA A100"])
+    assert store.path("key") != before

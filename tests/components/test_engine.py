@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pydantic import ValidationError
 from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -439,6 +440,15 @@ def test_without_restoring_the_last_epochs_weights_stay(stopped, split):
     assert -np.log(of_truth).mean() == pytest.approx(fitted.curves["val_loss"][-1], rel=1e-4)
 
 
+@pytest.mark.parametrize(("epochs", "expected"), [(1, 100.0), (2, 1.0), (3, 1.5)])
+def test_the_seconds_of_an_epoch_leave_out_the_one_that_traces(split, epochs, expected):
+    recipe = recipe_of(train={"epochs": epochs})
+    program = program_of(recipe)
+    ticks = iter([0.0, 100.0, 100.0, 101.0, 101.0, 103.0])
+    program.clock = lambda: next(ticks)
+    assert fit(program, split, recipe).epoch_seconds == expected
+
+
 def test_every_epoch_is_told_when_it_ends(split):
     recipe, told = recipe_of(), []
     fitted = fit(program_of(recipe), split, recipe, on_epoch=lambda epoch, values: told.append((epoch, values)))
@@ -561,6 +571,6 @@ def test_max_pooling_is_not_compiled_where_it_must_be_deterministic():
 
 
 def test_lstms_are_not_compiled():
-    recipe = recipe_of(model={"name": "bilstm"}, train={"jit": True})
-    with pytest.raises(AssayError, match="does not compile LSTMs, which bilstm needs"):
-        Program(recipe, Inputs((3,), sizes=(9,), dtype="int32"), 2, 4)
+    with pytest.raises(ValidationError, match=r"expected train\.jit: auto or false for bilstm"):
+        recipe_of(model={"name": "bilstm"}, train={"jit": True})
+    recipe_of(model={"name": "bilstm"}, train={"jit": True, "backend": "jax"})

@@ -110,6 +110,13 @@ def test_dropout_drops_the_same_values_bit_for_bit(layer):
     assert np.mean(found[0] == 0) == pytest.approx(0.3, abs=0.1)
 
 
+def test_dropout_drops_its_share_in_half_precision():
+    given = keras.Input((1000,), dtype="bfloat16")
+    network = keras.Model(given, keras.layers.Dropout(0.3, seed=7, dtype="bfloat16")(given))
+    found = np.array(tf.cast(for_training(network)(tf.ones((500, 1000), tf.bfloat16), training=True), tf.float32))
+    assert np.mean(found == 0) == pytest.approx(0.3, abs=0.0026)  # four standard deviations
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_backbone_is_trained_as_keras_would_and_a_frozen_one_stays(frozen):
     small = {"name": "applications/MobileNetV3Small", "units": None, "frozen": frozen}

@@ -198,13 +198,15 @@ def test_a_cell_that_is_half_written_never_counts(tmp_path):
 def test_what_a_killed_process_left_behind_never_counts(tmp_path):
     store = Store(tmp_path, "data")
     name = store.path("key").name
-    unfinished, fresh, another = (tmp_path / f".{left}" for left in (f"{name}.x", f"{name}.y", "another.x"))
-    for folder in (unfinished, fresh, another):
+    unfinished, fresh = (tmp_path / f".{left}" for left in (f"{name}.x", f"{name}.y"))
+    for folder in (unfinished, fresh):
         folder.mkdir()
         fill(folder)
-    for old in (unfinished, another):
+    forgotten, another = tmp_path / ".forgotten.checkpoint", tmp_path / ".another.checkpoint"
+    for checkpoint in (forgotten, another, store.checkpoint("key")):
+        checkpoint.touch()
+    for old in (unfinished, forgotten):
         os.utime(old, (1, 1))
-    store.checkpoint("key").touch()
     assert store.find("key") is None
     with store.write("key") as folder:
         fill(folder)

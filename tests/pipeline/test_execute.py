@@ -3,11 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from pipeline.local import default_fan_out
+from pipeline import local
 
 # Each of three tasks waits for the two others, which by kfp.local's own limit of two it never meets.
 MEETING = """
@@ -52,7 +51,16 @@ def test_as_many_tasks_of_a_loop_run_at_once_as_are_wanted(tmp_path):
 
 
 @pytest.mark.parametrize(("cores", "gpu", "expected"), [(1, False, 1), (6, False, 6), (64, False, 8), (64, True, 2)])
-def test_cells_are_spread_over_what_the_machine_has(monkeypatch, cores, gpu, expected):
+def test_cells_are_spread_over_what_the_machine_has(tmp_path, monkeypatch, cores, gpu, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
-    monkeypatch.setattr(Path, "exists", lambda path: gpu)
-    assert default_fan_out() == expected
+    monkeypatch.setattr(local, "CPU_LIMIT", tmp_path / "none")
+    monkeypatch.setattr(local, "gpus", lambda: ["NVIDIA A100"] if gpu else [])
+    assert local.default_fan_out() == expected
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("max 100000", 64), ("250000 100000", 2), ("50000 100000", 1)])
+def test_a_container_has_the_cores_that_it_may_use(tmp_path, monkeypatch, limit, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    monkeypatch.setattr(local, "CPU_LIMIT", tmp_path / "cpu.max")
+    local.CPU_LIMIT.write_text(f"{limit}\n")
+    assert local.cores() == expected
