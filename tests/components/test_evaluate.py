@@ -276,9 +276,9 @@ def test_a_name_with_a_bar_does_not_break_the_table():
 
 
 def test_findings_are_gathered_by_arm_and_kind_with_what_has_none(tmp_path):
-    """Layers and sizes differ from seed to seed; the kind is what comes before the colon."""
+    """Layers and sizes differ from seed to seed; the kind is what comes before the colon, and the gravest comes first."""
     texts = {
-        "reference": (["gradients vanish: layer a"], ["gradients vanish: layer b", "units saturate: layer c"]),
+        "reference": (["gradients vanish: layer a"], ["gradients vanish: layer b", "training diverges: c"]),
         "sound": ([], []),
         "wide": ([], ["units saturate: layer d"]),
     }
@@ -291,14 +291,14 @@ def test_findings_are_gathered_by_arm_and_kind_with_what_has_none(tmp_path):
             cells.setdefault(arm, []).append(CellResult(folder))
     found = gather_findings(cells)
     assert found == [
+        {"arm": "reference", "text": "training diverges: c", "seeds": 1, "cures": ["sound"]},
         {"arm": "reference", "text": "gradients vanish: layer a", "seeds": 2, "cures": ["sound"]},
-        {"arm": "reference", "text": "units saturate: layer c", "seeds": 1, "cures": ["sound"]},
         {"arm": "wide", "text": "units saturate: layer d", "seeds": 1, "cures": []},
     ]
     lines = as_markdown({**verdict_of(effect("wide", 0.1, "helped")), "findings": found}).splitlines()
     assert lines[-3:] == [
+        "- reference: training diverges: c (1 of 5 seeds; not in sound)",
         "- reference: gradients vanish: layer a (2 of 5 seeds; not in sound)",
-        "- reference: units saturate: layer c (1 of 5 seeds; not in sound)",
         "- wide: units saturate: layer d (1 of 5 seeds)",
     ]
 

@@ -68,18 +68,26 @@ def test_a_second_run_trains_nothing_and_compare_prints_the_same_table(tmp_path,
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_change_no_number(tmp_path):
-    """A sitting trains after about six seconds, so every second kill is in the middle of a cell."""
+    """Every second kill waits until a cell has begun; the others come whenever they come."""
     study = ("sklearn:digits", "--seeds", "2", "--fan-out", "1")
-    study += ("--set", "checkpoint=0", "--set", "recipe.train.epochs=60", "--set", "recipe.train.early_stopping=false")
+    study += ("--set", "checkpoint=0", "--set", "recipe.train.epochs=300", "--set", "recipe.train.early_stopping=false")
     study += ("--set", "arms={small: {model.units: [16, 32]}}")
     folders = tmp_path / "whole", tmp_path / "killed"
     for folder in folders:
         folder.mkdir()
     moments, kills = random.Random(4), 0
+
+    def written() -> set[int]:
+        """When the checkpoint of the cell that is trained was written."""
+        return {file.stat().st_mtime_ns for file in folders[1].glob(".assay/store/.*.checkpoint")}
+
     while kills < 20:
+        before = written()
         with start("run", *study, cwd=folders[1]) as running:
+            if kills % 2:
+                wait_for(lambda: running.poll() is not None or written() - before)  # noqa: B023
             with suppress(subprocess.TimeoutExpired):
-                running.wait(moments.uniform(0.0, 12.0))
+                running.wait(moments.uniform(0.0, 1.0 if kills % 2 else 12.0))
             if running.poll() is not None:
                 break
             running.send_signal(moments.choice((signal.SIGKILL, signal.SIGTERM)))
