@@ -276,7 +276,7 @@ def test_a_name_with_a_bar_does_not_break_the_table():
 
 
 def test_findings_are_gathered_by_arm_and_kind_with_what_has_none(tmp_path):
-    """Layers and sizes differ from seed to seed; the kind is what comes before the colon, and the gravest comes first."""
+    """Layers and sizes differ from seed to seed; the kind comes before the colon. The gravest is said first."""
     texts = {
         "reference": (["gradients vanish: layer a"], ["gradients vanish: layer b", "training diverges: c"]),
         "sound": ([], []),
