@@ -87,7 +87,7 @@ def test_twenty_kills_at_random_moments_change_no_number(tmp_path):
             if kills % 2:
                 wait_for(lambda: running.poll() is not None or written() - before)  # noqa: B023
             with suppress(subprocess.TimeoutExpired):
-                running.wait(moments.uniform(0.0, 1.0 if kills % 2 else 12.0))
+                running.wait(moments.uniform(0.0, 1.0 if kills % 2 else 8.0))
             if running.poll() is not None:
                 break
             running.send_signal(moments.choice((signal.SIGKILL, signal.SIGTERM)))
