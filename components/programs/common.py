@@ -3,15 +3,20 @@
 Arrays are those of Keras' backend.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from components import compute, engine, models
 from components.augment import Mixture
-from components.recipe import Train
+from components.diagnostics import Watch
+from components.encode import Inputs
+from components.recipe import Recipe, Train
 
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -91,3 +96,34 @@ def main_label(y: Any, mixture: Mixture | None) -> Any:
 def hits(logits: Any, y: Any) -> Any:
     """Return how many rows are taken for what they are, float32 ()."""
     return ops.sum(ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=1), "int32"), y), "float32"))
+
+
+class KerasProgram(engine.Program):
+    """What a program has with either backend: the network, what computes it, and which layers are watched."""
+
+    def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
+        """Build the network for encoded rows, of which `rows` are trained on."""
+        self.model_recipe = recipe.model
+        self.augment_recipe = recipe.augment
+        self.batch_size = recipe.train.batch_size
+        self.label_smoothing = recipe.train.label_smoothing
+        self.averages = recipe.train.ema > 0
+        self.inputs = inputs
+        self.classes = classes
+        self.steps = -(-rows // self.batch_size)
+        self.computed = compute.computed(recipe.train)
+        if self.computed.device != "cpu":
+            self.clock = time.perf_counter
+        self.network = self._fresh(seed=0)
+        self._watch = Watch(self.network, recipe.model.activation) if recipe.train.diagnostics else None
+        if self._watch:
+            self.layers = self._watch.layers
+        self._measured = np.zeros(0, np.float32)
+
+    def measured(self) -> np.ndarray:
+        """See `engine.Program.measured`."""
+        return self._measured
+
+    def _fresh(self, seed: int) -> keras.Model:
+        with precision(self.computed.precision):
+            return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)

@@ -5,7 +5,6 @@ values over the old ones. A batch's rows are divided among the devices and every
 gradients and batch statistics are those of the whole batch (data parallelism).
 """
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,9 +17,8 @@ import numpy as np
 import tensorflow as tf
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from components import compute, engine, models
 from components.augment import Mixture, augment
-from components.diagnostics import LOGITS, Watch
+from components.diagnostics import LOGITS
 from components.encode import Inputs
 from components.engine import Split
 from components.feed import Feed, Streamed
@@ -54,7 +52,7 @@ class Batches(NamedTuple):
     steps: int
 
 
-class Program(engine.Program):
+class Program(common.KerasProgram):
     """A network whose epoch is one function compiled by XLA, and a second one for a smaller last batch.
 
     On the CPU and with convolutions it is a function for each step.
@@ -62,21 +60,7 @@ class Program(engine.Program):
 
     def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
         """Build the network for encoded rows, of which `rows` are trained on."""
-        self.model_recipe = recipe.model
-        self.augment_recipe = recipe.augment
-        self.batch_size = recipe.train.batch_size
-        self.label_smoothing = recipe.train.label_smoothing
-        self.averages = recipe.train.ema > 0
-        self.inputs = inputs
-        self.classes = classes
-        self.steps = -(-rows // self.batch_size)
-        self.computed = compute.computed(recipe.train)
-        if self.computed.device != "cpu":
-            self.clock = time.perf_counter
-        self.network = self._fresh(seed=0)
-        self._watch = Watch(self.network, recipe.model.activation) if recipe.train.diagnostics else None
-        if self._watch:
-            self.layers = self._watch.layers
+        super().__init__(recipe, inputs, classes, rows)
         self._watched = rows // min(self.batch_size, rows) - 1  # the last step with a whole batch
         self.optimizer = common.optimizer(recipe.train, self.network, self.computed.precision)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
@@ -129,10 +113,6 @@ class Program(engine.Program):
         self._measured = np.asarray(totals[1])
         return np.asarray(totals[0])
 
-    def measured(self) -> np.ndarray:
-        """See `engine.Program.measured`."""
-        return self._measured
-
     def score(self) -> tuple[np.ndarray, np.ndarray]:
         """See `engine.Program.score`."""
         totals = self._no_counts
@@ -170,10 +150,6 @@ class Program(engine.Program):
         weights = self._values(self.network)
         found = [np.asarray(self._logits(weights, part)) for part, _ in _chunks(x, np.zeros(len(x), np.int32))]
         return np.concatenate([np.zeros((0, self.classes), np.float32), *found])
-
-    def _fresh(self, seed: int) -> keras.Model:
-        with common.precision(self.computed.precision):
-            return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
 
     def _on_devices(self, arrays: Any) -> Any:
         return jax.device_put(arrays, self._everywhere)

@@ -1,7 +1,6 @@
 """Training computed by TensorFlow."""
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,9 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components import compute, engine, models
 from components.augment import augment
-from components.diagnostics import LOGITS, Watch
+from components.diagnostics import LOGITS
 from components.encode import Inputs
 from components.engine import Split
 from components.errors import AssayError
@@ -51,33 +49,19 @@ class Adam(keras.optimizers.Adam):
 OPTIMIZERS = {**common.OPTIMIZERS, "adam": Adam}
 
 
-class Program(engine.Program):
+class Program(common.KerasProgram):
     """A network whose epoch is one `tf.function`."""
 
     def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
         """Build the network for encoded rows, of which `rows` are trained on."""
-        self.model_recipe = recipe.model
-        self.augment_recipe = recipe.augment
-        self.batch_size = recipe.train.batch_size
-        self.label_smoothing = recipe.train.label_smoothing
-        self.averages = recipe.train.ema > 0
-        self.inputs = inputs
-        self.classes = classes
-        self.steps = -(-rows // self.batch_size)
-        self.computed = compute.computed(recipe.train)
-        if self.computed.device != "cpu":
-            self.clock = time.perf_counter
-        self.network = self._fresh(seed=0)
+        super().__init__(recipe, inputs, classes, rows)
         self.computed = replace(self.computed, jit=self.computed.jit and self._may_jit(recipe.train))
-        self._watch = Watch(self.network, recipe.model.activation) if recipe.train.diagnostics else None
         self._training = for_training(self._watch.network if self._watch else self.network)
         self._scoring = for_scoring(self.network)
         self.optimizer = common.optimizer(recipe.train, self.network, self.computed.precision, OPTIMIZERS)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
         self._whole = min(self.batch_size, rows)
-        if self._watch:
-            self.layers = self._watch.layers
         self._train = tf.function(self._train_graph, autograph=False)
         if self.computed.jit:  # the step alone: XLA would draw other random numbers for augmentation
             self._update = tf.function(self._update, jit_compile=True, autograph=False)
@@ -116,10 +100,6 @@ class Program(engine.Program):
             self._average()
         self._measured = totals[1].numpy()
         return totals[0].numpy()
-
-    def measured(self) -> np.ndarray:
-        """See `engine.Program.measured`."""
-        return self._measured
 
     def score(self) -> tuple[np.ndarray, np.ndarray]:
         """See `engine.Program.score`."""
@@ -160,10 +140,6 @@ class Program(engine.Program):
     def _probabilities(self, x: tf.Tensor) -> np.ndarray:
         chunks = [self._logits(x[start : start + EVALUATION_ROWS]) for start in range(0, len(x), EVALUATION_ROWS)]
         return tf.nn.softmax(tf.concat(chunks, axis=0)).numpy()
-
-    def _fresh(self, seed: int) -> keras.Model:
-        with common.precision(self.computed.precision):
-            return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
 
     def _may_jit(self, train: Train) -> bool:
         """Tell whether XLA compiles the network.
