@@ -1,8 +1,6 @@
 """Step `register`: the gate. The winner becomes the champion only if it is at least as good on the same test rows."""
 
-import io
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,9 @@ import numpy as np
 from components.errors import AssayError
 from components.events import step
 from components.metrics import scores
+from components.packaging import log_model
 from components.prepared import Prepared
-from components.recipe import TREES, content_hash
+from components.recipe import content_hash
 from components.store import CellResult
 from components.study import HIGHER_IS_BETTER, Study
 
@@ -112,33 +111,16 @@ def _score_of(champion, study: Study, prepared: Prepared) -> float:
 
 def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, prepared: Prepared) -> str:
     """Log the winner's model to the study's run and return the number of its new version in the registry."""
-    import mlflow
     from mlflow.exceptions import MlflowException
 
-    schema = prepared.schema
-    in_trees = winner.result["recipe"]["model"]["name"] in TREES
-    libraries = ["mlflow", "numpy", "pandas", "pyarrow"]
-    libraries += ["scikit-learn", "skops"] if in_trees else ["keras", "tensorflow"]
-    libraries += ["pillow"] * (schema.kind == "image")
-    package, text = Path(__file__).parent, study.data.text or "text"
-    with mlflow.start_run(run_id=runs["parent"]):
-        logged = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(package / "pyfunc.py"),
-            artifacts={"model": str(winner.model)},
-            code_paths=[str(package)],
-            signature=_signature(prepared, text),
-            input_example=_example(prepared, text),
-            pip_requirements=[f"{name}=={version(name)}" for name in libraries],
-            metadata={"classes": list(schema.classes), "columns": [column.name for column in schema.columns]},
-        )
+    logged = log_model(runs["parent"], winner, prepared, study.data.text or "text")
     try:
         api.create_registered_model(study.study)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     tags = {
-        DATA_TAG: schema.fingerprint,
+        DATA_TAG: prepared.schema.fingerprint,
         CELL_TAG: _predictions_hash(winner, prepared),
         CLASSES_TAG: _classes(prepared),
         "assay.arm": verdict["winner"]["arm"],
@@ -147,52 +129,6 @@ def _log(api, study: Study, runs, winner: CellResult, verdict, score: float, pre
     }
     made = api.create_model_version(study.study, logged.model_uri, runs["parent"], tags=tags, model_id=logged.model_id)
     return str(made.version)
-
-
-def _signature(prepared: Prepared, text: str):
-    """Return what the model takes and gives, in MLflow's terms; it refuses other columns and types.
-
-    Args:
-        prepared: the data.
-        text: the column of the text, as in the user's file.
-    """
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
-    from mlflow.types.schema import AnyType
-
-    schema = prepared.schema
-    takes: list[ColSpec | TensorSpec]
-    if schema.kind == "table":
-        # Not double: MLflow would refuse whole numbers. Nor boolean: with a missing value pandas has none. The served
-        # model itself refuses what it can't read.
-        takes = [ColSpec(AnyType(), column.name, required=True) for column in schema.columns]
-    elif schema.kind == "text":
-        takes = [ColSpec("string", text)]
-    elif schema.source.startswith("images:"):
-        takes = [ColSpec("binary", "image")]
-    else:
-        takes = [TensorSpec(prepared.x.dtype, (-1, *schema.shape))]
-    return ModelSignature(Schema(takes), Schema([ColSpec("double", name) for name in schema.classes]))
-
-
-def _example(prepared: Prepared, text: str) -> Any:
-    """Return a raw row, which MLflow shows beside the model: from the train rows, and of images as files one in PNG.
-
-    Args: those of `_signature`.
-    """
-    import pandas as pd
-    from PIL import Image
-
-    from components.serve import raw_rows
-
-    raw = raw_rows(prepared, prepared.split(0)[0][:1])
-    if prepared.schema.kind == "text":
-        return pd.DataFrame({text: raw})
-    if prepared.schema.source.startswith("images:"):
-        file = io.BytesIO()
-        Image.fromarray(raw[0].squeeze()).save(file, "PNG")
-        return pd.DataFrame({"image": [file.getvalue()]})
-    return raw
 
 
 def _champion(api, name: str):

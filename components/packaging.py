@@ -1,0 +1,88 @@
+"""The model as MLflow keeps it: raw rows in, a column of probabilities for each class out; and the code for that."""
+
+import io
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from components.prepared import Prepared
+from components.recipe import TREES
+from components.store import CellResult
+
+
+def log_model(run: str, cell: CellResult, prepared: Prepared, text: str):
+    """Log the cell's model to a run and return MLflow's `ModelInfo`; the tracking URI must be set.
+
+    Args:
+        run: its number.
+        cell: whose model it is.
+        prepared: the data that it was trained on.
+        text: the column of the text, as in the user's file.
+    """
+    import mlflow
+    import mlflow.pyfunc
+
+    schema = prepared.schema
+    libraries = ["mlflow", "numpy", "pandas", "pyarrow"]
+    libraries += (
+        ["scikit-learn", "skops"] if cell.result["recipe"]["model"]["name"] in TREES else ["keras", "tensorflow"]
+    )
+    libraries += ["pillow"] * (schema.kind == "image")
+    package = Path(__file__).parent
+    with mlflow.start_run(run_id=run):
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(package / "pyfunc.py"),
+            artifacts={"model": str(cell.model)},
+            code_paths=[str(package)],
+            signature=_signature(prepared, text),
+            input_example=_example(prepared, text),
+            pip_requirements=[f"{name}=={version(name)}" for name in libraries],
+            metadata={"classes": list(schema.classes), "columns": [column.name for column in schema.columns]},
+        )
+
+
+def _signature(prepared: Prepared, text: str):
+    """Return what the model takes and gives, in MLflow's terms; it refuses other columns and types.
+
+    Args:
+        prepared: the data.
+        text: the column of the text, as in the user's file.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
+
+    schema = prepared.schema
+    takes: list[ColSpec | TensorSpec]
+    if schema.kind == "table":
+        # Not double: MLflow would refuse whole numbers. Nor boolean: with a missing value pandas has none. The served
+        # model itself refuses what it can't read.
+        takes = [ColSpec(AnyType(), column.name, required=True) for column in schema.columns]
+    elif schema.kind == "text":
+        takes = [ColSpec("string", text)]
+    elif schema.source.startswith("images:"):
+        takes = [ColSpec("binary", "image")]
+    else:
+        takes = [TensorSpec(prepared.x.dtype, (-1, *schema.shape))]
+    return ModelSignature(Schema(takes), Schema([ColSpec("double", name) for name in schema.classes]))
+
+
+def _example(prepared: Prepared, text: str) -> Any:
+    """Return a raw row, which MLflow shows beside the model: from the train rows, and of images as files one in PNG.
+
+    Args: those of `_signature`.
+    """
+    import pandas as pd
+    from PIL import Image
+
+    from components.serve import raw_rows
+
+    raw = raw_rows(prepared, prepared.split(0)[0][:1])
+    if prepared.schema.kind == "text":
+        return pd.DataFrame({text: raw})
+    if prepared.schema.source.startswith("images:"):
+        file = io.BytesIO()
+        Image.fromarray(raw[0].squeeze()).save(file, "PNG")
+        return pd.DataFrame({"image": [file.getvalue()]})
+    return raw
