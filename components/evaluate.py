@@ -206,6 +206,9 @@ def as_markdown(verdict: dict[str, Any]) -> str:
             f"| {technique} | {_number(e['effect'], metric)} | {between} | {sure} | {word} | {e['cost']:+z.0%} |"
             + (f" {worth_of(e)} |" if worth else "")
         )
+    if verdict["dropped"]:
+        told = ", ".join(f"{arm} ({amount(effect, metric)})" for arm, effect in verdict["dropped"].items())
+        lines += ["", f"Not trained further after the screening, whose effects are in brackets: {told}."]
     test, winner = verdict["test"], verdict["winner"]
     lines += [
         "",

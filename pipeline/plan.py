@@ -149,6 +149,6 @@ def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:
     known = f"{plan.probe.cells} finished cells" if plan.probe.cells else "a short probe"
     count = len(plan.probe.seconds) - 1
     corrected = f", corrected for {count} comparisons (Holm)" if count > 1 else ""
-    about = f"From {known}; {POWER:.0%} of studies would show such an effect{corrected}."
+    about = f"From {known}; {100 * POWER:.0f} % of studies would show such an effect{corrected}."
     early = any(arm.recipe.train.early_stopping for arm in plan.study.expand())
     return rows, about + (" Early stopping may make it faster." if early and not plan.probe.cells else "")

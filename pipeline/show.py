@@ -38,16 +38,13 @@ def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, 
     console.print()
     console.print(Text(f"What each technique does to {metric}", style="bold"))
     console.print(_table(verdict))
-    count = len(verdict["effects"])
-    _say(
-        console,
-        f"{verdict['seeds']} seeds, paired; {metric} on {verdict['validation_rows']} validation rows; 95 % intervals; "
-        f"verdicts at the 5 % level, corrected for {count} comparison{'s' if count != 1 else ''} (Holm).",
-        "dim",
-    )
+    _say(console, _how(verdict, metric), "dim")
+    for line in _dropped(verdict):
+        _say(console, line, "dim")
     console.print()
     _say(console, verdict["sentence"], "bold")
     console.print()
+    _show_list(console, "How techniques work with each other:", _interactions(verdict))
     _show_findings(console, verdict)
     _show_test(console, verdict)
     if decision:
@@ -157,6 +154,46 @@ def _table(verdict: dict[str, Any]) -> Table:
             *([worth_of(effect)] if verdict.get("curve") else []),
         )
     return table
+
+
+def _how(verdict: dict[str, Any], metric: str) -> str:
+    """Return how the table came about, and how small an effect it could show."""
+    from components.compare import POWER
+    from components.evaluate import amount
+
+    count = len(verdict["effects"]) + len(verdict.get("dropped", ()))
+    said = (
+        f"{verdict['seeds']} seeds, paired; {metric} on {verdict['validation_rows']} validation rows; 95 % intervals; "
+        f"verdicts at the 5 % level, corrected for {count} comparison{'s' if count != 1 else ''} (Holm)."
+    )
+    sizes = sorted(effect["detectable"] for effect in verdict["effects"] if effect.get("detectable"))
+    if not sizes:
+        return said
+    least, most = (amount(size, verdict["metric"]).removeprefix("+") for size in (sizes[0], sizes[-1]))
+    least = least if least == most else f"{least.removesuffix(' points')} to {most}"
+    return f"{said} An effect of {least} (it depends on the arm) would be shown in {100 * POWER:.0f} % of such studies."
+
+
+def _dropped(verdict: dict[str, Any]) -> list[str]:
+    """Return what a screening left out, as a sentence."""
+    from components.evaluate import amount
+
+    told = [f"{arm} ({amount(effect, verdict['metric'])})" for arm, effect in verdict.get("dropped", {}).items()]
+    return [f"Not trained further after the screening, whose effects are in brackets: {', '.join(told)}."] * bool(told)
+
+
+def _interactions(verdict: dict[str, Any]) -> list[str]:
+    from components.evaluate import interaction_as_text
+
+    return [interaction_as_text(of, verdict["metric"]) for of in verdict.get("interactions", ())]
+
+
+def _show_list(console: Console, title: str, lines: list[str]) -> None:
+    if lines:
+        _say(console, title)
+        for line in lines:
+            _say(console, f"- {line}")
+        console.print()
 
 
 def _name(effect: dict[str, Any]) -> str:

@@ -217,6 +217,7 @@ def verdict_of(*effects: dict[str, Any], metric: str = "accuracy") -> dict[str, 
         "winner": {"arm": "reference", "mean": 0.98},
         "test": {"rows": 360, "reference": {metric: 0.97}, "winner": {metric: 0.975}},
         "harms": [],
+        "dropped": {},
         "interactions": [],
         "findings": [],
     }
