@@ -89,6 +89,28 @@ class Cell:
     key: str
 
 
+class Gate(Part):
+    """What a new model must show to become the champion; shares are fractions: 0.01 is one point.
+
+    See `components.gate` for the rule.
+    """
+
+    margin: float = Field(
+        default=0.0,
+        description="the metric must be better than the champion's by more than this, for sure; below 0: it may be "
+        "worse by less than this, if it is not worse by the estimate",
+    )
+    guard: tuple[Metric, ...] = Field(
+        default=(), description="metrics that must not be worse for sure by more than guard_margin: macro_f1, loss, ..."
+    )
+    guard_margin: float = Field(default=0.0, ge=0, description="how much worse a metric of `guard` may be")
+    slice_margin: float = Field(
+        default=0.02,
+        ge=0,
+        description="how much worse each class and slice may be: in accuracy, or the loss where that is the metric",
+    )
+
+
 class Study(Part):
     """A whole study, as its YAML file says it."""
 
@@ -107,6 +129,7 @@ class Study(Part):
     )
     seeds: int = Field(default=5, ge=1, le=1000, strict=True, description="each arm is trained once per seed")
     metric: Metric = Field(default="accuracy", description="what the verdict is about; on validation rows")
+    gate: Gate = Field(default=Gate(), description="what a new model must show to become the champion")
     memory: float = Field(
         default=2.0, gt=0, description="GiB of rows that a train task may hold; more is streamed, with the same numbers"
     )
