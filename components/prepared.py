@@ -6,8 +6,8 @@ A folder with memory-mapped arrays and JSON:
     order.npy       (rows,) int64 row numbers in an order that follows from the rows' content alone, so that the same
                     data from another file, or in another order, gives the same numbers
     parts.npy       (seeds, rows) uint8: whether a seed trains on a row, validates or tests on it, or leaves it out
-    digests.npy     uint64 (rows, 1), the same for rows with the same values in any data; with groups (rows, 2), where the
-                    second is the group's
+    digests.npy     uint64 (rows, 1), the same for the same values in any data; with groups (rows, 2), the second is the
+                    group's
     words.json      of text: all words
     data.json       kind, shape, classes, columns, counts, fingerprint
     report/         what was found out about the data, for people: data.md, data.json, data.png
