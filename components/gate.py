@@ -29,9 +29,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from components.registry import KEPT, PROMOTED, UNDECIDED
 from components.study import HIGHER_IS_BETTER, Gate, Metric
-
-PROMOTED, KEPT, UNDECIDED, ROLLED_BACK = "promoted", "kept", "undecided", "rolled back"
 
 DRAWS = 2000
 SEED = 0  # of the draws: the same decision each time

@@ -19,7 +19,6 @@ import numpy as np
 from components import gate
 from components.errors import AssayError
 from components.events import Step, step
-from components.gate import KEPT, PROMOTED, UNDECIDED
 from components.metrics import scores
 from components.packaging import log_model
 from components.prepared import Prepared
@@ -28,9 +27,14 @@ from components.registry import (
     CELL_TAG,
     CHALLENGER,
     CHAMPION,
+    KEPT,
+    METRIC_TAG,
     PATIENCE,
     PREVIOUS,
+    PROMOTED,
     ROLLED_BACK_TAG,
+    SCORE_TAG,
+    UNDECIDED,
     AwayError,
     Registry,
     found_or,
@@ -41,7 +45,6 @@ from components.study import Study
 DATA_TAG = "assay.data"  # the fingerprint of the data: the same test rows when it is the same
 CLASSES_TAG = "assay.classes"  # a hash: names may be many and long
 FORM_TAG = "assay.form"  # a hash of how rows are read: digests of another form tell nothing
-SCORE_TAG = "assay.test_score"
 GATE_FILES = "gate"
 
 
@@ -136,8 +139,8 @@ class Challenger:
             "assay.rows": str(schema.rows),
             "assay.arm": self.verdict["winner"]["arm"],
             "assay.seed": str(self.cell.result["seed"]),
-            "assay.metric": self.study.metric,
-            **{f"{SCORE_TAG}.{name}": repr(value) for name, value in self.scores.items()},
+            METRIC_TAG: self.study.metric,
+            **{f"{SCORE_TAG}{name}": repr(value) for name, value in self.scores.items()},
         }
 
 

@@ -26,7 +26,11 @@ from components.tracking import ROLE_TAG, RUN_TAG
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
+PROMOTED, KEPT, UNDECIDED, ROLLED_BACK = "promoted", "kept", "undecided", "rolled back"
+
 CELL_TAG = "assay.model"  # of a version: a hash of the saved model's predictions
+SCORE_TAG = "assay.test_score."  # and a metric: its score on the test rows of its own study
+METRIC_TAG = "assay.metric"  # that of its study
 ROLLED_BACK_TAG = "assay.rolled_back"  # of a version: why it was taken back by hand; the gate won't promote it again
 DECISION_TAG = "assay.decision"  # of a decision's run, and these
 REASON_TAG = "assay.reason"
