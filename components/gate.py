@@ -29,9 +29,11 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from components.metrics import CONFIDENCE_BINS, confidence_bins, scores
 from components.registry import KEPT, PROMOTED, UNDECIDED
-from components.study import HIGHER_IS_BETTER, Gate, Metric
+from components.study import HIGHER_IS_BETTER, Gate, Guarded, Metric
 
+BY_CLASS = ("accuracy", "macro_f1")  # metrics to which only the most probable class matters
 DRAWS = 2000
 SEED = 0  # of the draws: the same decision each time
 AT_ONCE = 4_000_000  # numbers in memory while drawing: 32 MB
@@ -140,17 +142,17 @@ def too_few(unseen: int, tested: int, groups: np.ndarray | None) -> str | None:
     return None
 
 
-def compare(metric: Metric, rows: Rows, name: str | None = None, level: float = LEVEL) -> Difference:
+def compare(metric: Guarded, rows: Rows, name: str | None = None, level: float = LEVEL) -> Difference:
     """Return the difference of two models on the same rows, with its bootstrap interval.
 
     Args:
-        metric: accuracy, loss or macro_f1.
+        metric: accuracy, loss, macro_f1 or ece.
         rows: the rows.
         name: what the difference is called; the metric by default.
         level: of the interval.
     """
     sign = _sign(metric)
-    champion, challenger = (_score(metric, answers, rows.y) for answers in (rows.champion, rows.challenger))
+    champion, challenger = (scores(answers, rows.y)[metric] for answers in (rows.champion, rows.challenger))
     estimate = sign * (challenger - champion)
     low = high = None
     if len(rows.y) and too_few(len(rows.y), len(rows.y), rows.groups) is None:
@@ -163,7 +165,7 @@ def compare(metric: Metric, rows: Rows, name: str | None = None, level: float = 
     return Difference(name or metric, len(rows.y), champion, challenger, estimate, low, high)
 
 
-def _by_slice(metric: Metric, rows: Rows, slices: Mapping[str, np.ndarray]) -> list[Difference]:
+def _by_slice(metric: Guarded, rows: Rows, slices: Mapping[str, np.ndarray]) -> list[Difference]:
     """Return the differences in the slices; of those that have rows enough, together at the usual level."""
     inside = {name: rows[which] for name, which in slices.items() if which.any()}
     judged = sum(too_few(len(of.y), len(of.y), of.groups) is None for of in inside.values())
@@ -176,11 +178,11 @@ def _judged(found: Difference, margin: float) -> dict[str, Any]:
     return {**asdict(found), "worse": found.high is not None and found.high < -margin}
 
 
-def _sign(metric: Metric) -> int:
+def _sign(metric: Guarded) -> int:
     return 1 if HIGHER_IS_BETTER[metric] else -1
 
 
-def _rule(found: Difference, margin: float, metric: Metric, rival: str) -> tuple[str, str]:
+def _rule(found: Difference, margin: float, metric: Guarded, rival: str) -> tuple[str, str]:
     """Return the decision on the study's metric alone, and why."""
     assert found.low is not None
     assert found.high is not None
@@ -223,14 +225,14 @@ def _some(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _draws(metric: Metric, rows: Rows) -> np.ndarray:
+def _draws(metric: Guarded, rows: Rows) -> np.ndarray:
     """Return the metric's difference, challenger minus champion, in each draw of the bootstrap (DRAWS,).
 
     Every metric is a function of sums over rows. Rows that add the same to them are counted and drawn as one kind, so
     that a draw of ten thousand rows costs no more than there are kinds.
     """
     add, value = PARTS[metric]
-    if rows.groups is None and metric != "loss":
+    if rows.groups is None and metric in BY_CLASS:
         said = np.stack([rows.y, rows.challenger.argmax(axis=1), rows.champion.argmax(axis=1)], axis=1)
         _, kinds, times = np.unique(said, axis=0, return_index=True, return_counts=True)
     else:
@@ -246,12 +248,6 @@ def _draws(metric: Metric, rows: Rows) -> np.ndarray:
         weights = rng.multinomial(times.sum(), times / times.sum(), size=count)
         drawn.append(value(weights @ sums[0]) - value(weights @ sums[1]))
     return np.concatenate(drawn)
-
-
-def _score(metric: Metric, probabilities: np.ndarray, y: np.ndarray) -> float:
-    """Return what `components.metrics.scores` returns, a hundred times as fast: slices may be many."""
-    add, value = PARTS[metric]
-    return float(value(np.asarray(add(probabilities, y).sum(axis=0))[None])[0])
 
 
 def _chunks(size: int) -> list[int]:
@@ -285,13 +281,31 @@ def _f1(sums: np.ndarray) -> np.ndarray:
     return (2 * found / np.maximum(truth + said, 1)).mean(axis=1)
 
 
-def _different(metric: Metric, rows: Rows) -> int:
+def _different(metric: Guarded, rows: Rows) -> int:
     """Return how many rows, or groups, speak for one of the models."""
     differ = (rows.challenger != rows.champion).any(axis=1)
-    if metric != "loss":
+    if metric in BY_CLASS:
         differ = rows.challenger.argmax(axis=1) != rows.champion.argmax(axis=1)
     return int(differ.sum()) if rows.groups is None else len(np.unique(rows.groups[differ]))
 
 
+def _add_ece(probabilities: np.ndarray, y: np.ndarray) -> csr_array:
+    """Return for each row one, and in the place of its bin by how much its confidence is too high: (rows, 1 + bins)."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    too_high = confidence - (probabilities.argmax(axis=1) == y)
+    every = np.arange(len(y))
+    places = (np.r_[every, every], np.r_[np.zeros(len(y), int), 1 + confidence_bins(confidence)])
+    return csr_array((np.r_[np.ones(len(y)), too_high], places), (len(y), 1 + CONFIDENCE_BINS))
+
+
+def _ece(sums: np.ndarray) -> np.ndarray:
+    return np.abs(sums[:, 1:]).sum(axis=1) / sums[:, 0]
+
+
 # Of each metric: what a row adds to sums, and the metric of such sums (draws, sums).
-PARTS = {"accuracy": (_add_accuracy, _share), "loss": (_add_loss, _share), "macro_f1": (_add_f1, _f1)}
+PARTS = {
+    "accuracy": (_add_accuracy, _share),
+    "loss": (_add_loss, _share),
+    "macro_f1": (_add_f1, _f1),
+    "ece": (_add_ece, _ece),
+}

@@ -39,6 +39,7 @@ from components.registry import (
     Registry,
     found_or,
 )
+from components.slices import slices_of
 from components.store import CellResult
 from components.study import Study
 
@@ -273,14 +274,8 @@ def judge(registry: Registry, champion: Any, challenger: Challenger) -> dict[str
         else:
             answers = _answers(registry.name, champion, prepared, numbers)
     rows = gate.Rows(challenger.answers[unseen], answers, challenger.y[unseen], groups)
-    return gate.decide(
-        study.gate, study.metric, rows, _slices(challenger, rows.y), f"champion version {champion.version}"
-    )
-
-
-def _slices(challenger: Challenger, y: np.ndarray) -> dict[str, np.ndarray]:
-    """Return which of the rows are of each class, by the slice's name."""
-    return {f"class: {name}": y == number for number, name in enumerate(challenger.prepared.schema.classes)}
+    slices = slices_of(prepared, numbers, study.slices)
+    return gate.decide(study.gate, study.metric, rows, slices, f"champion version {champion.version}")
 
 
 def _unseen(champion: Any, challenger: Challenger, kept: dict[str, Path], same_data: bool) -> np.ndarray:

@@ -39,6 +39,7 @@ from components.recipe import (
 )
 
 Metric = Literal["accuracy", "macro_f1", "loss"]
+Guarded = Literal["accuracy", "macro_f1", "loss", "ece"]
 
 # Of all that is measured; see `components.metrics.scores`.
 HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False}
@@ -104,8 +105,9 @@ class Gate(Part):
         description="the metric must be better than the champion's by more than this, for sure; below 0: it may be "
         "worse by less than this, if it is not worse by the estimate",
     )
-    guard: tuple[Metric, ...] = Field(
-        default=(), description="metrics that must not be worse for sure by more than guard_margin: macro_f1, loss, ..."
+    guard: tuple[Guarded, ...] = Field(
+        default=(),
+        description="of accuracy, macro_f1, loss, ece: what must not be worse for sure by more than guard_margin",
     )
     guard_margin: float = Field(default=0.0, ge=0, description="how much worse a metric of `guard` may be")
     slice_margin: float = Field(

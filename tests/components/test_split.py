@@ -304,7 +304,7 @@ def test_a_group_that_grows_stays_on_its_side():
     few = growing(1000, 5)
     assert few.groups is not None
     parts = [split(each, Data.model_validate(TABLE), 1, content(each))[0] for each in (few, rows)]
-    sides = [set(each.groups[part == TEST]) for each, part in zip((few, rows), parts, strict=True)]
+    sides = [set(of[part == TEST]) for of, part in zip((few.groups, rows.groups), parts, strict=True)]
     assert len(sides[0] & sides[1]) >= 0.9 * len(sides[0])
     assert len(sides[0]) in range(35, 46)
 
