@@ -197,7 +197,7 @@ def _decide(this: Step, registry: Registry, champion: Any, known: Any, challenge
         return {"decision": KEPT, "reason": reason}
     if known is not None and ROLLED_BACK_TAG in known.tags:
         why = known.tags[ROLLED_BACK_TAG]
-        return {"decision": KEPT, "reason": f"version {known.version} was rolled back by hand: {why}"}
+        return {"decision": KEPT, "reason": f"version {known.version} was rolled back: {why}"}
     if champion is None:
         said = "no version is the champion" if registry.versions() else "the first version"
         return {"decision": PROMOTED, "reason": f"{said}: {challenger.said}"}

@@ -1,4 +1,14 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -11,7 +21,7 @@ from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 from components import tracking
 from components.data import Data
 from components.metrics import scores
-from components.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
+from components.registry import CHALLENGER, CHAMPION, PREVIOUS, ROLLED_BACK_TAG, Registry
 from components.serve import raw_rows
 from components.sources import read
 from components.store import CellResult
@@ -417,6 +427,94 @@ def test_a_registry_that_stays_away_is_said_with_what_is_the_champion(good, monk
     assert (good.decision["decision"], said in good.decision["reason"]) == ("failed", True)
     assert good.registered().decision["decision"] == "promoted"
     assert len(versions("dies")) == 2
+
+
+class Server:
+    """A real MLflow server on one port and one database, which can be killed and started again."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        arguments = [
+            *("--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--workers", "1"),
+            *("--artifacts-destination", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)),
+        ]
+        quick = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "GIT_PYTHON_REFRESH": "quiet"}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | quick
+        with (self.folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", "server", *arguments],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        for _ in range(1200):
+            with suppress(OSError), urllib.request.urlopen(f"{self.address}/health", timeout=5):
+                return
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch) -> Iterator[Server]:
+    running, before = Server(tmp_path), mlflow.get_tracking_uri()
+    running.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", running.address)
+    try:
+        yield running
+    finally:
+        running.kill()
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_in_the_middle_promotes_nothing_and_is_caught_up_with(server, run_steps, monkeypatch):
+    run_steps("served", **POOR).all()
+    good = run_steps("served", **GOOD).until_trained().evaluated()
+    original = MlflowClient.create_model_version
+
+    def killed_before(self, *args, **kwargs):
+        server.kill()
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_model_version", killed_before)
+        with pytest.raises(
+            SystemExit, match="nothing was promoted: of 'served' version 1 is still the champion"
+        ) as error:
+            good.registered(patience=2)
+    assert server.address in str(error.value)
+    assert good.decision["decision"] == "failed"
+    server.start()
+    assert alias("served", CHAMPION) == "1"
+    again = good.registered().decision
+    assert (again["decision"], again["version"]) == ("promoted", "2")
+    assert [alias("served", which) for which in (CHAMPION, PREVIOUS)] == ["2", "1"]
+    assert len(decisions(good)) == len(versions("served")) == 2
+
+
+def test_a_version_that_was_rolled_back_by_hand_is_not_promoted_again(run_steps):
+    """A retraining on the same data finds the same model again."""
+    run_steps("taken back", **POOR).all()
+    run_steps("taken back", **GOOD).all()
+    registry = Registry("taken back")
+    registry.api.set_registered_model_alias("taken back", CHAMPION, "1")
+    registry.tag("2", ROLLED_BACK_TAG, "2030-01-01 by hand: it was slow")
+    decision = run_steps("taken back", **GOOD).all().decision
+    assert (decision["decision"], decision["champion"]) == ("kept", "1")
+    assert "version 2 was rolled back: 2030-01-01 by hand: it was slow" in decision["reason"]
 
 
 def test_an_error_of_our_own_is_not_tried_again(run_steps, monkeypatch):
