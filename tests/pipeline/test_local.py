@@ -195,7 +195,7 @@ def _command(pid):
 def test_what_register_decided_is_kept_when_the_run_fails(tmp_path):
     """MLflow was away: the step's own output is thrown away with the next try."""
     run = Run(tmp_path)
-    run.write(arguments={"batches": []})  # no study: the child fails at once
+    run.write(arguments={"batches": ["none"]})  # no study: the child fails at once
     written = tmp_path / "outputs" / "assay" / "register" / "decision"
     written.mkdir(parents=True)
     (written / "decision.json").write_text('{"decision": "failed"}')
