@@ -102,18 +102,17 @@ class Gate(Part):
 
     margin: float = Field(
         default=0.0,
-        description="the metric must be better than the champion's by more than this, for sure; below 0: it may be "
-        "worse by less than this, if it is not worse by the estimate",
+        description="by how much the metric must surely beat the champion's; below 0: how much worse it may be",
     )
     guard: tuple[Guarded, ...] = Field(
         default=(),
-        description="of accuracy, macro_f1, loss, ece: what must not be worse for sure by more than guard_margin",
+        description="of accuracy, macro_f1, loss, ece: what must not be surely worse",
     )
     guard_margin: float = Field(default=0.0, ge=0, description="how much worse a metric of `guard` may be")
     slice_margin: float = Field(
         default=0.02,
         ge=0,
-        description="how much worse each class and slice may be: in accuracy, or the loss where that is the metric",
+        description="how much worse a class or slice may be, in accuracy (the loss, if that is the metric)",
     )
 
 

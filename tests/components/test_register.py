@@ -241,9 +241,13 @@ def test_a_table_in_groups_is_compared_by_groups(run_steps, tmp_path):
     first = run_steps("patients", data=data, arms={}, seeds=1, recipe=recipe).all()
     seen = set(frame.who[first.prepared.used_rows()])
     frame.to_csv(tmp_path / "x.csv", index=False)
-    second = run_steps("patients", data=data, arms={}, seeds=1, recipe=recipe).all()
+    second = run_steps("patients", data=data, arms={}, seeds=1, recipe=recipe, slices=["a"]).all()
     tested = second.prepared.test_rows
-    assert second.decision["difference"]["rows"] == sum(who not in seen for who in frame.who[tested]) < len(tested)
+    rows = second.decision["difference"]["rows"]
+    assert rows == sum(who not in seen for who in frame.who[tested]) < len(tested)
+    slices = second.decision["slices"]
+    assert [of["name"].split()[0] for of in slices] == ["class:"] * 2 + ["a:"] * 4
+    assert [sum(of["rows"] for of in part) for part in (slices[:2], slices[2:])] == [rows, rows]
 
 
 def test_a_champion_for_rows_of_another_shape_stays_and_says_why(run_steps):
