@@ -7,6 +7,8 @@ A folder with memory-mapped arrays and JSON:
                     data from another file, or in another order, gives the same numbers
     together.npy    (rows,) int64, the same number where rows are always on one side: copies of a row, and groups
     parts.npy       (seeds, rows) uint8: whether a seed trains on a row, validates or tests on it, or leaves it out
+    digests.npy     uint64 (rows, 1), the same for the same values in any data; with groups (rows, 2), the second is the
+                    group's
     words.json      of text: all words
     data.json       kind, shape, classes, columns, counts, fingerprint
     report/         what was found out about the data, for people: data.md, data.json, data.png
@@ -107,6 +109,11 @@ class Prepared:
         return np.load(self.folder / "y.npy", mmap_mode="r")
 
     @cached_property
+    def digests(self) -> np.ndarray:
+        """What tells a row again in other data: uint64 (rows, 1), with groups (rows, 2)."""
+        return np.load(self.folder / "digests.npy", mmap_mode="r")
+
+    @cached_property
     def words(self) -> tuple[str, ...]:
         """All words of text."""
         return tuple(json.loads((self.folder / "words.json").read_text("utf-8")))
@@ -125,6 +132,11 @@ class Prepared:
     def test_rows(self) -> np.ndarray:
         """Row numbers of the test rows, the same for every seed."""
         return self._rows_of(0, TEST)
+
+    def used_rows(self) -> np.ndarray:
+        """Return the numbers of the rows that models were fitted to, or chosen by, with any seed."""
+        parts = np.load(self.folder / "parts.npy", mmap_mode="r")
+        return np.flatnonzero(((parts == TRAIN) | (parts == VALIDATION)).any(axis=0))
 
     def split(self, seed: int, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Return the row numbers to train on and those to validate on, for one seed.
@@ -163,6 +175,8 @@ class Prepared:
         together = linked(rows, of)
         np.save(folder / "together.npy", together)
         np.save(folder / "parts.npy", parts)
+        identities = [of.digests[:, 0], *([] if rows.groups is None else [rows.groups.astype(np.uint64)])]
+        np.save(folder / "digests.npy", np.stack(identities, axis=1))
         if data.kind == "text":
             (folder / "words.json").write_text(json.dumps(rows.words, ensure_ascii=False), "utf-8")
         is_test = parts[0] == TEST

@@ -8,7 +8,10 @@ With `data.group` a draw takes or leaves whole groups, and what is identical to 
 `data.time` nothing is drawn: the newest rows are the test, and every seed has a window of the older ones, the newest
 part of which is for validation, so that no model has seen the future of a row that it is scored on.
 
-Every draw is made from the rows in the order of their content, so it does not depend on the order of a file.
+Test rows of a fraction are not drawn but follow from their own content: of each class those with the smallest digests.
+So a row stays a test row when others are added, and a model that was trained last month has not seen most of the test
+rows of today. Every draw is made from the rows in the order of their content, so it does not depend on the order of a
+file.
 """
 
 import hashlib
@@ -22,9 +25,9 @@ from components.errors import AssayError
 from components.sources import Rows
 
 UNUSED, TRAIN, VALIDATION, TEST = range(4)
-TEST_SEED = 0  # test rows are the same for every seed of a study
 CHUNK = 256  # rows that are read at a time: 150 MB of 224x224x3 as float32
 DRAWS = 100  # of groups, until each class is on both sides
+SPREAD = 0x9E3779B97F4A7C15  # odd: a product with it spreads small numbers over all of 64 bits (Fibonacci hashing)
 WINDOW = 0.8  # share of the rows before the test that a seed's window has, with `data.time`
 
 
@@ -116,7 +119,11 @@ def _test_rows(rows: Rows, data: Data, of: Content, together: np.ndarray) -> np.
                 f"data.test: the source has no split {data.test!r}; its own splits: {own}; or give a fraction"
             )
         return rows.splits[data.test]
-    return stratified(of.order, rows.y[of.order], data.test, TEST_SEED, rows.classes, together[of.order])
+    order = of.order
+    keys = (of.digests[:, 0] if rows.groups is None else rows.groups.astype(np.uint64))[order]
+    y, groups = rows.y[order], together[order]
+    held_out = round(len(y) * data.test)
+    return order[_checked(y, held_out, rows.classes, groups, _smallest(y, groups, keys, held_out))]
 
 
 def linked(rows: Rows, of: Content) -> np.ndarray:
@@ -198,16 +205,27 @@ def stratified(
     Raises:
         AssayError: where a class can't be in both parts.
     """
+    held_out = round(len(y) * fraction)
+    return rows[_checked(y, held_out, classes, groups, _draws(y, groups, held_out, seed))]
+
+
+def _checked(
+    y: np.ndarray, held_out: int, classes: tuple[str, ...], groups: np.ndarray | None, tries: Iterator[np.ndarray]
+) -> np.ndarray:
+    """Return the first of the tries, bool (rows,), in which every class is on both sides.
+
+    Raises:
+        AssayError: where there is none.
+    """
     counts = np.bincount(y, minlength=len(classes))
     present = np.flatnonzero(counts)
     rarest = present[counts[present].argmin()]
-    held_out = round(len(y) * fraction)
     if counts[rarest] >= 2 and held_out >= len(present) and len(y) - held_out >= len(present):
-        for taken in _draws(y, groups, held_out, seed):
+        for taken in tries:
             # Shares are rounded: of a rare class a part may get less than one row.
             lacking = next((part for part in (~taken, taken) if len(np.unique(y[part])) < len(present)), None)
             if lacking is None:
-                return rows[taken]
+                return taken
             lost = np.setdiff1d(present, y[lacking])[0]
             if groups is not None and len(np.unique(groups[y == lost])) == 1:
                 raise AssayError(
@@ -239,20 +257,66 @@ def _rows_alone(y: np.ndarray, held_out: int, seed: int) -> np.ndarray:
     return taken
 
 
-def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, rng: np.random.Generator) -> np.ndarray:
-    """Return which rows are taken (rows,), group by group; a group counts for the class of its first row."""
+def _smallest(y: np.ndarray, groups: np.ndarray, keys: np.ndarray, held_out: int) -> Iterator[np.ndarray]:
+    """Yield which rows are taken (rows,): of each class the groups with the smallest keys; then by other keys.
+
+    Args:
+        y: class numbers (rows,).
+        groups: a number for each row (rows,).
+        keys: uint64 (rows,), which follow from what is in the rows and are the same whatever other rows there are.
+        held_out: how many to take, as near to it as whole groups allow.
+    """
     _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
-    of_class = y[first]
-    present, rows = np.unique(of_class, return_counts=True)
-    rows = np.array([sizes[of_class == label].sum() for label in present])
-    exact = rows * (held_out / len(y))
+    for attempt in range(DRAWS):
+        spread = keys * np.uint64(SPREAD * (2 * attempt + 1) & 0xFFFFFFFFFFFFFFFF)
+        of_group = np.full(len(sizes), np.iinfo(np.uint64).max)
+        np.minimum.at(of_group, member, spread)
+        taken = np.zeros(len(sizes), bool)
+        for mine, quota in _quotas(y[first], sizes, held_out):
+            taken[_nearest(mine[np.argsort(of_group[mine], kind="stable")], sizes, quota)] = True
+        yield taken[member]
+
+
+def _nearest(groups: np.ndarray, sizes: np.ndarray, quota: int) -> list[int]:
+    """Return of the groups, in their order, each that brings the sum of the sizes nearer to the quota.
+
+    One at least, and not all of them where there are two.
+    """
+    left, taken = quota, []
+    for group in groups.tolist():
+        if sizes[group] < 2 * left:
+            taken.append(group)
+            left -= int(sizes[group])
+        if left <= 0:
+            break
+    if not taken:
+        taken = [int(groups[sizes[groups].argmin()])]
+    return taken[:-1] if 1 < len(groups) == len(taken) else taken
+
+
+def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, rng: np.random.Generator) -> np.ndarray:
+    """Return which rows are taken (rows,), group by group."""
+    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    taken = np.zeros(len(sizes), bool)
+    for mine, quota in _quotas(y[first], sizes, held_out):
+        taken[mine[_draw(sizes[mine], quota, rng)]] = True
+    return taken[member]
+
+
+def _quotas(of_class: np.ndarray, sizes: np.ndarray, held_out: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield for each class its groups' positions, and how many of their rows to take.
+
+    Args:
+        of_class: the class that a group counts for, that of its first row (groups,).
+        sizes: rows in each group (groups,).
+        held_out: how many rows to take of all classes together.
+    """
+    present = np.unique(of_class)
+    exact = np.array([sizes[of_class == label].sum() for label in present]) * (held_out / sizes.sum())
     quotas = np.floor(exact).astype(int)
     quotas[np.argsort(quotas - exact, kind="stable")[: held_out - quotas.sum()]] += 1
-    taken = np.zeros(len(sizes), bool)
     for label, quota in zip(present, quotas, strict=True):
-        mine = np.flatnonzero(of_class == label)
-        taken[mine[_draw(sizes[mine], int(quota), rng)]] = True
-    return taken[member]
+        yield np.flatnonzero(of_class == label), int(quota)
 
 
 def _draw(sizes: np.ndarray, quota: int, rng: np.random.Generator) -> np.ndarray:

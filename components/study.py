@@ -39,6 +39,7 @@ from components.recipe import (
 )
 
 Metric = Literal["accuracy", "macro_f1", "loss"]
+Guarded = Literal["accuracy", "macro_f1", "loss", "ece"]
 
 # Of all that is measured; see `components.metrics.scores`.
 HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False}
@@ -102,6 +103,28 @@ class Screening(Part):
     )
 
 
+class Gate(Part):
+    """What a new model must show to become the champion; shares are fractions: 0.01 is one point.
+
+    See `components.gate` for the rule.
+    """
+
+    margin: float = Field(
+        default=0.0,
+        description="by how much the metric must surely beat the champion's; below 0: how much worse it may be",
+    )
+    guard: tuple[Guarded, ...] = Field(
+        default=(),
+        description="of accuracy, macro_f1, loss, ece: what must not be surely worse",
+    )
+    guard_margin: float = Field(default=0.0, ge=0, description="how much worse a metric of `guard` may be")
+    slice_margin: float = Field(
+        default=0.02,
+        ge=0,
+        description="how much worse a class or slice may be, in accuracy (the loss, if that is the metric)",
+    )
+
+
 class Study(Part):
     """A whole study, as its YAML file says it."""
 
@@ -126,6 +149,7 @@ class Study(Part):
         default=(), description="columns of a table; effects are given by their values, too, as they are by class"
     )
     metric: Metric = Field(default="accuracy", description="what the verdict is about; on validation rows")
+    gate: Gate = Field(default=Gate(), description="what a new model must show to become the champion")
     memory: float = Field(
         default=2.0, gt=0, description="GiB of rows that a train task may hold; more is streamed, with the same numbers"
     )

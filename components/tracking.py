@@ -87,7 +87,7 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
     """
     check_reachable(tracking_uri())
     api = client()
-    experiment = _experiment(api, study.study)
+    experiment = experiment_of(api, study.study)
     found = {info.data.tags.get(ROLE_TAG): info for info in _search(api, experiment, run, "study")}
     parent = found.get("study") or _create(api, experiment, run, {RUN_TAG: run, ROLE_TAG: "study"})
     parent_id = parent.info.run_id
@@ -289,7 +289,8 @@ def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     return read["verdict.json"], read["decision.json"]
 
 
-def _experiment(api, name: str) -> str:
+def experiment_of(api, name: str) -> str:
+    """Return the number of the study's experiment; it is made where there is none."""
     from mlflow.exceptions import MlflowException
 
     known = api.get_experiment_by_name(name)
@@ -313,11 +314,12 @@ def _search(api, experiment: str, run: str, role: str) -> list[Any]:
 
 def _create(api, experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None):
     above = {"mlflow.parentRunId": parent} if parent else {}
-    source = {"mlflow.source.name": "assay", "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
+    source = {"mlflow.source.name": "assay", "mlflow.source.type": "LOCAL", "mlflow.user": user()}
     return api.create_run(experiment, run_name=name, tags={**tags, **above, **source})
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who runs this."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run under a number without a name

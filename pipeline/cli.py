@@ -323,6 +323,40 @@ def ui(
     open_ui(port, typer.echo)
 
 
+NameArgument = Annotated[str, typer.Argument(help="The study's name, as in MLflow.", show_default=False)]
+ReasonOption = Annotated[str | None, typer.Option(help="Why; it is kept with the decision.", show_default=False)]
+
+
+@app.command()
+def champion(name: NameArgument) -> None:
+    """Print a study's champion: what it is, how good, since when, and the last decisions."""
+    from pipeline.registry import show_champion
+
+    show_champion(Console(highlight=False), name)
+
+
+@app.command()
+def promote(
+    name: NameArgument,
+    version: Annotated[
+        str | None, typer.Argument(help="The version's number; the challenger by default.", show_default=False)
+    ] = None,
+    reason: ReasonOption = None,
+) -> None:
+    """Make a version of a study's model the champion, without a test."""
+    from pipeline.registry import promote as promote_by_hand
+
+    typer.echo(promote_by_hand(name, version, reason))
+
+
+@app.command()
+def rollback(name: NameArgument, reason: ReasonOption = None) -> None:
+    """Make the champion before the champion again."""
+    from pipeline.registry import rollback as roll_back
+
+    typer.echo(roll_back(name, reason))
+
+
 @contextmanager
 def _native_libraries_silent() -> Iterator[None]:
     """Drop what is written past Python to the error stream: TensorFlow greets there, whatever its log level is."""

@@ -102,7 +102,7 @@ def register(
     verdict: dsl.Input[dsl.Artifact],
     decision: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Promote the winner if it is at least as good as the present champion."""
+    """Register the winner, and promote it if it is better than the present champion for sure."""
     from components.register import register
 
     register(study, data.path, runs.path, verdict.path, decision.path)

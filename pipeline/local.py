@@ -288,6 +288,8 @@ def _sit(run: Run, environment: dict[str, str], lock: int, watch: Callable[[list
     missing = [name for name in ("verdict", "decision") if not (run.folder / f"{name}.json").exists()]
     if child.process.returncode != 0 or missing:
         run.write(state="failed")
+        for file in (run.folder / "outputs").rglob("decision.json"):  # what was decided, when MLflow could not be told
+            shutil.copyfile(file, run.folder / "decision.json")
         _fail(run, events, words)
     verdict, decision = (json.loads((run.folder / f"{name}.json").read_text()) for name in ("verdict", "decision"))
     run.write(state="finished")

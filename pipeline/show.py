@@ -1,5 +1,6 @@
 """Prints a verdict: table, answer, test rows, the registry's decision; and where the time of a run went."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -257,10 +258,18 @@ def _show_test(console: Console, verdict: dict[str, Any]) -> None:
 
 
 def _registry(decision: dict[str, Any]) -> str:
-    model = f"{decision['model']} version {decision['champion']}"
+    if decision["decision"] == "not asked":
+        return f"Registry: nothing is registered; {decision['reason']}."
+    name, champion, reason = decision["model"], decision["champion"], decision["reason"]
     if decision["decision"] == "promoted":
-        return f"Registry: {model} is the champion now; {decision['reason']}."
-    return f"Registry: the champion stays {model}; {decision['reason']}."
+        return f"Registry: {name} version {champion} is the champion now; {reason}."
+    stays = f"the champion stays {name} version {champion}" if champion else f"{name} has no champion"
+    if decision["decision"] == "undecided":
+        return (
+            f"Registry: undecided, so {stays}, and version {decision['version']} is the challenger; {reason}. "
+            f"`assay promote {shlex.quote(name)}` makes it the champion."
+        )
+    return f"Registry: {stays}; {reason}."
 
 
 def _words(metric: str) -> str:

