@@ -58,7 +58,9 @@ def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: st
                 shutil.copy(by_arm[REFERENCE][0].preview, report)
             shutil.copytree(_winner(judged, by_arm).folder, Path(verdict) / "winner")
         with this.span("mlflow"):
-            tracking.log_verdict(mlflow_runs, judged, description, report)
+            of_arms = {arm: [cell.result["validation"][parsed.metric] for cell in of] for arm, of in by_arm.items()}
+            typical = {arm: by_arm[arm][median_seed(values)] for arm, values in of_arms.items()}
+            tracking.log_verdict(mlflow_runs, judged, description, report, by_arm, typical)
 
 
 def gather(study: Study, folders: Sequence[str]) -> Cells:
