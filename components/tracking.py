@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
@@ -323,13 +323,37 @@ def finish(runs: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
     api.set_terminated(runs["parent"])
 
 
+def close_runs(study: str, run: str, status: Callable[[], str | None]) -> None:
+    """End the MLflow runs of a study run that did not come to its own end; `open_runs` opens them again.
+
+    Args:
+        study: its name.
+        run: the run's unique name.
+        status: tells KILLED or FAILED, or None where the run has been continued; asked before each change.
+    """
+    uri = tracking_uri()
+    check_reachable(uri)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return  # it ended before there was anything to log
+    api = client()
+    experiment = api.get_experiment_by_name(study)
+    where = f"tags.`{RUN_TAG}` = '{run}' and attributes.status = 'RUNNING'"
+    for left in api.search_runs([experiment.experiment_id], where, max_results=5000) if experiment else ():
+        if word := status():
+            api.set_terminated(left.info.run_id, word)
+
+
 def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return the verdict and the decision of the study's latest finished run, out of MLflow alone.
 
     Raises:
         AssayError: when MLflow has no such study, or none of its runs is finished.
     """
-    api = _client_of_runs(study)
+    uri = tracking_uri()
+    check_reachable(uri)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        raise AssayError(f"no runs here yet: {uri} does not exist; `assay run {study}` makes the first")
+    api = client()
     run_id = _latest_run(api, study).info.run_id
     with tempfile.TemporaryDirectory() as folder:
         read = {}
@@ -347,7 +371,8 @@ def latest_pages(study: str | None) -> dict[str, str]:
     Raises:
         AssayError: when MLflow has no such study, or none of its runs is finished.
     """
-    api = _client_of_runs(study or "digits")
+    check_reachable(tracking_uri())
+    api = client()
     if study is None:
         everywhere = [experiment.experiment_id for experiment in api.search_experiments()]
         found = _finished(api, everywhere)
@@ -359,19 +384,6 @@ def latest_pages(study: str | None) -> dict[str, str]:
     arms = _search(api, run.info.experiment_id, run.data.tags[RUN_TAG], "arm")
     in_order = sorted(arms, key=lambda arm: arm.data.metrics.get("effect", 0.0), reverse=True)
     return review.pages(run.info.experiment_id, run.info.run_id, [arm.info.run_id for arm in in_order])
-
-
-def _client_of_runs(study: str):
-    """Return a client of a store that is there.
-
-    Raises:
-        AssayError: where nobody has run a study yet.
-    """
-    uri = tracking_uri()
-    check_reachable(uri)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        raise AssayError(f"no runs here yet: {uri} does not exist; `assay run {study}` makes the first")
-    return client()
 
 
 def _latest_run(api, study: str):

@@ -239,3 +239,27 @@ def test_an_experiment_that_was_deleted_is_said(opened, digits):
     tracking.client().delete_experiment(runs["experiment"])
     with pytest.raises(AssayError, match=f"was deleted; restore it .*-x {runs['experiment']}"):
         open_runs(study, "again", digits.schema)
+
+
+# Ends that are none
+
+
+def test_the_runs_of_a_stopped_study_are_closed_and_opened_again(opened, digits):
+    study, runs = opened
+
+    def statuses() -> set[str]:
+        return {run.info.status for run in runs_of(runs["experiment"], runs["run"])}
+
+    tracking.close_runs(study.study, runs["run"], lambda: None)  # it has been continued meanwhile
+    assert statuses() == {"RUNNING"}
+    tracking.close_runs(study.study, runs["run"], lambda: "KILLED")
+    assert statuses() == {"KILLED"}
+    open_runs(study, runs["run"], digits.schema)
+    assert statuses() == {"RUNNING"}
+
+
+def test_what_never_came_to_mlflow_needs_no_closing(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    tracking.close_runs("tiny", "run", lambda: "FAILED")
+    assert list(tmp_path.iterdir()) == []
