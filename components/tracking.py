@@ -255,8 +255,11 @@ def log_verdict(
     numbers, tags = _of_arms(verdict)
     for arm, of_arm in cells.items():
         run_id = runs["arms"][arm]
-        means = _metrics({**_means(of_arm), **numbers.get(arm, {})}, 0)
-        api.log_batch(run_id, metrics=[*_mean_curves(of_arm), *means], tags=_tags(tags.get(arm, {})))
+        means = _means(of_arm)
+        first = f"validation/{metric}"  # the compare view draws the metric that was logged first
+        told = _metrics({first: means.pop(first), **means, **numbers.get(arm, {})}, 0)
+        api.log_batch(run_id, metrics=told, tags=_tags(tags.get(arm, {})))
+        api.log_batch(run_id, metrics=_mean_curves(of_arm))
         api.log_artifacts(run_id, str(typical[arm].model), "model")
         api.set_terminated(run_id)
     parent_metrics = {f"validation/{metric}": winner["mean"]}
