@@ -36,7 +36,7 @@ def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: st
     with step("evaluate") as this:
         with this.span("imports"):
             from components import figures, tracking
-            from components.verdict import judge
+            from components.verdict import judge, typical
         with this.span("report"):
             prepared = Prepared(data)
             by_arm = gather(parsed, cells)
@@ -59,7 +59,7 @@ def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: st
                 shutil.copy(by_arm[REFERENCE][0].preview, report)
             shutil.copytree(_winner(judged, by_arm).folder, Path(verdict) / "winner")
         with this.span("mlflow"):
-            tracking.log_verdict(mlflow_runs, judged, description, report)
+            tracking.log_verdict(mlflow_runs, judged, description, report, by_arm, typical(by_arm, parsed.metric))
 
 
 def gather(study: Study, folders: Sequence[str]) -> "Cells":

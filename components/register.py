@@ -60,9 +60,10 @@ def register(study: str, data: str, runs: str, verdict: str, decision: str, pati
         data: the prepared data.
         runs: the file of MLflow run numbers that `load` wrote.
         verdict: the folder that `evaluate` wrote.
-        decision: folder to write decision.json to: `decision` (promoted, kept or undecided; not asked with `promote: false`;
-            failed where MLflow was away), `reason`, `model`, `version` (of the winner), `champion` (the version that has the alias now),
-            `before` (the one that had it), `aliases` (what is moved), `by`, and the evidence, see `gate.decide`.
+        decision: folder to write decision.json to: `decision` (promoted, kept or undecided; not asked where the study
+            promotes nothing; failed where MLflow was away), `reason`, `model`, `version` (of the winner), `champion`
+            (the version that has the alias now), `before` (the one that had it), `aliases` (what is moved), `by`, and
+            the evidence, see `gate.decide`.
         patience: seconds that MLflow may be away before the step gives up.
     """
     parsed, mlflow_runs = Study.model_validate_json(study), json.loads(Path(runs).read_text())

@@ -15,19 +15,24 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from components import review
 from components.errors import AssayError
 from components.prepared import Schema
 from components.store import CellResult, code_version
-from components.study import REFERENCE, Cell, Study
+from components.study import Cell, Study
 
 SQLITE = "sqlite:///"
 DEFAULT_STORE = "mlflow.db"
 FLUSH_SECONDS = 2.0  # epochs are sent at most this often: a call costs 15 ms, an epoch of a small cell less
 RUN_TAG = "assay.run"
+SCALER_BYTES = 2**16  # of a scaler that each seed's run gets; a large vocabulary is with the arm's model alone
+ARM_NUMBERS = ("effect", "low", "high", "p_holm", "probability", "detectable", "cost", "cost_low", "cost_high")
 LONGEST = 200  # characters of a class's name in a metric's, which may have 250
 ROLE_TAG = "assay.role"  # study, arm or seed
 
@@ -92,14 +97,17 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
     parent = found.get("study") or _create(api, experiment, run, {RUN_TAG: run, ROLE_TAG: "study"})
     parent_id = parent.info.run_id
     known = {info.data.tags["assay.arm"]: info.info.run_id for info in _search(api, experiment, run, "arm")}
-    api.update_run(parent_id, status="RUNNING")
     _log_study(api, parent_id, study, schema)
     arms = {}
     for arm in study.expand():
         tags = {RUN_TAG: run, ROLE_TAG: "arm", "assay.arm": arm.name, "assay.technique": arm.technique}
         made = known.get(arm.name) or _create(api, experiment, arm.name, tags, parent_id).info.run_id
-        api.log_batch(made, params=_params({"arm": arm.name, **_flat(arm.recipe.model_dump(mode="json"))}))
+        told = _params({"arm": arm.name, **_flat(arm.recipe.model_dump(mode="json"))})
+        api.log_batch(made, params=told, tags=_tags(_origin(schema)))
+        _log_data_set(api, made, schema)
         arms[arm.name] = made
+    for run_id in (parent_id, *arms.values()):
+        api.update_run(run_id, status="RUNNING")
     return {"run": run, "tracking_uri": tracking_uri(), "experiment": experiment, "parent": parent_id, "arms": arms}
 
 
@@ -132,11 +140,11 @@ class CellLogger:
             "assay.arm": cell.arm,
             "assay.seed": str(cell.seed),
             "assay.cell": cell.key,
-            "assay.data": self.schema.fingerprint[:12],
-            "assay.code": code_version()[:12],
+            **_origin(self.schema),
         }
         name = f"{cell.arm}, seed {cell.seed}"
         run = _create(self.api, self.runs["experiment"], name, tags, self.runs["arms"][cell.arm])
+        _log_data_set(self.api, run.info.run_id, self.schema)
         return CellLog(self, cell, run.info.run_id)
 
 
@@ -160,7 +168,10 @@ class CellLog:
             self._send()
 
     def finish(self, cell: CellResult, reused: bool) -> None:
-        """Log the parameters and the scores of the epoch that counts, and end the run."""
+        """Log the parameters, the scores of the epoch that counts and the scaler, and end the run.
+
+        The model is not here but with the arm, see `log_verdict`: of ninety seeds' models one an arm is enough.
+        """
         if self.run_id is None:
             return
         result = cell.result
@@ -188,6 +199,9 @@ class CellLog:
             note = "\n".join(f"- {finding}" for finding in result["findings"])
             tags |= {"assay.findings": "; ".join(result["findings"]), "mlflow.note.content": note}
         self._send(params=_params(params), tags=_tags(tags))
+        scaler = cell.model / "encoder.json"
+        if scaler.stat().st_size <= SCALER_BYTES:
+            self.logger.api.log_artifact(self.run_id, str(scaler))
         self.logger.api.set_terminated(self.run_id)
 
     def _layers(self, result: Mapping[str, Any]) -> list[Any]:
@@ -218,36 +232,90 @@ class CellLog:
         self._waiting, self._sent = [], time.monotonic()
 
 
-def log_verdict(runs: Mapping[str, Any], verdict: Mapping[str, Any], description: str, folder: Path) -> None:
-    """Log the verdict to the study's run: description, artifacts, and each arm's numbers on the arm's own run.
+def log_verdict(
+    runs: Mapping[str, Any],
+    verdict: Mapping[str, Any],
+    description: str,
+    folder: Path,
+    cells: Mapping[str, Sequence[CellResult]],
+    typical: Mapping[str, CellResult],
+) -> None:
+    """Log the verdict to the study's run, each arm's numbers to the arm's own, and what the UI opens at.
 
     Args:
         runs: what `open_runs` returned.
         verdict: see `components.evaluate`.
         description: Markdown.
         folder: its files become artifacts.
+        cells: by arm, in the order of the seeds.
+        typical: of each arm the cell whose model its run gets.
     """
     api = client()
-    metric = verdict["metric"]
-    reference, winner, test = verdict["reference"], verdict["winner"], verdict["test"]
-    arm_metrics = {REFERENCE: {f"validation/{metric}": reference["mean"], "training_seconds": reference["seconds"]}}
-    for effect in verdict["effects"]:
-        numbers = {key: effect[key] for key in ("effect", "low", "high", "p_holm", "probability", "cost")}
-        arm_metrics[effect["arm"]] = {f"validation/{metric}": effect["arm_mean"], **numbers}
-        api.set_tag(runs["arms"][effect["arm"]], "assay.verdict", effect["verdict"])
-    for point in verdict["curve"]["points"] if verdict["curve"] else ():
-        value = point["mean"] if metric == "loss" else 1 - point["mean"]
-        arm_metrics.setdefault(point["arm"], {f"validation/{metric}": value, "train_rows": point["rows"]})
-    for arm, values in arm_metrics.items():
-        api.log_batch(runs["arms"][arm], metrics=_metrics({k: v for k, v in values.items() if v is not None}, 0))
-        api.set_terminated(runs["arms"][arm])
+    metric, winner, test = verdict["metric"], verdict["winner"], verdict["test"]
+    numbers, tags = _of_arms(verdict)
+    for arm, of_arm in cells.items():
+        run_id = runs["arms"][arm]
+        means = _means(of_arm)
+        first = f"validation/{metric}"  # the compare view draws the metric that was logged first
+        told = _metrics({first: means.pop(first), **means, **numbers.get(arm, {})}, 0)
+        api.log_batch(run_id, metrics=told, tags=_tags(tags.get(arm, {})))
+        api.log_batch(run_id, metrics=_mean_curves(of_arm))
+        api.log_artifacts(run_id, str(typical[arm].model), "model")
+        api.set_terminated(run_id)
     parent_metrics = {f"validation/{metric}": winner["mean"]}
     for who in ("reference", "winner"):
         names = ("accuracy", "loss", "macro_f1")
         parent_metrics |= {f"test/{who}/{name}": test[who][name] for name in names}
-    tags = {"mlflow.note.content": description, "assay.winner": winner["arm"], "assay.answer": verdict["sentence"]}
-    api.log_batch(runs["parent"], metrics=_metrics(parent_metrics, 0), tags=_tags(tags))
+    told = {"mlflow.note.content": description, "assay.winner": winner["arm"], "assay.answer": verdict["sentence"]}
+    api.log_batch(runs["parent"], metrics=_metrics(parent_metrics, 0), tags=_tags(told))
     api.log_artifacts(runs["parent"], str(folder))
+    links = review.pages(runs["experiment"], runs["parent"], list(runs["arms"].values()))
+    api.set_experiment_tag(runs["experiment"], review.VIEW_TAG, review.view(runs["run"], metric))
+    api.set_experiment_tag(runs["experiment"], "mlflow.note.content", review.description(verdict, links))
+
+
+def _of_arms(verdict: Mapping[str, Any]) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, str]]]:
+    """Return the verdict's metrics and tags by arm; what is None or not in this verdict is left out."""
+    numbers: dict[str, dict[str, float]] = {}
+    tags: dict[str, dict[str, str]] = {}
+    for effect in verdict["effects"]:
+        told = {name: effect.get(name) for name in ARM_NUMBERS}
+        for metric, other in effect.get("others", {}).items():
+            told |= {f"{name}/{metric}": other[name] for name in ("effect", "low", "high", "probability")}
+        numbers[effect["arm"]] = {name: value for name, value in told.items() if value is not None}
+        tags[effect["arm"]] = {"assay.verdict": effect["verdict"]}
+    for pair in verdict.get("interactions", ()):
+        told = {f"interaction/{name}": pair[name] for name in ("effect", "low", "high", "probability")}
+        numbers[pair["arm"]] = {name: value for name, value in told.items() if value is not None}
+    for point in verdict["curve"]["points"] if verdict["curve"] else ():
+        numbers.setdefault(point["arm"], {})["train_rows"] = point["rows"]
+    for arm in tags:
+        harmed = [harm["slice"] for harm in verdict.get("harms", ()) if harm["arm"] == arm]
+        if harmed:
+            tags[arm]["assay.harms"] = ", ".join(harmed)
+    return numbers, tags
+
+
+def _means(cells: Sequence[CellResult]) -> dict[str, float]:
+    """Return the means over the seeds of what each of them has once."""
+    results = [cell.result for cell in cells]
+    means = {name: fmean(r["validation"][name] for r in results) for name in results[0]["validation"]}
+    return {
+        **{f"validation/{name}": value for name, value in means.items()},
+        "restored_epoch": fmean(r["epoch"] for r in results),
+        "epochs": fmean(r["epochs"] for r in results),
+        "training_seconds": fmean(r["seconds"] for r in results),
+    }
+
+
+def _mean_curves(cells: Sequence[CellResult]) -> list[Any]:
+    """Return for each epoch the means over the seeds that still train, as the figure of the curves has them."""
+    return [
+        metric
+        for name in cells[0].result["curves"]
+        for epoch, values in enumerate(zip_longest(*(cell.result["curves"][name] for cell in cells)))
+        for metric in _metrics({name: fmean(value for value in values if value is not None)}, epoch)
+    ]
 
 
 def finish(runs: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
@@ -258,35 +326,88 @@ def finish(runs: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
     api.set_terminated(runs["parent"])
 
 
+def close_runs(study: str, run: str, status: Callable[[], str | None]) -> None:
+    """End the MLflow runs of a study run that did not come to its own end; `open_runs` opens them again.
+
+    Args:
+        study: its name.
+        run: the run's unique name.
+        status: tells KILLED or FAILED, or None where the run has been continued; asked before each change.
+    """
+    uri = tracking_uri()
+    check_reachable(uri)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return  # it ended before there was anything to log
+    api = client()
+    experiment = api.get_experiment_by_name(study)
+    where = f"tags.`{RUN_TAG}` = '{run}' and attributes.status = 'RUNNING'"
+    for left in api.search_runs([experiment.experiment_id], where, max_results=5000) if experiment else ():
+        if word := status():
+            api.set_terminated(left.info.run_id, word)
+
+
 def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return the verdict and the decision of the study's latest finished run, out of MLflow alone.
 
     Raises:
         AssayError: when MLflow has no such study, or none of its runs is finished.
     """
-    import difflib
-
     uri = tracking_uri()
     check_reachable(uri)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         raise AssayError(f"no runs here yet: {uri} does not exist; `assay run {study}` makes the first")
     api = client()
-    experiment = api.get_experiment_by_name(study)
-    if experiment is None:
-        names = [e.name for e in api.search_experiments() if e.name != "Default"]
-        near = difflib.get_close_matches(study, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
-        raise AssayError(f"MLflow at {uri} has no study {study!r}; {hint}")
-    where = f"tags.`{ROLE_TAG}` = 'study' and attributes.status = 'FINISHED'"
-    found = api.search_runs([experiment.experiment_id], where, max_results=1, order_by=["attributes.start_time DESC"])
-    if not found:
-        raise AssayError(f"no run of study {study!r} is finished yet; `assay run` starts or continues it")
-    run_id = found[0].info.run_id
+    run_id = _latest_run(api, study).info.run_id
     with tempfile.TemporaryDirectory() as folder:
         read = {}
         for name in ("verdict.json", "decision.json"):
             read[name] = json.loads(Path(api.download_artifacts(run_id, name, folder)).read_text())
     return read["verdict.json"], read["decision.json"]
+
+
+def latest_pages(study: str | None) -> dict[str, str]:
+    """Return the addresses of the latest finished run's pages, see `components.review.pages`; none where none is.
+
+    Args:
+        study: its name; any by default.
+
+    Raises:
+        AssayError: when MLflow has no such study, or none of its runs is finished.
+    """
+    check_reachable(tracking_uri())
+    api = client()
+    if study is None:
+        everywhere = [experiment.experiment_id for experiment in api.search_experiments()]
+        found = _finished(api, everywhere)
+        if not found:
+            return {}
+        run = found[0]
+    else:
+        run = _latest_run(api, study)
+    arms = _search(api, run.info.experiment_id, run.data.tags[RUN_TAG], "arm")
+    in_order = sorted(arms, key=lambda arm: arm.data.metrics.get("effect", 0.0), reverse=True)
+    return review.pages(run.info.experiment_id, run.info.run_id, [arm.info.run_id for arm in in_order])
+
+
+def _latest_run(api, study: str):
+    import difflib
+
+    experiment = api.get_experiment_by_name(study)
+    if experiment is None:
+        names = [e.name for e in api.search_experiments() if e.name != "Default"]
+        near = difflib.get_close_matches(study, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
+        raise AssayError(f"MLflow at {tracking_uri()} has no study {study!r}; {hint}")
+    found = _finished(api, [experiment.experiment_id])
+    if not found:
+        raise AssayError(f"no run of study {study!r} is finished yet; `assay run` starts or continues it")
+    return found[0]
+
+
+def _finished(api, experiments: list[str]) -> list[Any]:
+    """Return the latest finished run of a study in these experiments, if there is one."""
+    where = f"tags.`{ROLE_TAG}` = 'study' and attributes.status = 'FINISHED'"
+    return list(api.search_runs(experiments, where, max_results=1, order_by=["attributes.start_time DESC"]))
 
 
 def experiment_of(api, name: str) -> str:
@@ -296,7 +417,8 @@ def experiment_of(api, name: str) -> str:
     known = api.get_experiment_by_name(name)
     if known is None:
         try:
-            return api.create_experiment(name)
+            # A UI that sorts experiments by kind opens this one at its runs, and not at traces of a language model.
+            return api.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
         except MlflowException:  # another process was faster
             known = api.get_experiment_by_name(name)
     if known.lifecycle_stage != "active":
@@ -327,8 +449,6 @@ def user() -> str:
 
 
 def _log_study(api, run_id: str, study: Study, schema: Schema) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
     params = {
         "metric": study.metric,
         "seeds": study.seeds,
@@ -341,8 +461,20 @@ def _log_study(api, run_id: str, study: Study, schema: Schema) -> None:
             for path, value in _flat(study.expand()[0].recipe.model_dump(mode="json")).items()
         },
     }
-    api.log_batch(run_id, params=_params(params), tags=_tags({"assay.study": study.digest()}))
+    api.log_batch(run_id, params=_params(params), tags=_tags({"assay.study": study.digest(), **_origin(schema)}))
     api.log_dict(run_id, study.model_dump(mode="json"), "study.json")
+    _log_data_set(api, run_id, schema)
+
+
+def _origin(schema: Schema) -> dict[str, str]:
+    """Return what a run was made of, as tags."""
+    return {"assay.data": schema.fingerprint[:12], "assay.code": code_version()[:12]}
+
+
+def _log_data_set(api, run_id: str, schema: Schema) -> None:
+    """Log the data as the run's input, with our own digest: MLflow's would read all rows."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
     source = json.dumps({"source": schema.source})
     dataset = Dataset(
         schema.source, schema.fingerprint[:32], "assay", source, profile=json.dumps({"rows": schema.rows})

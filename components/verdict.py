@@ -101,7 +101,7 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
         "winner": {
             "arm": winner,
             "mean": means[winner],
-            "seed": study.seed_numbers[median_seed([cell.result["validation"][metric] for cell in cells[winner]])],
+            "seed": typical(cells, metric)[winner].result["seed"],
         },
         "test": _test_scores(cells, winner, prepared, metric),
         "findings": gather_findings(cells),
@@ -109,11 +109,19 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
 
 
 def median_seed(values: Sequence[float]) -> int:
-    """Return the seed with the median value (the lower of two).
+    """Return the place of the median value (the lower of two).
 
     Each seed has its own validation rows, so the best value is mostly the easiest rows; the median is a typical model.
     """
     return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
+
+
+def typical(cells: Cells, metric: str) -> dict[str, CellResult]:
+    """Return the cell of each arm's median seed."""
+    return {
+        arm: of_arm[median_seed([cell.result["validation"][metric] for cell in of_arm])]
+        for arm, of_arm in cells.items()
+    }
 
 
 def gather_findings(cells: Cells) -> list[dict[str, Any]]:

@@ -189,10 +189,8 @@ def compare(
     """Print the table of a study's latest run again, from MLflow alone."""
     from components.tracking import latest
     from pipeline.show import show_verdict
-    from pipeline.study_file import read_study
 
-    is_name = not study.endswith((".yaml", ".yml")) and ":" not in study
-    verdict, decision = latest(study if is_name else read_study(study, [], None).study)
+    verdict, decision = latest(_name_of(study))
     show_verdict(Console(highlight=False), verdict, decision)
 
 
@@ -313,14 +311,28 @@ def schema() -> None:
 
 @app.command()
 def ui(
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            help="As for `run`, or a study's name in MLflow; the one that ran last by default.", show_default=False
+        ),
+    ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve here; the first free one from 5000 by default.")
     ] = None,
 ) -> None:
-    """Open the MLflow UI on the runs."""
+    """Open the MLflow UI at the latest run of a study."""
     from pipeline.ui import open_ui
 
-    open_ui(port, typer.echo)
+    open_ui(_name_of(study) if study else None, port, typer.echo)
+
+
+def _name_of(study: str) -> str:
+    """Return the study's name; what is neither a file nor a source is one."""
+    from pipeline.study_file import read_study
+
+    is_name = not study.endswith((".yaml", ".yml")) and ":" not in study
+    return study if is_name else read_study(study, [], None).study
 
 
 NameArgument = Annotated[str, typer.Argument(help="The study's name, as in MLflow.", show_default=False)]

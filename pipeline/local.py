@@ -12,6 +12,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -282,6 +284,7 @@ def _sit(run: Run, environment: dict[str, str], lock: int, watch: Callable[[list
         events = _follow(child, run.events, offset, watch)
     except KeyboardInterrupt:
         run.write(state="stopped")
+        _close(run, environment)
         raise StoppedError(run.kept()) from None
     finally:
         child.close()
@@ -290,11 +293,30 @@ def _sit(run: Run, environment: dict[str, str], lock: int, watch: Callable[[list
         run.write(state="failed")
         for file in (run.folder / "outputs").rglob("decision.json"):  # what was decided, when MLflow could not be told
             shutil.copyfile(file, run.folder / "decision.json")
+        _close(run, environment)
         _fail(run, events, words)
     verdict, decision = (json.loads((run.folder / f"{name}.json").read_text()) for name in ("verdict", "decision"))
     run.write(state="finished")
     run.clean()
     return Finished(run.folder, verdict, decision, events, begun, time.time())
+
+
+def _close(run: Run, environment: dict[str, str]) -> None:
+    """Start a process that tells MLflow how the run ended, and do not wait for it.
+
+    Importing MLflow takes seconds, and who pressed Ctrl-C does not wait for that; a server may be out of reach, too. It
+    is in no folder of the user's, and ends by itself.
+    """
+    impatient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    subprocess.Popen(
+        [sys.executable, "-m", "pipeline.closing", str(run.folder)],
+        env={**environment, **impatient, "TMPDIR": tempfile.gettempdir(), "PYTHONSAFEPATH": "1"},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _follow(child: Offspring, file: Path, offset: int, watch: Callable[[list[Event]], None]) -> list[Event]:

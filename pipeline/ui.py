@@ -1,4 +1,4 @@
-"""Opens the MLflow UI on the store that the runs are in."""
+"""Opens the MLflow UI on the store that the runs are in, at what answers which technique helped."""
 
 import os
 import socket
@@ -19,30 +19,40 @@ PORTS = range(5000, 5100)
 START_SECONDS = 120  # a loaded machine took 30
 
 
-def open_ui(port: int | None, say: Callable[[str], None]) -> None:
-    """Show the runs in the browser, and serve them until Ctrl-C where no server does yet.
+def open_ui(study: str | None, port: int | None, say: Callable[[str], None]) -> None:
+    """Show the latest run of a study in the browser, and serve the runs until Ctrl-C where no server does yet.
 
     Args:
+        study: its name; the one that ran last by default.
         port: where to serve; the first free one from 5000 by default.
-        say: is told the address and how to stop.
+        say: is told the addresses and how to stop.
 
     Raises:
         AssayError: when there is nothing to show, or the server does not start.
     """
-    from components.tracking import check_reachable, tracking_uri
+    from components.tracking import check_reachable, latest_pages, tracking_uri
 
     uri = tracking_uri()
     check_reachable(uri)
     if uri.startswith(("http://", "https://")):
-        say(f"{uri}")
-        _open_browser(uri)
+        _show(uri, latest_pages(study), say)
         return
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise AssayError(f"no runs here yet: {uri} does not exist; `assay run digits` makes the first")
-    _serve(uri, _free_port(port), say)
+    _serve(uri, study, _free_port(port), say)
 
 
-def _serve(uri: str, port: int, say: Callable[[str], None]) -> None:
+def _show(address: str, pages: dict[str, str], say: Callable[[str], None]) -> None:
+    """Say the addresses of the pages, and open the first in the browser."""
+    shown = {what: f"{address.rstrip('/')}/{page}" for what, page in pages.items()}
+    for what, where in shown.items():
+        say(f"{what + ':':9}{where}")
+    _open_browser(next(iter(shown.values()), address))
+
+
+def _serve(uri: str, study: str | None, port: int, say: Callable[[str], None]) -> None:
+    from components.tracking import latest_pages
+
     address = f"http://{HOST}:{port}"
     arguments = ["server", "--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "GIT_PYTHON_REFRESH": "quiet"}
@@ -50,9 +60,10 @@ def _serve(uri: str, port: int, say: Callable[[str], None]) -> None:
     with tempfile.TemporaryFile("w+") as log:  # it writes a line a request
         server = Offspring("mlflow", arguments, environment, log)
         try:
+            pages = latest_pages(study)  # while the server starts: both import MLflow, for seconds
             _wait(server, address, log)
+            _show(address, pages, say)
             say(f"{address} shows {uri}; Ctrl-C stops it")
-            _open_browser(address)
             server.process.wait()
         except KeyboardInterrupt:
             say("stopped")

@@ -1,10 +1,16 @@
+import json
+import os
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from components import tracking
+from components import review, tracking
 from components.errors import AssayError
 from components.tracking import CellLogger, check_reachable, open_runs, tracking_uri
 
@@ -239,3 +245,137 @@ def test_an_experiment_that_was_deleted_is_said(opened, digits):
     tracking.client().delete_experiment(runs["experiment"])
     with pytest.raises(AssayError, match=f"was deleted; restore it .*-x {runs['experiment']}"):
         open_runs(study, "again", digits.schema)
+
+
+# Ends that are none
+
+
+def test_the_runs_of_a_stopped_study_are_closed_and_opened_again(opened, digits):
+    study, runs = opened
+
+    def statuses() -> set[str]:
+        return {run.info.status for run in runs_of(runs["experiment"], runs["run"])}
+
+    tracking.close_runs(study.study, runs["run"], lambda: None)  # it has been continued meanwhile
+    assert statuses() == {"RUNNING"}
+    tracking.close_runs(study.study, runs["run"], lambda: "KILLED")
+    assert statuses() == {"KILLED"}
+    open_runs(study, runs["run"], digits.schema)
+    assert statuses() == {"RUNNING"}
+
+
+def test_what_never_came_to_mlflow_needs_no_closing(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    tracking.close_runs("tiny", "run", lambda: "FAILED")
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITERS = 6
+CELLS_EACH = 5
+
+
+@pytest.mark.slow
+def test_six_processes_may_log_into_one_file_at_once(make_study, digits, tiny, in_workplace, tmp_path):
+    study = make_study(study="crowded", arms={}, seeds=WRITERS * CELLS_EACH)
+    runs = open_runs(study, "crowded", digits.schema)
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    shared = [study.model_dump_json(), tmp_path / "runs.json", tiny.folder / "data", tiny.cell("0-0").folder]
+    command = [sys.executable, str(Path(__file__).with_name("writer.py")), *map(str, shared)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    writers = [
+        subprocess.Popen(
+            [*command, *(str(i) for i in range(len(study.cells())) if i % WRITERS == number)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(WRITERS)
+    ]
+    said = [writer.communicate(timeout=300)[1] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0] * WRITERS, said
+    seeds = [run for run in runs_of(runs["experiment"], "crowded") if run.data.tags["assay.role"] == "seed"]
+    assert sorted(int(run.data.tags["assay.seed"]) for run in seeds) == list(range(WRITERS * CELLS_EACH))
+    assert {run.info.status for run in seeds} == {"FINISHED"}
+    curve = tiny.cell("0-0").result["curves"]["val_loss"]
+    for run in seeds:
+        history = tracking.client().get_metric_history(run.info.run_id, "val_loss")
+        assert [point.value for point in history] == curve
+
+
+# What the UI opens at
+
+
+def test_an_arms_run_has_the_mean_curves_scores_and_model_of_its_seeds(tiny, logged):
+    run = next(run for run in logged if run.info.run_name == "long")
+    results = [cell.result for cell in (tiny.cell("3-0"), tiny.cell("3-1"))]
+    history = tracking.client().get_metric_history(run.info.run_id, "val_loss")
+    means = np.mean([result["curves"]["val_loss"] for result in results], axis=0)
+    assert [point.step for point in history] == list(range(len(means)))
+    assert [point.value for point in history] == pytest.approx(means.tolist())
+    for name in ("loss", "macro_f1"):
+        mean = np.mean([result["validation"][name] for result in results])
+        assert run.data.metrics[f"validation/{name}"] == pytest.approx(mean)
+    files = {file.path for file in tracking.client().list_artifacts(run.info.run_id, "model")}
+    assert {"model/encoder.json", "model/network.keras"} <= files
+
+
+def test_curves_of_unequal_length_are_averaged_over_the_seeds_that_still_train(tiny):
+    cells = [tiny.cell("3-0"), tiny.cell("3-1")]
+    cells[0].result["curves"] = {"loss": [4.0]}
+    cells[1].result["curves"] = {"loss": [2.0, 1.0]}
+    assert [(m.key, m.step, m.value) for m in tracking._mean_curves(cells)] == [("loss", 0, 3.0), ("loss", 1, 1.0)]
+
+
+def test_every_run_says_what_it_was_made_of(tiny, logged):
+    fingerprint = tiny.prepared.schema.fingerprint
+    for run in logged:
+        (data,) = run.inputs.dataset_inputs
+        assert (data.dataset.name, data.dataset.digest) == ("sklearn:digits", fingerprint[:32])
+        assert run.data.tags["assay.data"] == fingerprint[:12]
+        assert len(run.data.tags["assay.code"]) == 12
+    seeds = [run for run in logged if run.data.tags["assay.role"] == "seed"]
+    for run in seeds:
+        (scaler,) = tracking.client().list_artifacts(run.info.run_id)
+        assert scaler.path == "encoder.json"
+
+
+def test_a_verdicts_harms_interactions_and_other_metrics_are_on_the_arms():
+    other = {"effect": -0.1, "low": -0.2, "high": None, "probability": 0.01}
+    effect = {"arm": "a", "verdict": "helped", "effect": 0.1, "low": None, "detectable": 0.2, "others": {"loss": other}}
+    verdict = {
+        "effects": [effect],
+        "interactions": [{"arm": "a + b", **other}],
+        "harms": [{"arm": "a", "slice": "class 3"}, {"arm": "a", "slice": "small"}],
+        "curve": None,
+    }
+    numbers, tags = tracking._of_arms(verdict)
+    others = {"effect/loss": -0.1, "low/loss": -0.2, "probability/loss": 0.01}
+    assert numbers["a"] == {"effect": 0.1, "detectable": 0.2, **others}
+    assert numbers["a + b"] == {"interaction/effect": -0.1, "interaction/low": -0.2, "interaction/probability": 0.01}
+    assert tags == {"a": {"assay.verdict": "helped", "assay.harms": "class 3, small"}}
+
+
+def test_the_saved_view_finds_the_arms_and_its_columns_and_charts_are_theirs(tiny, logged):
+    api = tracking.client()
+    experiment = api.get_experiment(tiny.runs["experiment"])
+    state = json.loads(json.loads(experiment.tags[review.VIEW_TAG])["state"])
+    found = api.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
+    assert {run.info.run_id for run in found} == set(tiny.runs["arms"].values())
+    best = max(tiny.verdict["effects"], key=lambda effect: effect["effect"])
+    assert found[0].data.metrics["effect"] == best["effect"]
+    known = {f"metrics.`{name}`" for name in found[0].data.metrics} | {f"tags.`{name}`" for name in found[0].data.tags}
+    assert set(state["selectedColumns"]) <= known
+    assert {chart["metricKey"] for chart in state["compareRunCharts"]} <= set(found[0].data.metrics)
+    sections = {section["uuid"] for section in state["compareRunSections"]}
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
+    assert tiny.verdict["sentence"] in experiment.tags["mlflow.note.content"]
+
+
+def test_the_latest_runs_pages_are_found_by_the_studys_name(tiny, in_workplace):
+    pages = tracking.latest_pages("tiny 1.0")
+    assert f"experiments/{tiny.runs['experiment']}/runs/{tiny.runs['parent']}?" in pages["verdict"]
+    assert all(arm in pages["compare"] for arm in tiny.runs["arms"].values())
+    with pytest.raises(AssayError, match="has no study 'tinny'"):
+        tracking.latest_pages("tinny")
+    assert set(tracking.latest_pages(None)) == set(pages)

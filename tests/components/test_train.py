@@ -113,7 +113,7 @@ def test_a_loss_that_is_no_number_from_the_start_names_the_cell_and_a_cure(make_
 
 
 def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, digits, tmp_path):
-    from components.evaluate import judge
+    from components.verdict import judge
 
     x, y = np.array(digits.x), np.array(digits.y)
     rng = np.random.default_rng(0)

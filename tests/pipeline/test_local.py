@@ -4,9 +4,10 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,12 @@ def wait_for(condition, seconds=120.0, every=0.02):
 
 def cells(folder):
     return [event for event in events(folder) if event["event"] == "cell_finished"]
+
+
+def statuses(folder):
+    """The statuses of all runs in the folder's MLflow store."""
+    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True, timeout=20)) as store:
+        return {status for (status,) in store.execute("select status from runs where lifecycle_stage = 'active'")}
 
 
 def table(run):
@@ -126,7 +133,8 @@ def test_killed_in_the_middle_of_training_it_leaves_no_orphan_and_resumes(tmp_pa
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_it_says_how_to_resume_and_leaves_no_process(tmp_path, sent):
     running = start("run", *TINY, cwd=tmp_path)
-    wait_for(lambda: [event for event in events(tmp_path) if event["step"] == "load"])
+    wait_for(lambda: [event for event in events(tmp_path) if event["event"] == "step_finished"])
+    assert statuses(tmp_path) == {"RUNNING"}
 
     second = assay("run", *TINY, cwd=tmp_path)
     assert second.returncode == 1
@@ -139,6 +147,11 @@ def test_stopped_it_says_how_to_resume_and_leaves_no_process(tmp_path, sent):
     assert "continues: 0 of 4 cells are kept" in said
     assert "Traceback" not in said
     assert processes_in(tmp_path) == []
+
+    wait_for(lambda: statuses(tmp_path) == {"KILLED"}, seconds=60)  # soon after, MLflow knows
+    again = assay("run", *TINY, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert statuses(tmp_path) == {"FINISHED"}
 
 
 @pytest.mark.slow
