@@ -74,8 +74,15 @@ class Model:
         self.takes_files = self.served.files or (schema is not None and schema.input_types()[0] == np.uint8)
 
     def open(self) -> None:
-        """Load the network, and TensorFlow with it, if there is one."""
-        _ = self.served.network
+        """Load the network, and TensorFlow with it, if there is one.
+
+        Raises:
+            AssayError: where its files are not as they were.
+        """
+        try:
+            _ = self.served.network
+        except (OSError, ValueError) as error:
+            raise AssayError(f"{self.name} can't be loaded: {str(error).splitlines()[0]}") from None
 
 
 def _version(api: "MlflowClient", uri: str, name: str, which: str) -> str:
@@ -253,7 +260,11 @@ def _whole(output: Path | None) -> Iterator[IO[str]]:
         with tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as file:
             yield file
             file.seek(0)
-            shutil.copyfileobj(file, sys.stdout)
+            try:
+                shutil.copyfileobj(file, sys.stdout)
+                sys.stdout.flush()
+            except BrokenPipeError:  # the reader has seen enough, as `head` does
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     unfinished = output.with_name(f".{output.name}.{os.getpid()}")
     try:

@@ -22,7 +22,9 @@ import pytest
 from PIL import Image
 from sklearn import datasets
 
+from components.errors import AssayError
 from components.store import CellResult
+from pipeline.predict import Model, write
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_workplace")]
 
@@ -218,3 +220,74 @@ def test_a_server_says_what_is_wrong_with_a_row(asked, server, request):
         post(server, body)
     assert refused.value.code == 400
     assert said in json.load(refused.value)["message"]
+
+
+# What `assay predict` makes of files that are not the test rows
+
+
+def ask(asked: Asked, source: Path, folder: Path) -> pd.DataFrame:
+    write(Model(asked.steps.study.study), str(source), folder / "out.csv")
+    return pd.read_csv(folder / "out.csv")
+
+
+def only(kind: Any) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("asked", [kind], indirect=True, ids=[kind.__name__])
+
+
+@only(scans)
+def test_files_and_folders_of_images(asked, tmp_path):
+    whole = ask(asked, asked.file, tmp_path)
+    assert whole["file"].tolist()[:2] == ["part 0/000.png", "part 0/001.png"]
+    one = ask(asked, asked.file / "part 1" / "057.png", tmp_path)
+    assert one["file"].tolist() == ["057.png"]
+    np.testing.assert_allclose(one.iloc[0, 2:].astype(float), asked.evaluated[57], atol=1e-5)
+    (tmp_path / "mixed").mkdir()
+    with pytest.raises(AssayError, match="mixed has no PNG, JPEG, BMP or GIF image in it"):
+        ask(asked, tmp_path / "mixed", tmp_path)
+    (tmp_path / "mixed" / "a.png").write_bytes(asked.raw[0])
+    (tmp_path / "mixed" / "b.png").write_bytes(asked.raw[0][:60])
+    (tmp_path / "out.csv").unlink()
+    with pytest.raises(AssayError, match=r"mixed/b.png .*truncated"):
+        ask(asked, tmp_path / "mixed", tmp_path)
+    assert not (tmp_path / "out.csv").exists()
+
+
+@only(digits)
+def test_a_model_of_arrays_takes_no_files(asked, tmp_path):
+    with pytest.raises(AssayError, match=r"trained on arrays; expected a .npy file \(rows, 8, 8, 1\)"):
+        ask(asked, tmp_path, tmp_path)
+    np.save(tmp_path / "x.npy", asked.raw[:, :7])
+    with pytest.raises(AssayError, match=r"x.npy: expected images of shape \(8, 8, 1\), got \(7, 8, 1\)"):
+        ask(asked, tmp_path / "x.npy", tmp_path)
+
+
+@only(fortunes)
+def test_files_and_folders_of_texts(asked, tmp_path):
+    (tmp_path / "texts" / "more").mkdir(parents=True)
+    for place, name in enumerate(("a.txt", "b.txt", "more/c.txt")):
+        (tmp_path / "texts" / name).write_text(asked.raw[place], "utf-8")
+    found = ask(asked, tmp_path / "texts", tmp_path)
+    assert found["file"].tolist() == ["a.txt", "b.txt", "more/c.txt"]
+    np.testing.assert_allclose(found.iloc[:, 2:], asked.evaluated[:3], atol=1e-5)
+    found = ask(asked, tmp_path / "texts" / "b.txt", tmp_path)
+    np.testing.assert_allclose(found.iloc[:, 2:], asked.evaluated[1:2], atol=1e-5)
+    (tmp_path / "texts" / "b.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(AssayError, match=r"texts/b.txt has byte 0xe9 in line 1, which is not UTF-8"):
+        ask(asked, tmp_path / "texts", tmp_path)
+    (tmp_path / "alone.csv").write_text("saying\nWell; a text, as it is\n")
+    with pytest.raises(AssayError, match=r"alone.csv, line 2: expected 1 columns"):
+        ask(asked, tmp_path / "alone.csv", tmp_path)
+    (tmp_path / "alone.csv").write_text('saying\n"Well; a text, as it is"\n')
+    assert len(ask(asked, tmp_path / "alone.csv", tmp_path)) == 1
+
+
+@only(penguins)
+def test_blocks_give_the_same_rows_and_classes_may_have_any_name(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.predict.VALUES", 50)
+    model = Model(asked.steps.study.study)
+    model.served.classes = ("prediction", "row", "row_")
+    write(model, str(asked.file), tmp_path / "out.csv")
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert list(found.columns) == ["row__", "prediction_", "prediction", "row", "row_"]
+    assert found["row__"].tolist() == list(range(1, len(asked.raw) + 1))
+    np.testing.assert_allclose(found.iloc[:, 2:], asked.evaluated, atol=1e-5)
