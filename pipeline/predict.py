@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 VALUES = 1 << 24  # numbers that are encoded at a time: 64 MB
+ROWS = 1 << 16  # that are asked about at a time, at most
 ARRAY = ".npy"
 
 Block = tuple[Sequence[int] | Sequence[str], Any]  # numbers or files of the rows, and the rows as the model takes them
@@ -50,7 +51,7 @@ class Model:
         """Find NAME, NAME@ALIAS or NAME@VERSION and open it; without an alias, the champion.
 
         Raises:
-            AssayError: where there is no such model, alias or version, or it can't be loaded.
+            AssayError: where there is no such model, alias or version, or it can't be loaded, or is none of Assay's.
         """
         uri = tracking.tracking_uri()
         tracking.check_reachable(uri)
@@ -66,9 +67,12 @@ class Model:
         mlflow.set_tracking_uri(uri)  # models are loaded by the fluent interface alone
         try:
             loaded = mlflow.pyfunc.load_model(f"models:/{name}/{version}")
+            served = getattr(loaded.unwrap_python_model(), "served", None)
         except (MlflowException, OSError) as error:
             raise AssayError(f"{self.name} can't be loaded: {str(error).splitlines()[0]}") from None
-        self.served: serve.Served = loaded.unwrap_python_model().served
+        if not isinstance(served, serve.Served):
+            raise AssayError(f"{self.name} was not made by Assay; ask it with mlflow.pyfunc.load_model")
+        self.served = served
         self.column: str | None = loaded.model_config["column"]
         schema = loaded.metadata.get_input_schema()
         self.takes_files = self.served.files or (schema is not None and schema.input_types()[0] == np.uint8)
@@ -109,7 +113,7 @@ def _version(api: "MlflowClient", uri: str, name: str, which: str) -> str:
     if int(which) not in versions:
         known = ", ".join(map(str, versions)) or "none"
         raise AssayError(f"model {name!r} has no version {which}; its versions: {known}")
-    return which
+    return str(int(which))
 
 
 def check(source: str, output: Path | None) -> None:
@@ -177,13 +181,13 @@ def _place(path: Path, name: int | str) -> str:
 
 
 def _blocks(model: Model, path: Path) -> Iterator[Block]:
-    """Yield the rows of a file or folder, as many at a time as are encoded at a time.
+    """Yield the rows of a file or folder, some at a time.
 
     Raises:
         AssayError: for what this kind of model can't read.
     """
     served = model.served
-    size = max(VALUES // math.prod(served.encoder.inputs.shape), 1)
+    size = min(max(VALUES // math.prod(served.encoder.inputs.shape), 1), ROWS)
     if served.kind == "image":
         yield from _array(path, size) if path.suffix.lower() == ARRAY else _images(model, path, size)
     elif served.kind == "text" and (path.is_dir() or TEXTS.has(path.name)):

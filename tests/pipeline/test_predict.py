@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,6 +86,22 @@ def in_workplace(workplace, monkeypatch):
 def test_a_model_that_is_not_there_is_said_with_those_that_are(wanted, said):
     with pytest.raises(AssayError, match=said):
         Model(wanted)
+
+
+class Strange(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input: pd.DataFrame, params=None):
+        return model_input
+
+
+@pytest.mark.usefixtures("in_workplace")
+def test_a_model_of_somebody_else_is_refused():
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    mlflow.pyfunc.log_model(
+        name="strange", python_model=Strange(), registered_model_name="strange", pip_requirements=["pandas"]
+    )
+    with pytest.raises(AssayError, match="strange version 1 was not made by Assay"):
+        Model("strange@1")
+    mlflow.MlflowClient().delete_registered_model("strange")
 
 
 @pytest.fixture(scope="module")
