@@ -40,7 +40,7 @@ ui: $(READY) ## Show the runs in MLflow
 	$(BIN)/assay ui $(ARGS)
 
 lock: $(BIN)/uv ## Pin the packages again (ARGS=--upgrade for newer ones)
-	$(UV) pip compile --quiet --universal --python-version 3.11 --group dev --no-annotate \
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra gpu --group dev --no-annotate \
 		--custom-compile-command "make lock" --output-file $(CONSTRAINTS) $(ARGS) pyproject.toml
 
 clean: ## Remove .venv, caches and builds; results (.assay, mlruns, mlflow.db) stay

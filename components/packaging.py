@@ -1,7 +1,7 @@
 """The model as MLflow keeps it: raw rows in, a column of probabilities for each class out; and the code for that."""
 
 import io
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +35,36 @@ def log_model(run: str, cell: CellResult, prepared: Prepared, text: str):
             python_model=str(package / "pyfunc.py"),
             artifacts={"model": str(cell.model)},
             code_paths=[str(package)],
-            signature=_signature(prepared, text),
+            signature=_signature(prepared),
             input_example=_example(prepared, text),
-            pip_requirements=[f"{name}=={version(name)}" for name in libraries],
+            pip_requirements=[f"{name}=={_version(name)}" for name in libraries],
+            model_config={"column": _only_column(prepared, text)},
             metadata={"classes": list(schema.classes), "columns": [column.name for column in schema.columns]},
         )
 
 
-def _signature(prepared: Prepared, text: str):
-    """Return what the model takes and gives, in MLflow's terms; it refuses other columns and types.
+def _version(library: str) -> str:
+    """Return a library's version; TensorFlow without support for GPUs is a package of its own, of the same versions."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return version(f"{library}-cpu")
+
+
+def _only_column(prepared: Prepared, text: str) -> str | None:
+    """Return the name of the column of texts, or of image files; None where rows have several columns, or are arrays.
 
     Args:
         prepared: the data.
         text: the column of the text, as in the user's file.
     """
+    if prepared.schema.kind == "text":
+        return text
+    return "image" if prepared.schema.source.startswith("images:") else None
+
+
+def _signature(prepared: Prepared):
+    """Return what the model takes and gives, in MLflow's terms; it refuses other columns and types."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
     from mlflow.types.schema import AnyType
@@ -60,9 +76,9 @@ def _signature(prepared: Prepared, text: str):
         # model itself refuses what it can't read.
         takes = [ColSpec(AnyType(), column.name, required=True) for column in schema.columns]
     elif schema.kind == "text":
-        takes = [ColSpec("string", text)]
+        takes = [ColSpec("string")]  # With a name MLflow would refuse a list. The served model checks the name.
     elif schema.source.startswith("images:"):
-        takes = [ColSpec("binary", "image")]
+        takes = [ColSpec("binary")]
     else:
         takes = [TensorSpec(prepared.x.dtype, (-1, *schema.shape))]
     return ModelSignature(Schema(takes), Schema([ColSpec("double", name) for name in schema.classes]))
@@ -71,7 +87,7 @@ def _signature(prepared: Prepared, text: str):
 def _example(prepared: Prepared, text: str) -> Any:
     """Return a raw row, which MLflow shows beside the model: from the train rows, and of images as files one in PNG.
 
-    Args: those of `_signature`.
+    Args: those of `_only_column`.
     """
     import pandas as pd
     from PIL import Image

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from components import trees
 from components.encode import Encoder, Inputs, category_columns, number_columns
@@ -58,6 +59,21 @@ def save(folder: Path, network: Any, encoder: Encoder, prepared: Prepared) -> No
     (folder / "encoder.json").write_text(json.dumps(described, ensure_ascii=False), "utf-8")
 
 
+class RowError(ValueError):
+    """A row that can't be read.
+
+    Attributes:
+        row: its position among the rows that the model was asked about.
+        said: what is wrong with it, in words that go on after the row's name.
+    """
+
+    def __init__(self, row: int, said: str):
+        """Say which row, and what is wrong with it."""
+        super().__init__(f"row {row}{said}")
+        self.row = row
+        self.said = said
+
+
 class Served:
     """A saved model."""
 
@@ -84,11 +100,12 @@ class Served:
         """Return float32 (rows, classes), the probability of each class.
 
         Args:
-            raw: of tables a data frame with the columns; of text a sequence of str; of images a sequence of the bytes
-                of files, or an array (rows, height, width, channels).
+            raw: of tables a data frame, or a table of pyarrow, with the columns; of text a sequence of str; of images a
+                sequence of the bytes of files or of their paths, or an array (rows, height, width, channels).
 
         Raises:
-            ValueError: where a row can't be read; the message says which.
+            RowError: where a row can't be read.
+            ValueError: where columns are missing, or images are of another shape.
         """
         prepared = {"image": self._images, "table": self._table, "text": self._text}[self.kind](raw)
         with np.errstate(over="ignore"):
@@ -103,33 +120,36 @@ class Served:
         ]
         return softmax(np.concatenate([np.zeros((0, len(self.classes)), np.float32), *logits]))
 
-    def _table(self, frame: pd.DataFrame) -> np.ndarray:
-        lacking = [column.name for column in self.columns if column.name not in frame.columns]
+    def _table(self, table: pd.DataFrame | pa.Table) -> np.ndarray:
+        names = table.column_names if isinstance(table, pa.Table) else list(table.columns)
+        lacking = [column.name for column in self.columns if column.name not in names]
         if lacking:
-            raise ValueError(f"columns are missing: {', '.join(lacking)}; got {', '.join(map(str, frame.columns))}")
-        x = np.empty((len(frame), len(self.columns)), np.float64)
+            raise ValueError(f"columns are missing: {', '.join(lacking)}; got {', '.join(map(str, names))}")
+        x = np.empty((len(table), len(self.columns)), np.float64)
         for i, column in enumerate(self.columns):
+            values: Any = table[column.name]
             try:
-                x[:, i] = numbers(frame[column.name], column)
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"column {column.name!r}: expected a {column.kind}, got {error}") from None
+                x[:, i] = numbers(values, column)
+            except (ValueError, TypeError):
+                row, value = _first_unread(values, column)
+                raise RowError(row, f", column {column.name!r}: expected a {column.kind}, got {value}") from None
         return x
 
     def _check_finite(self, x: np.ndarray, encoded: np.ndarray) -> None:
         """Refuse numbers that are infinite, or would be as float32: probabilities would be NaN.
 
         Raises:
-            ValueError: with the first one's place.
+            RowError: for the first one.
         """
         for row, place in np.argwhere(~np.isfinite(encoded))[:1]:
             column = number_columns(self.columns)[place]
             name, value = self.columns[column].name, x[row, column]
-            raise ValueError(f"row {row}, column {name!r}: {value} is too large a number")
+            raise RowError(int(row), f", column {name!r}: {value} is too large a number")
 
     def _text(self, texts: Sequence[str]) -> np.ndarray:
         for row, text in enumerate(texts):
             if not isinstance(text, str):
-                raise ValueError(f"text {row}: expected text, got {text}")
+                raise RowError(row, f": expected text, got {text}")
         return word_numbers([tokens(text) for text in texts], self.words, self.encoder.inputs.shape[0])
 
     def _images(self, images: Any) -> np.ndarray:
@@ -137,6 +157,8 @@ class Served:
         if isinstance(images, np.ndarray) and images.dtype != object:
             if images.shape[1:] != shape:
                 raise ValueError(f"expected images of shape {shape}, got {images.shape[1:]}")
+            for row in np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))[:1]:
+                raise RowError(int(row), " has a pixel that is no finite number")
             return images
         from components.pixels import decode
 
@@ -144,9 +166,27 @@ class Served:
         for row, image in enumerate(images):
             pixels = decode(image, shape)
             if isinstance(pixels, str):
-                raise ValueError(f"image {row} {pixels}")
+                raise RowError(row, f" {pixels}")
             x[row] = pixels
         return x
+
+
+def _first_unread(values: Any, column: Column) -> tuple[int, str]:
+    """Return the position of the first value that is not what the column says, and the value as text.
+
+    One of the values is such. It is found by halves: values are read fast by the thousand, and slowly one by one.
+    """
+    part = values.iloc if isinstance(values, pd.Series) else values
+    first, end = 0, len(values)
+    while end - first > 1:
+        middle = (first + end) // 2
+        try:
+            numbers(part[first:middle], column)
+            first = middle
+        except (ValueError, TypeError):
+            end = middle
+    value = part[first]
+    return first, repr(value.as_py() if isinstance(value, pa.Scalar) else value)
 
 
 def raw_rows(prepared: Prepared, numbers_of_rows: np.ndarray) -> Any:

@@ -369,6 +369,35 @@ def rollback(name: NameArgument, reason: ReasonOption = None) -> None:
     typer.echo(roll_back(name, reason))
 
 
+@app.command()
+def predict(
+    model: Annotated[
+        str, typer.Argument(help="A registered model: NAME (its champion), NAME@ALIAS or NAME@1.", show_default=False)
+    ],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="CSV, TSV, JSON Lines or Parquet; of texts also .txt files or a folder of them; of images files, a "
+            "folder of them, or an array in .npy.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to this .csv file.", show_default=False)
+    ] = None,
+) -> None:
+    """Print the probability of each class for rows, texts or images, as CSV."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from pipeline.predict import Model, check, write
+
+    check(source, output)
+    asked = Model(model)
+    with _native_libraries_silent():
+        asked.open()
+    rows = write(asked, source, output)
+    typer.echo(f"{asked.name}: {rows} rows" + (f", wrote {output}" if output else ""), err=True)
+
+
 @contextmanager
 def _native_libraries_silent() -> Iterator[None]:
     """Drop what is written past Python to the error stream: TensorFlow greets there, whatever its log level is."""

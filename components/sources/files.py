@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -34,6 +35,8 @@ PACKAGES |= {"http": "aiohttp", "https": "aiohttp"}
 CHUNK = 1 << 24  # bytes
 LONGEST = 1 << 26  # bytes of a row
 SHOWN = 60  # characters of a value in a message
+LISTED = 8  # names of columns in a message
+BLOCK = 1 << 16  # rows of Parquet and JSON Lines that are read at a time
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,19 @@ def frame(path: Path, delimiter: str | None = None) -> Table:
     Raises:
         AssayError: for a file that can't be read, with the first line or row that is wrong, and how to mend it.
     """
+    with _readable(path) as ending:
+        if ending == PARQUET:
+            return _parquet(path)
+        return _json_lines(path) if ending in JSON_LINES else _csv(path, delimiter or DELIMITERS[ending])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[str]:
+    """Give the ending of a file that is there and has one of the known ones, in lower case, without .gz.
+
+    Raises:
+        AssayError: where there is none such; and for what goes wrong within while it is read.
+    """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         seen_from = "" if path.is_absolute() or path.is_dir() else f" (seen from {Path.cwd()})"
@@ -162,15 +178,51 @@ def frame(path: Path, delimiter: str | None = None) -> Table:
     if path.stat().st_size == 0:
         raise AssayError(f"{path} is empty; expected rows")
     try:
-        if ending == PARQUET:
-            return _parquet(path)
-        return _json_lines(path) if ending in JSON_LINES else _csv(path, delimiter or DELIMITERS[ending])
+        yield ending
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise AssayError(f"{path} is no whole gzip file: {_first_line(error)}; copy it again") from None
     except UnicodeDecodeError:
         raise _no_utf8(path) from None
     except OSError as error:
         raise AssayError(f"can't read {path}: {error.strerror or _first_line(error)}") from None
+
+
+def blocks(path: Path, needed: Sequence[str]) -> Iterator[Table]:
+    """Yield some columns of a file, some rows at a time; otherwise as `frame`. The rows' names count the rows.
+
+    Args:
+        path: of the file.
+        needed: names of the columns. In .csv and .tsv what is between columns may be any delimiter with which the first
+            line has them.
+
+    Raises:
+        AssayError: for a file that can't be read, or lacks columns; perhaps after some rows.
+    """
+    with _readable(path) as ending:
+        if ending == PARQUET:
+            parts = _parquet_blocks(path, needed)
+        else:
+            parts = _json_blocks(path, needed) if ending in JSON_LINES else _csv_blocks(path, ending, needed)
+        start = 0
+        for columns in parts:
+            rows = len(columns[needed[0]])
+            yield Table(path, columns, Names("row", range(start + 1, start + rows + 1)))
+            start += rows
+        if not start:
+            raise AssayError(f"{path} has no rows; expected rows")
+
+
+def _check_needed(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
+    """Check that a file has the columns.
+
+    Raises:
+        AssayError: with those that are missing.
+    """
+    lacking = [repr(name) for name in needed if name not in names]
+    if lacking:
+        more = f", and {len(lacking) - LISTED} more" if len(lacking) > LISTED else ""
+        has = ", ".join(repr(name) for name in names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+        raise AssayError(f"{path} lacks columns: {', '.join(lacking[:LISTED])}{more}; it has {has}")
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -235,14 +287,9 @@ def _csv(path: Path, delimiter: str) -> Table:
     lines, quotes = _counted(path)
     names = _header(path, delimiter)
     keys = [str(place) for place in range(len(names))]
-    with _opened(path) if path.suffix.lower() == ".gz" else pa.OSFile(str(path)) as file:
+    with _bytes(path) as file:
         try:
-            read = pyarrow.csv.read_csv(
-                file,
-                pyarrow.csv.ReadOptions(column_names=keys, skip_rows_after_names=1, block_size=LONGEST),
-                pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(keys, pa.string()), strings_can_be_null=False),
-            )
+            read = pyarrow.csv.read_csv(file, *_csv_options(keys, delimiter))
         except pa.ArrowInvalid as error:
             raise _refused(path, delimiter, names, error) from None
     numbers: Sequence[int] | np.ndarray = range(2, len(read) + 2)
@@ -251,6 +298,45 @@ def _csv(path: Path, delimiter: str) -> Table:
     # Where the two readers do not agree on the lines, rows are counted instead.
     called = Names("line", numbers) if len(numbers) == len(read) else Names("row", range(1, len(read) + 1))
     return _check_rows(Table(path, dict(zip(names, read.columns, strict=True)), called))
+
+
+def _csv_options(keys: list[str], delimiter: str) -> tuple[Any, Any, Any]:
+    """Return pyarrow's options: all columns are text, and are called by the keys."""
+    return (
+        pyarrow.csv.ReadOptions(column_names=keys, skip_rows_after_names=1, block_size=LONGEST),
+        pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(keys, pa.string()), strings_can_be_null=False),
+    )
+
+
+def _csv_blocks(path: Path, ending: str, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
+    _counted(path)
+    delimiter = next((other for other in (",", ";", "\t", "|") if _has(path, other, needed)), DELIMITERS[ending])
+    names = next(_records(path, delimiter, empty=True), (1, []))[1]
+    _check_needed(path, names, needed)
+    _check_names(path, names)
+    places = {name: str(names.index(name)) for name in needed}
+    read, parse, convert = _csv_options([str(place) for place in range(len(names))], delimiter)
+    convert.include_columns = list(places.values())
+    with _bytes(path) as file:
+        try:
+            for batch in pyarrow.csv.open_csv(file, read, parse, convert):
+                yield {name: batch.column(place) for name, place in places.items()}
+        except pa.ArrowInvalid as error:
+            raise _refused(path, delimiter, names, error) from None
+
+
+def _has(path: Path, delimiter: str, needed: Sequence[str]) -> bool:
+    """Tell whether the first line has the columns, with this between columns."""
+    try:
+        return set(needed) <= set(next(_records(path, delimiter, empty=True), (1, []))[1])
+    except AssayError:  # quotes make no sense with another delimiter
+        return False
+
+
+def _bytes(path: Path) -> Any:
+    """Return the open file, uncompressed, as pyarrow reads it fastest."""
+    return _opened(path) if path.suffix.lower() == ".gz" else pa.OSFile(str(path))
 
 
 def _counted(path: Path) -> tuple[int, int]:
@@ -360,6 +446,19 @@ def _json_lines(path: Path) -> Table:
     return Table(path, {name: _column(path, name, values, names) for name, values in columns.items()}, names)
 
 
+def _json_blocks(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the columns; a column may be missing in some rows, and must be in one of the first block's."""
+    _counted(path)
+    objects = (_object(path, number, line) for number, line in enumerate(_text(path), 1) if line.strip())
+    start = 0
+    while rows := list(islice(objects, BLOCK)):
+        if not start:
+            _check_needed(path, list(dict.fromkeys(name for row in rows for name in row)), needed)
+        names = Names("row", range(start + 1, start + len(rows) + 1))
+        yield {name: _column(path, name, [row.get(name) for row in rows], names) for name in needed}
+        start += len(rows)
+
+
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     """Return the object of a line.
 
@@ -414,15 +513,32 @@ def _parquet(path: Path) -> Table:
         read = file.read()
         read.validate(full=True)  # text may be no UTF-8
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise
-        raise AssayError(f"{path} can't be read as Parquet: {_first_line(error)}; write or copy it again") from None
+        raise _no_parquet(path, error) from None
     columns = {
         name: _plain(path, name, column)
         for name, column in zip(read.column_names, read.columns, strict=True)
         if not (name.startswith("__index_level_") and name.endswith("__"))  # pandas' row numbers
     }
     return _check_rows(Table(path, columns, Names("row", range(1, len(read) + 1))))
+
+
+def _parquet_blocks(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        _check_names(path, file.schema_arrow.names)
+        _check_needed(path, file.schema_arrow.names, needed)
+        for batch in file.iter_batches(BLOCK, columns=list(needed)):
+            batch.validate(full=True)  # text may be no UTF-8
+            yield {name: _plain(path, name, batch.column(name)) for name in needed}
+    except (pa.ArrowException, OSError) as error:
+        raise _no_parquet(path, error) from None
+
+
+def _no_parquet(path: Path, error: Exception) -> Exception:
+    """Return what is said of a file that pyarrow can't read as Parquet."""
+    if isinstance(error, PermissionError):
+        return error
+    return AssayError(f"{path} can't be read as Parquet: {_first_line(error)}; write or copy it again")
 
 
 def _plain(path: Path, name: str, column: Any) -> Any:

@@ -98,7 +98,7 @@ def list_files(root: Path, kind: FileKind) -> Listing:
             loose += beside
             classes.update(folders)
             for label in folders:
-                for path in sorted(_files(part / label)):
+                for path in sorted(files_below(part / label)):
                     if kind.has(path):
                         files.append(File(path, label, split))
                     else:
@@ -224,7 +224,7 @@ def _leads_back(folder: Path) -> bool:
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
-def _files(folder: Path) -> Iterator[str]:
+def files_below(folder: Path) -> Iterator[str]:
     """Yield all files below a folder; links are followed, but no folder is entered twice."""
 
     def stop(error: OSError) -> None:

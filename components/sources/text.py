@@ -95,7 +95,7 @@ def _of_folders(root: Path, data: Data) -> Rows:
     broken: dict[int, str] = {}
     for i, (path, _, _) in enumerate(listing.files):
         try:
-            texts.append(_content(path))
+            texts.append(read_text(path))
         except ValueError as error:
             broken[i] = str(error)
     listing = readable(listing, broken, data)
@@ -105,7 +105,7 @@ def _of_folders(root: Path, data: Data) -> Rows:
     return rows
 
 
-def _content(path: str) -> str:
+def read_text(path: str) -> str:
     """Return the text of a file.
 
     Raises:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.errors import AssayError
-from components.sources.files import Names, fetched, frame
+from components.sources.files import Names, blocks, fetched, frame
 
 VALUES = {"a": ["1", "2", ""], "b": ["x", "y, z", 'say "hi"']}
 CSV = 'a,b\n1,x\n2,"y, z"\n,"say ""hi"""\n'
@@ -275,3 +275,47 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch, name, package
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     with pytest.raises(AssayError, match=f"needs a package: pip install {package}$"), fetched(name, tmp_path):
         pass
+
+
+# Some rows at a time
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv.gz", "jsonl", "parquet"])
+def test_blocks_have_the_rows_of_the_whole_file(tmp_path, monkeypatch, ending):
+    rows = 1000
+    table = pa.table(
+        {"n": range(rows), "note": [f'a "b"; {i}\nc' for i in range(rows)], "x": [i / 7 for i in range(rows)]}
+    )
+    path = tmp_path / f"rows.{ending}"
+    if ending == "parquet":
+        pq.write_table(table, path)
+    elif ending == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n\n" for row in table.to_pylist()))
+    else:
+        table.to_pandas().to_csv(path, index=False, sep="\t" if ending == "tsv.gz" else ",")
+    whole = frame(path)
+    monkeypatch.setattr("components.sources.files.BLOCK", 64)
+    monkeypatch.setattr("components.sources.files.LONGEST", 1 << 11)
+    parts = list(blocks(path, ["x", "note"]))
+    assert len(parts) > 5
+    assert [name for part in parts for name in part.names] == [f"row {i}" for i in range(1, rows + 1)]
+    for name in ("x", "note"):
+        read = [value for part in parts for value in part.columns[name].to_pylist()]
+        assert read == whole.columns[name].to_pylist()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_blocks_find_the_delimiter_by_the_columns(tmp_path, delimiter):
+    path = write(tmp_path / "a.csv", f'"a, b"{delimiter}"c; d"\n1{delimiter}2\n')
+    (part,) = blocks(path, ["c; d", "a, b"])
+    assert {name: column.to_pylist() for name, column in part.columns.items()} == {"c; d": ["2"], "a, b": ["1"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", "a,b\n1,2\n"), ("a.jsonl", '{"a": 1}\n{"b": 2}\n')],
+)
+def test_blocks_name_columns_that_are_missing(tmp_path, name, content):
+    path = write(tmp_path / name, content)
+    with pytest.raises(AssayError, match="lacks columns: 'c', 'd'; it has 'a', 'b'"):
+        list(blocks(path, ["a", "c", "d"]))

@@ -290,15 +290,21 @@ def test_a_table_is_served_from_a_data_frame(run_steps):
         model.predict(frame.drop(columns="sepal length (cm)"))
 
 
-def test_texts_are_served_from_a_data_frame_as_in_the_file(run_steps, tmp_path):
-    """The column of the text is called there as the user calls it, and others may be beside it."""
-    frame = pd.DataFrame({"id": range(40), "review": [f"{w} w{i}" for i in range(20) for w in ("good", "bad")]})
+def test_texts_are_served_from_a_list_or_the_first_column_of_a_data_frame(run_steps, tmp_path):
+    """The column of the text is called there as the user calls it, and others may be behind it."""
+    frame = pd.DataFrame(
+        {"review": [f"{w} w{i}" for i in range(20) for w in ("good", "bad")], "id": [*map(str, range(40))]}
+    )
     frame.assign(label=["yes", "no"] * 20).to_csv(tmp_path / "x.csv", index=False)
     data = {"source": f"text:{tmp_path}/x.csv", "text": "review"}
     steps = run_steps("reviews", data=data, recipe={"model": {"embedding": 4}}, arms={}, seeds=1).all()
-    found = mlflow.pyfunc.load_model("models:/reviews@champion").predict(frame.iloc[steps.prepared.test_rows])
+    model = mlflow.pyfunc.load_model("models:/reviews@champion")
+    tested = frame.iloc[steps.prepared.test_rows]
     evaluated = CellResult(steps.folder / "verdict" / "winner").probabilities("test")
-    np.testing.assert_allclose(found, evaluated, atol=1e-5)
+    for given in (tested, tested["review"], tested["review"].tolist(), tested["review"].to_numpy(object)):
+        np.testing.assert_allclose(model.predict(given), evaluated, atol=1e-5)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="the first column is 'id'; expected 'review'"):
+        model.predict(tested[["id", "review"]])
 
 
 # Nothing half-done

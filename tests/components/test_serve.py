@@ -7,6 +7,7 @@ import re
 import keras
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from components.prepared import Prepared
 from components.raw import Column, as_words
 from components.recipe import FITS, Model, Recipe
 from components.scale import fit
-from components.serve import Served, raw_rows, softmax
+from components.serve import RowError, Served, raw_rows, softmax
 from components.sources import Rows
 
 SCALES = ("none", "minmax", "tanh", "standardize", "robust")
@@ -180,8 +181,14 @@ def test_a_row_that_can_not_be_read_is_said(tmp_path):
     row = {"age": [30.0], "smokes": [True], "city": ["Ulm"]}
     with pytest.raises(ValueError, match="columns are missing: city; got age, smokes"):
         model(pd.DataFrame({"age": [30.0], "smokes": [True]}))
-    with pytest.raises(ValueError, match=r"column 'age': expected a number, got .*young"):
-        model(pd.DataFrame({**row, "age": ["young"]}))
+    for rows, place in ((3, 1), (1000, 0), (1000, 613), (1000, 999)):
+        ages = pd.Series(["30"] * rows, index=range(7, 7 + rows), dtype=object)
+        ages.iloc[place] = "young"
+        frame = pd.DataFrame({"age": ages, "smokes": True, "city": "Ulm"})
+        for table in (frame, pa.Table.from_pandas(frame)):
+            with pytest.raises(RowError, match=f"^row {place}, column 'age': expected a number, got 'young'$") as error:
+                model(table)
+            assert error.value.row == place
     with pytest.raises(ValueError, match=r"column 'smokes': expected a boolean, got .*often"):
         model(pd.DataFrame({**row, "smokes": ["often"]}))
     for large in ("inf", "-1e+300"):  # training refuses the first, and float32 has no room for the second
@@ -211,7 +218,7 @@ def test_what_is_no_text_is_said(tmp_path, value):
     words, x, _ = as_words(TEXTS, 6)
     rows = Rows(x, np.arange(len(TEXTS)) % 2, ("a", "b"), words=words)
     model, _ = saved(prepare_rows(rows, tmp_path, "text:x.csv"), tmp_path)
-    with pytest.raises(ValueError, match=f"text 1: expected text, got {value}"):
+    with pytest.raises(ValueError, match=f"row 1: expected text, got {value}"):
         model(["good", value])
 
 
@@ -241,10 +248,14 @@ def test_files_of_images(tmp_path, make_study):
     bitmap = io.BytesIO()
     Image.fromarray(np.array(prepared.x[3])).save(bitmap, "BMP")
     np.testing.assert_allclose(model([bitmap.getvalue()]), evaluated[3:4], atol=1e-5)
-    with pytest.raises(ValueError, match="image 1 is no PNG, JPEG, BMP or GIF image"):
+    with pytest.raises(ValueError, match="row 1 is no PNG, JPEG, BMP or GIF image"):
         model([files[0].read_bytes(), b"nothing"])
     with pytest.raises(ValueError, match=r"expected images of shape \(8, 6, 3\), got \(8, 8, 3\)"):
         model(np.zeros((1, 8, 8, 3)))
+    pixels = np.zeros((3, 8, 6, 3))
+    pixels[2, 5, 4, 1] = np.nan
+    with pytest.raises(ValueError, match="row 2 has a pixel that is no finite number"):
+        model(pixels)
 
 
 def test_a_saved_model_needs_nothing_but_its_folder(digits, tmp_path):

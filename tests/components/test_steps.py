@@ -129,6 +129,8 @@ def test_files_of_images(run_steps, tmp_path):
     model = mlflow.pyfunc.load_model("models:/scans@champion")
     found = model.predict(pd.DataFrame({"image": [path.read_bytes() for path in tested]}))
     np.testing.assert_allclose(found, evaluated(steps), atol=1e-5)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="row 1: expected the bytes of an image file in base64"):
+        model.predict([tested[0].read_bytes(), "a file"])
     assert [path.parent.name for path in tested] == names(steps).tolist()
     assert steps.verdict["test"]["reference"]["accuracy"] > 0.8
 

@@ -1,0 +1,124 @@
+"""The image, built once: it serves a registered model with the answers that the model gives here."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import datasets
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+ASSAY = str(Path(sys.executable).with_name("assay"))
+BASE = "python:3.11-slim"
+TAG = "assay:test"
+START_SECONDS = 180
+STUDY = ("sklearn:iris", "--seeds", "1", "--set", "recipe.train.epochs=3", "--set", "arms={}")
+
+
+def docker(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    if shutil.which("docker") is None or docker("version").returncode:
+        pytest.skip("no Docker engine answers")
+    if docker("image", "inspect", BASE).returncode and docker("pull", BASE, timeout=600).returncode:
+        pytest.skip(f"the base image {BASE} is not here, and can't be pulled")
+    built = docker("build", "--file", f"{ROOT}/docker/Dockerfile", "--tag", TAG, str(ROOT), timeout=1800)
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
+    return TAG
+
+
+@pytest.fixture(scope="module")
+def workplace(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a study was run, and the rows that are asked about."""
+    folder = tmp_path_factory.mktemp("workplace")
+    done = subprocess.run([ASSAY, "run", *STUDY], cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    datasets.load_iris(as_frame=True).data.to_csv(folder / "flowers.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def here(workplace: Path) -> pd.DataFrame:
+    """What the model answers on this machine."""
+    command = [ASSAY, "predict", "iris", "flowers.csv"]
+    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, timeout=300, check=True)
+    return pd.read_csv(io.StringIO(done.stdout))
+
+
+def hardened(workplace: Path) -> list[str]:
+    """Options of `docker run`: nothing can be written but what is given, and nobody is root."""
+    user = f"{os.getuid() or 10001}:{os.getgid() or 10001}"
+    if not os.getuid():  # MLflow opens its database for writing
+        subprocess.run(["chown", "-R", user, str(workplace)], check=True)
+        for parent in workplace.parents[:2]:  # pytest's folders are closed to others
+            parent.chmod(0o755)
+    return ["--user", user, "--read-only", "--tmpfs", "/tmp", "-v", f"{workplace}:{workplace}", "-w", str(workplace)]
+
+
+@pytest.fixture(scope="module")
+def server(image: str, workplace: Path) -> Iterator[str]:
+    """The address of a container that serves the model."""
+    serve = ["mlflow", "models", "serve", "-m", "models:/iris@champion", "--env-manager", "local", "--host", "0.0.0.0"]
+    published = ["--detach", "--init", "--publish", "127.0.0.1::5000"]
+    started = docker("run", *published, *hardened(workplace), image, *serve, "--port", "5000")
+    assert started.returncode == 0, started.stderr
+    container = started.stdout.strip()
+    try:
+        address = f"http://{docker('port', container, '5000').stdout.split()[0]}"
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=5)
+                break
+            except OSError:
+                logs = docker("logs", container)
+                running = docker("inspect", "--format", "{{.State.Running}}", container).stdout.strip()
+                assert running == "true", logs.stdout + logs.stderr
+                assert time.monotonic() < deadline, logs.stdout + logs.stderr
+                time.sleep(0.5)
+        yield address
+    finally:
+        docker("rm", "--force", container)
+
+
+def test_a_container_serves_the_same_answers(server, here):
+    split = json.loads(datasets.load_iris(as_frame=True).data.to_json(orient="split", index=False))
+    body = json.dumps({"dataframe_split": split}).encode()
+    request = urllib.request.Request(f"{server}/invocations", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        found = pd.DataFrame(json.load(answer)["predictions"])
+    np.testing.assert_allclose(found, here[found.columns], atol=1e-5)
+    assert np.ptp(found, axis=0).max() > 0.01
+
+
+def test_the_command_in_a_container_gives_the_same_answers(image, workplace, here):
+    done = docker("run", "--rm", *hardened(workplace), image, "assay", "predict", "iris", "flowers.csv", timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(io.StringIO(done.stdout))
+    pd.testing.assert_frame_equal(found, here, atol=1e-5, rtol=0)
+
+
+def test_it_runs_as_a_number_with_byte_code_and_without_a_shell(image):
+    described = json.loads(docker("image", "inspect", image).stdout)[0]["Config"]
+    assert described["User"].partition(":")[0].isdecimal()
+    assert described["User"].partition(":")[0] != "0"
+    assert not described["Entrypoint"]
+    assert described["Labels"]["org.opencontainers.image.title"] == "Assay"
+    probe = "import importlib.util, pathlib, components.serve as s, keras as k; "
+    probe += "print(*(pathlib.Path(importlib.util.cache_from_source(m.__file__)).exists() for m in (s, k)))"
+    done = docker("run", "--rm", "--read-only", "--tmpfs", "/tmp", image, "python", "-c", probe)
+    assert done.stdout.split() == ["True", "True"], done.stderr
