@@ -1,7 +1,7 @@
 """Charts as inline SVG for the HTML report: text stays text, and colours come from the page's style sheet.
 
 A chart has a title and a description for who can't see it. Its size in the page is at most its own, so that letters
-are as large on a phone as on a screen. Classes (`reference`, `helped`, ...) are explained by `templates/report.html.j2`.
+are as large on a phone as on a screen. Classes (`reference`, `helped`, ...) are those of `templates/report.css`.
 """
 
 import math
@@ -147,7 +147,7 @@ class Plot:
 
     def render(self) -> Markup:
         """Return the SVG."""
-        left, right, top, bottom = self._frame
+        left, right, _, bottom = self._frame
         grid: list[Markup] = []
         line = Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>')
         label = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')

@@ -19,7 +19,7 @@ import jinja2
 import numpy as np
 import yaml
 
-from components.charts import Axis, Plot, Strip, histogram, spread, svg, thinned
+from components.charts import Axis, Plot, Strip, histogram, spread, thinned
 from components.curve import PowerLaw
 from components.evaluate import Cells, amount, finding_as_text, twice_the_data, worth_of
 from components.metrics import confusion
@@ -250,18 +250,17 @@ def _tint(value: float, most: float) -> str:
 def _test(verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> dict[str, Any]:
     """Return what winner and reference do on the test rows."""
     winner = verdict["winner"]
-    shown = (
-        {"winner": winner["arm"], "reference": REFERENCE} if winner["arm"] != REFERENCE else {"reference": REFERENCE}
-    )
+    shown = {"winner": winner["arm"]} if winner["arm"] != REFERENCE else {}
+    shown["reference"] = REFERENCE
     y = np.asarray(prepared.y[prepared.test_rows])
     classes = prepared.schema.classes
     predicted = {who: [cell.probabilities("test") for cell in cells[arm]] for who, arm in shown.items()}
     counts = {who: np.sum([confusion(p, y) for p in of], axis=0) for who, of in predicted.items()}
-    chosen = predicted["winner" if "winner" in shown else "reference"][winner["seed"]]
+    chosen = next(iter(predicted.values()))[winner["seed"]]
     return {
         "arms": shown,
         "metrics": [name for name in METRICS if name in verdict["test"]["reference"]],
-        "matrices": ({who: _matrix(of, classes) for who, of in counts.items()} if len(classes) <= MATRIX else None),
+        "matrices": {who: _matrix(of, classes) for who, of in counts.items()} if len(classes) <= MATRIX else None,
         "pairs": _pairs(counts, classes) if len(classes) > MATRIX else None,
         "reliability": [_reliability(who, arm, predicted[who], y) for who, arm in shown.items()],
         "wrong": wrong_examples(chosen, y, prepared),
@@ -312,9 +311,9 @@ def reliability(probabilities: Iterable[np.ndarray], y: np.ndarray) -> tuple[lis
         y: class numbers (rows,).
 
     Returns:
-        The bins that have rows, with `low`, `high`, `share` (of all rows), `confidence` and `accuracy`; and the expected
-        calibration error: their distance, weighted with the rows (Naeini et al. 2015, "Obtaining Well Calibrated
-        Probabilities Using Bayesian Binning"), in equally wide bins.
+        The bins that have rows, with `low`, `high`, `share` (of all rows), `confidence` and `accuracy`; and the
+        expected calibration error: their distance, weighted with the rows, in equally wide bins (Naeini et al. 2015,
+        "Obtaining Well Calibrated Probabilities Using Bayesian Binning").
     """
     every = list(probabilities)
     confidence = np.concatenate([p.max(axis=1) for p in every]).astype(np.float64)
@@ -362,8 +361,8 @@ def wrong_examples(probabilities: np.ndarray, y: np.ndarray, prepared: Prepared)
         prepared: the data.
 
     Returns:
-        For each `true`, `predicted` (names), `confidence`, `of_true` (the probability of the true class) and what it is:
-        `image` (the address of a PNG in itself), `text` or `columns` (name and value).
+        For each `true`, `predicted` (names), `confidence`, `of_true` (the probability of the true class) and what it
+        is: `image` (the address of a PNG in itself), `text` or `columns` (name and value).
     """
     from components.serve import raw_rows
 
@@ -467,7 +466,7 @@ def _curves(cells: Cells) -> dict[str, Any] | None:
 
 
 def _band(runs: list[list[float]]) -> tuple[list[float], list[float], list[float], list[float]]:
-    """Return epochs (from 1), mean, least and greatest value, as long as half of the seeds train; some points of many."""
+    """Return epochs (from 1), mean, least and greatest value, as long as half of the seeds train; thinned."""
     longest = sorted(map(len, runs))[(len(runs) - 1) // 2]
     padded = np.full((len(runs), longest), np.nan)
     for row, run in zip(padded, runs, strict=True):

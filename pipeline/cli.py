@@ -123,10 +123,9 @@ def compare(
     """Print the table of a study's latest run again, from MLflow alone."""
     from components.tracking import latest
     from pipeline.show import show_verdict
-    from pipeline.study_file import read_study
+    from pipeline.study_file import study_name
 
-    is_name = not study.endswith((".yaml", ".yml")) and ":" not in study
-    verdict, decision = latest(study if is_name else read_study(study, [], None).study)
+    verdict, decision = latest(study_name(study))
     show_verdict(Console(highlight=False), verdict, decision)
 
 
@@ -255,6 +254,24 @@ def ui(
     from pipeline.ui import open_ui
 
     open_ui(port, typer.echo)
+
+
+@app.command()
+def report(
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STUDY|RUN]", help="As for `compare`, or the number of a run in MLflow.", show_default="latest run"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the page to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Open the report of a finished run: one page that can be sent to anybody."""
+    from pipeline.report_page import open_report
+
+    typer.echo(open_report(study, output))
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def open_ui(port: int | None, say: Callable[[str], None]) -> None:
     check_reachable(uri)
     if uri.startswith(("http://", "https://")):
         say(f"{uri}")
-        _open_browser(uri)
+        open_browser(uri)
         return
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise AssayError(f"no runs here yet: {uri} does not exist; `assay run digits` makes the first")
@@ -52,7 +52,7 @@ def _serve(uri: str, port: int, say: Callable[[str], None]) -> None:
         try:
             _wait(server, address, log)
             say(f"{address} shows {uri}; Ctrl-C stops it")
-            _open_browser(address)
+            open_browser(address)
             server.process.wait()
         except KeyboardInterrupt:
             say("stopped")
@@ -92,7 +92,7 @@ def _free_port(port: int | None) -> int:
     raise UsageError(f"--port: {where} can't be used ({reason}); expected a free one")
 
 
-def _open_browser(address: str) -> None:
+def open_browser(address: str) -> None:
     """Open a browser where there is a display; elsewhere `webbrowser` would start a text browser in the terminal."""
     if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         webbrowser.open(address)

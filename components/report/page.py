@@ -66,10 +66,12 @@ def _column_text(report: dict[str, Any]) -> list[str]:
 
 
 def missing_text(column: dict[str, Any]) -> str:
+    """Return how many values of a column are missing."""
     return f"{column['missing']} ({_percent(column['missing_share'])})" if column["missing"] else "0"
 
 
 def values_text(column: dict[str, Any]) -> str:
+    """Return what is in a column: its range, or its most frequent values."""
     if column["type"] != "number":
         frequent = ", ".join(f"{_cut(entry['value'], 20)} ({entry['rows']})" for entry in column["frequent"])
         return frequent + ", ..." * (column["different"] > len(column["frequent"]))
