@@ -1,24 +1,48 @@
 """Paired statistics: what a technique's effect is, and how sure that is.
 
 A seed gives every arm the same split, order and random numbers, so the difference between two arms is taken seed by
-seed. The seeds' train sets overlap: validation rows are redrawn from the same rest. Plain t intervals ignore that and
-are too narrow. The corrected resampled t test (Nadeau and Bengio 2003, "Inference for the Generalization Error") widens
-the variance of the mean from s²/k to s² (1/k + validation rows / train rows).
+seed. The seeds are not independent: validation rows are redrawn from the same rest, so two seeds are partly scored on
+the same rows. A plain t interval ignores that and is too narrow. The corrected resampled t test (Nadeau and Bengio
+2003, "Inference for the Generalization Error") supposes the most that the rows can do, and is too wide where random
+numbers, and not rows, make the difference; that is the usual case with networks (Bouthillier et al. 2021, "Accounting
+for Variance in Machine Learning Benchmarks").
+
+Here it is measured. Seeds and rows are two crossed random effects, as readers and cases are in a study of many readers
+and many cases (Gallas 2006, "One-shot estimate of MRMC variance: AUC"). The products of what two seeds say of the same
+rows give, by the method of moments, the covariance `shared` of two seeds' differences, so the mean of k of them has the
+variance s² / k + shared. Simulated studies in which the truth is known are in tests/components/test_statistics.py.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
+from scipy.optimize import brentq
 
 Verdict = Literal["helped", "hurt", "no evidence", "too few seeds"]
 
 CONFIDENCE = 0.95
+POWER = 0.8  # how often an effect of the size that is called detectable would be found
 LEANING = 0.9  # a probability to help (or to hurt) from which more seeds are worth their time
+STEPS = 400  # of a probability, over which power is a mean
 MOST_SEEDS = 100  # more than this are not recommended to anybody
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A number for each seed, and what any two of them have in common.
+
+    Attributes:
+        values: (seeds,)
+        shared: covariance of two seeds' values that comes from the rows both are scored on; at least 0.
+    """
+
+    values: np.ndarray
+    shared: float
 
 
 @dataclass(frozen=True)
@@ -31,9 +55,11 @@ class Effect:
         low, high: 95 % interval of the effect; None with one seed.
         p: two-sided p value of "no effect"; None with one seed.
         probability: that the effect is above zero, with a flat prior; None with one seed.
+        detectable: the smallest effect that so many seeds show in `POWER` of studies; None with one seed.
         p_holm: p corrected for the number of arms (Holm 1979).
         verdict: in words.
-        seeds_needed: how many seeds would decide, if further seeds are like these; None where none would.
+        seeds_needed: how many seeds would decide in `POWER` of studies, if further seeds are like these; None where
+            none would.
     """
 
     differences: tuple[float, ...]
@@ -42,111 +68,202 @@ class Effect:
     high: float | None
     p: float | None
     probability: float | None
+    detectable: float | None = None
     p_holm: float | None = None
     verdict: Verdict = "no evidence"
     seeds_needed: int | None = None
 
 
-def compare(differences: Sequence[Sequence[float]], overlap: float, resolution: float) -> list[Effect]:
+def paired(rows: Sequence[np.ndarray], scores: Sequence[np.ndarray], units: np.ndarray) -> Paired:
+    """Return the mean of each seed's scores, and what two seeds share.
+
+    Args:
+        rows: of each seed int64 (validation rows,), their numbers.
+        scores: of each seed float64 (validation rows,), such as the difference between two arms.
+        units: int64 (all rows,), the same number for rows that are always drawn together.
+    """
+    return paired_in_slices(rows, scores, units, np.zeros(len(units), np.int64), 1)[0]
+
+
+def paired_in_slices(
+    rows: Sequence[np.ndarray], scores: Sequence[np.ndarray], units: np.ndarray, codes: np.ndarray, count: int
+) -> list[Paired]:
+    """Return for each slice of the rows what `paired` says of it; NaN for a seed without rows of the slice.
+
+    Args:
+        rows: as of `paired`.
+        scores: as of `paired`.
+        units: as of `paired`.
+        codes: int64 (all rows,), the number of the slice that a row is in.
+        count: of slices.
+    """
+    sizes = [np.bincount(codes[of_seed], minlength=count) for of_seed in rows]
+    with np.errstate(invalid="ignore"):
+        values = np.array([np.bincount(codes[r], s, count) / n for r, s, n in zip(rows, scores, sizes, strict=True)])
+    means = np.nan_to_num(values.mean(axis=0))
+    # The rows of a unit may be in several slices: what they add up to in each of them.
+    keys, unit = np.unique(codes * (int(units.max()) + 1) + units, return_inverse=True)
+    slice_of = keys // (int(units.max()) + 1)
+    total, own = np.zeros(len(keys)), np.zeros(len(keys))
+    for numbers, of_seed, size in zip(rows, scores, sizes, strict=True):
+        mine = codes[numbers]
+        part = np.bincount(unit[numbers], (of_seed - means[mine]) / size[mine], len(keys))
+        total += part
+        own += part**2
+    pairs = max(len(values) * (len(values) - 1), 1)
+    shared = np.maximum(np.bincount(slice_of, total**2 - own, count) / pairs, 0.0)
+    return [Paired(of_slice, float(of)) for of_slice, of in zip(values.T, shared, strict=True)]
+
+
+def compare(arms: Sequence[Paired], resolution: float, comparisons: int | None = None) -> list[Effect]:
     """Judge the arms of a study together.
 
     Args:
-        differences: for each arm its differences by seed, positive where the technique improves the metric.
-        overlap: validation rows divided by train rows.
+        arms: for each its differences by seed, positive where the technique improves the metric.
         resolution: the smallest step of the metric (one row of the validation rows); 0 for a continuous one.
+        comparisons: for how many to correct; as many as there are arms by default.
 
     Returns:
         One effect per arm, in the same order.
     """
-    spreads = [_spread(values, resolution) for values in differences]
-    effects = [_effect(values, spread, overlap) for values, spread in zip(differences, spreads, strict=True)]
-    corrected = holm([effect.p for effect in effects])
+    count = comparisons or len(arms)
+    spreads = [_spread(arm.values, resolution) for arm in arms]
+    effects = [measure(arm, resolution) for arm in arms]
+    corrected = holm([effect.p for effect in effects], count)
     judged = []
-    for effect, spread, p_holm in zip(effects, spreads, corrected, strict=True):
-        needed = seeds_needed(effect.effect, spread, overlap, len(effects))
-        judged.append(_judge(effect, p_holm, needed))
+    for arm, effect, spread, p_holm in zip(arms, effects, spreads, corrected, strict=True):
+        seeds = len(arm.values)
+        known = replace(effect, p_holm=p_holm, detectable=detectable(spread, arm.shared, seeds, count))
+        judged.append(_judge(known, seeds_needed(effect.effect, spread, arm.shared, count)))
     return judged
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return Holm's corrected p values (Holm 1979); None stays None."""
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - rank) * p))
-        corrected[i] = highest
-    return corrected
-
-
-def interval(values: Sequence[float], overlap: float) -> tuple[float, float] | tuple[None, None]:
-    """Return the 95 % interval of the mean of values from overlapping train sets; None with one value."""
-    if len(values) < 2:
-        return None, None
-    half = _half_width(float(np.std(values, ddof=1)), len(values), overlap, 1 - CONFIDENCE)
-    return float(np.mean(values)) - half, float(np.mean(values)) + half
-
-
-def seeds_needed(effect: float, spread: float, overlap: float, arms: int) -> int | None:
-    """Return the fewest seeds (to `MOST_SEEDS`) with which an effect and spread like these pass Bonferroni's bound.
-
-    Bonferroni's bound is that of the smallest p value under Holm: what decides in the worst case.
-    """
-    for seeds in range(2, MOST_SEEDS + 1):
-        if abs(effect) > _half_width(spread, seeds, overlap, (1 - CONFIDENCE) / arms):
-            return seeds
-    return None
-
-
-def _spread(differences: Sequence[float], resolution: float) -> float:
-    """Return the standard deviation over seeds, but no less than what rounding to whole rows hides.
-
-    A few seeds often have the same difference (one row, say) by chance: their spread of 0 would make it certain. Half a
-    row keeps five such seeds near the sign test's p of 0.06. Equal differences of a continuous metric are an accident
-    too; their own size is the only scale there is.
-    """
-    if len(differences) < 2:
-        return math.nan
-    size = abs(float(np.mean(differences)))
-    all_equal = float(np.ptp(differences)) <= 1e-6 * size
-    return max(float(np.std(differences, ddof=1)), resolution / 2, size if all_equal and not resolution else 0.0)
-
-
-def _half_width(spread: float, seeds: int, overlap: float, alpha: float) -> float:
-    return float(stats.t.ppf(1 - alpha / 2, seeds - 1)) * spread * math.sqrt(1 / seeds + overlap)
-
-
-def _effect(differences: Sequence[float], spread: float, overlap: float) -> Effect:
-    values, mean = tuple(float(value) for value in differences), float(np.mean(differences))
+def measure(arm: Paired, resolution: float) -> Effect:
+    """Return an effect by itself: without correction, power or verdict. Arguments as of `compare`."""
+    spread = _spread(arm.values, resolution)
+    values, mean = tuple(float(value) for value in arm.values), float(np.mean(arm.values))
     if len(values) < 2:
         return Effect(values, mean, None, None, None, None)
     if spread == 0:  # a continuous metric without any difference: the arm is the reference
         return Effect(values, mean, mean, mean, float(mean == 0), 0.5 if mean == 0 else float(mean > 0))
-    half = _half_width(spread, len(values), overlap, 1 - CONFIDENCE)
-    t = mean / (spread * math.sqrt(1 / len(values) + overlap))
+    half = _half_width(spread, arm.shared, len(values), 1 - CONFIDENCE)
+    t = mean / math.sqrt(spread**2 / len(values) + arm.shared)
     freedom = len(values) - 1
     return Effect(
         values, mean, mean - half, mean + half, float(2 * stats.t.sf(abs(t), freedom)), float(stats.t.cdf(t, freedom))
     )
 
 
-def _judge(effect: Effect, p_holm: float | None, needed: int | None) -> Effect:
+def holm(p_values: Sequence[float | None], comparisons: int | None = None) -> list[float | None]:
+    """Return Holm's corrected p values (Holm 1979); None stays None.
+
+    Args:
+        p_values: of the comparisons that were made.
+        comparisons: how many were to be made; as many as there are p values by default.
+    """
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    count = max(comparisons or 0, len(known))
+    corrected: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(known):
+        highest = max(highest, min(1.0, (count - rank) * p))
+        corrected[i] = highest
+    return corrected
+
+
+def interval(of: Paired) -> tuple[float, float] | tuple[None, None]:
+    """Return the 95 % interval of the mean; None with one value."""
+    if len(of.values) < 2:
+        return None, None
+    half = _half_width(float(np.std(of.values, ddof=1)), of.shared, len(of.values), 1 - CONFIDENCE)
+    return float(np.mean(of.values)) - half, float(np.mean(of.values)) + half
+
+
+def power(effect: float, spread: float, shared: float, seeds: int, comparisons: int) -> float:
+    """Return in what share of studies an effect would be shown, after Bonferroni's correction.
+
+    That is Holm's for the smallest p value: what decides in the worst case. The mean of the differences has a normal
+    distribution, and the variance by which it is judged the chi-squared one of the seeds' spread, plus what is shared.
+
+    Args:
+        effect: in the metric's unit.
+        spread: standard deviation of a seed's difference.
+        shared: see `Paired`.
+        seeds: at least 2.
+        comparisons: for how many is corrected.
+    """
+    error = math.sqrt(spread**2 / seeds + shared)
+    if error == 0:
+        return float(effect != 0)
+    critical = stats.t.ppf(1 - (1 - CONFIDENCE) / comparisons / 2, seeds - 1)
+    judged_by = np.sqrt(spread**2 * _variances(seeds - 1) / seeds + shared)
+    # The other tail, an effect that is there and shown with the wrong sign, is left out.
+    return float(special.ndtr((abs(effect) - critical * judged_by) / error).mean())
+
+
+@cache
+def _variances(freedom: int) -> np.ndarray:
+    """Return what variances of a normal sample are beside the true one, at even steps of probability."""
+    return stats.chi2.ppf((np.arange(STEPS) + 0.5) / STEPS, freedom) / freedom
+
+
+def detectable(spread: float, shared: float, seeds: int, comparisons: int) -> float | None:
+    """Return the smallest effect that is shown in `POWER` of studies; None with one seed. Arguments as of `power`."""
+    if seeds < 2:
+        return None
+    error = math.sqrt(spread**2 / seeds + shared)
+    if error == 0:
+        return 0.0
+    critical = float(stats.t.ppf(1 - (1 - CONFIDENCE) / comparisons / 2, seeds - 1))
+    found = brentq(lambda size: power(size * error, spread, shared, seeds, comparisons) - POWER, 0, 10 * critical)
+    return float(found) * error
+
+
+def seeds_needed(effect: float, spread: float, shared: float, comparisons: int) -> int | None:
+    """Return the fewest seeds, to `MOST_SEEDS`, with which the effect is shown in `POWER` of studies; None if none."""
+    if power(effect, spread, shared, MOST_SEEDS, comparisons) < POWER:
+        return None
+    few, enough = 1, MOST_SEEDS  # power grows with the seeds
+    while enough - few > 1:
+        seeds = (few + enough) // 2
+        if power(effect, spread, shared, seeds, comparisons) >= POWER:
+            enough = seeds
+        else:
+            few = seeds
+    return enough
+
+
+def _spread(differences: np.ndarray, resolution: float) -> float:
+    """Return the standard deviation over seeds, but no less than counts of rows have.
+
+    A few seeds often have the same difference (one row, say) by chance, and their spread of 0 would make it certain. A
+    mean difference of m rows is at least m rows that changed, and such a count has a standard deviation of at least
+    sqrt(m) (Poisson); no difference at all is known to half a row. Equal differences of a continuous metric are an
+    accident, too; their own size is the only scale there is.
+    """
+    if len(differences) < 2:
+        return math.nan
+    size = abs(float(np.mean(differences)))
+    all_equal = float(np.ptp(differences)) <= 1e-6 * size
+    least = max(resolution / 2, math.sqrt(size * resolution)) if resolution else size * all_equal
+    return max(float(np.std(differences, ddof=1)), least)
+
+
+def _half_width(spread: float, shared: float, seeds: int, alpha: float) -> float:
+    return float(stats.t.ppf(1 - alpha / 2, seeds - 1)) * math.sqrt(spread**2 / seeds + shared)
+
+
+def _judge(effect: Effect, needed: int | None) -> Effect:
     """Put the effect into words.
 
     Helped or hurt: significant after Holm. Too few seeds: it leans one way, and a number of seeds that can be asked for
     would decide. No evidence: all else.
     """
-    seeds = len(effect.differences)
-    if p_holm is None or effect.probability is None:
-        return _with(effect, p_holm, "too few seeds", None)
-    if p_holm < 1 - CONFIDENCE:
-        return _with(effect, p_holm, "helped" if effect.effect > 0 else "hurt", None)
+    if effect.p_holm is None or effect.probability is None:
+        return replace(effect, verdict="too few seeds")
+    if effect.p_holm < 1 - CONFIDENCE:
+        return replace(effect, verdict="helped" if effect.effect > 0 else "hurt")
     leans = max(effect.probability, 1 - effect.probability) >= LEANING
     if leans and needed is not None:
-        return _with(effect, p_holm, "too few seeds", max(needed, seeds + 1))
-    return _with(effect, p_holm, "no evidence", None)
-
-
-def _with(effect: Effect, p_holm: float | None, verdict: Verdict, needed: int | None) -> Effect:
-    values = {**effect.__dict__, "p_holm": p_holm, "verdict": verdict, "seeds_needed": needed}
-    return Effect(**values)
+        return replace(effect, verdict="too few seeds", seeds_needed=max(needed, len(effect.differences) + 1))
+    return effect

@@ -6,19 +6,18 @@ verdict.json holds all that is shown: the terminal's table, MLflow's description
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from components.events import step
-from components.findings import KINDS
 from components.prepared import Prepared
 from components.store import CellResult
-from components.study import HIGHER_IS_BETTER, REFERENCE, Arm, Study
+from components.study import REFERENCE, Study
 
-Cells = dict[str, list[CellResult]]  # by arm, in the order of the seeds
+if TYPE_CHECKING:
+    from components.verdict import Cells
+
+MOST_HARMS = 3  # that the answer tells; the others are in the table of harms
 MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
 
 
@@ -37,10 +36,12 @@ def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: st
     with step("evaluate") as this:
         with this.span("imports"):
             from components import figures, html, tracking
+            from components.verdict import judge
         with this.span("report"):
             prepared = Prepared(data)
             by_arm = gather(parsed, cells)
             judged = judge(parsed, by_arm, prepared)
+            judged["sentence"] = sentence(judged)
             judged["run"] = mlflow_runs["run"]
             judged["mlflow"] = {
                 "tracking_uri": mlflow_runs["tracking_uri"],
@@ -62,7 +63,7 @@ def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: st
             tracking.log_verdict(mlflow_runs, judged, description, report)
 
 
-def gather(study: Study, folders: Sequence[str]) -> Cells:
+def gather(study: Study, folders: Sequence[str]) -> "Cells":
     """Return every cell of the study out of the train tasks' folders."""
     found = {path.name: path for folder in folders for path in Path(folder).iterdir()}
     by_arm: Cells = {}
@@ -71,136 +72,14 @@ def gather(study: Study, folders: Sequence[str]) -> Cells:
     return by_arm
 
 
-def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
-    """Return the verdict as JSON; only the winner's and the reference's test predictions are opened."""
-    from components.compare import compare, interval
-    from components.curve import worth_in_data
-
-    metric, schema = study.metric, prepared.schema
-    sign = 1 if HIGHER_IS_BETTER[metric] else -1
-    values = {arm: np.array([cell.result["validation"][metric] for cell in of]) for arm, of in cells.items()}
-    seconds = {arm: float(np.mean([cell.result["seconds"] for cell in of])) for arm, of in cells.items()}
-    reference, *others = study.expand()
-    arms = [arm for arm in others if not arm.is_size]
-    overlap = schema.splits["validation"] / schema.splits["train"]
-    curve = _curve([reference, *others], values, prepared, metric, overlap)
-    differences = [
-        (sign * (values[REFERENCE] - values[arm.name]) * (1 if arm.removes else -1)).tolist() for arm in arms
-    ]
-    resolution = 0.0 if metric == "loss" else 1 / schema.splits["validation"]
-    effects = [
-        {
-            "arm": arm.name,
-            "technique": arm.technique,
-            "removes": arm.removes,
-            "arm_mean": float(values[arm.name].mean()),
-            **asdict(effect),
-            "cost": _cost(arm, seconds),
-            "worth_in_data": worth_in_data(curve, effect.effect, arm.removes) if curve else None,
-        }
-        for arm, effect in zip(arms, compare(differences, overlap, resolution), strict=True)
-    ]
-    # The first of equals: the reference comes first, and is not given up for nothing. Fewer rows win nothing.
-    winner = max((arm.name for arm in (reference, *arms)), key=lambda arm: sign * values[arm].mean())
-    low, high = interval(values[REFERENCE].tolist(), overlap)
-    judged = {
-        "study": study.study,
-        "metric": metric,
-        "higher_is_better": HIGHER_IS_BETTER[metric],
-        "seeds": study.seeds,
-        "train_rows": schema.splits["train"],
-        "validation_rows": schema.splits["validation"],
-        "reference": {"mean": float(values[REFERENCE].mean()), "low": low, "high": high, "seconds": seconds[REFERENCE]},
-        "effects": effects,
-        "curve": curve,
-        "winner": {
-            "arm": winner,
-            "mean": float(values[winner].mean()),
-            "seed": median_seed(values[winner].tolist()),
-        },
-        "test": _test_scores(cells, winner, prepared, metric),
-        "findings": gather_findings(cells),
-    }
-    return {**judged, "sentence": sentence(judged)}
-
-
-def _curve(
-    arms: list[Arm], values: dict[str, np.ndarray], prepared: Prepared, metric: str, overlap: float
-) -> dict[str, Any] | None:
-    """Return the learning curve of the reference and of the arms that only have fewer rows; None without any."""
-    from components.curve import learning_curve
-
-    sizes = {len(prepared.split(0, arm.recipe.data)[0]): arm for arm in arms if arm.is_size or arm.name == REFERENCE}
-    if len(sizes) < 2:
-        return None
-    errors = {rows: values[arm.name] if metric == "loss" else 1 - values[arm.name] for rows, arm in sizes.items()}
-    curve = learning_curve(errors, len(prepared.split(0, arms[0].recipe.data)[0]), overlap)
-    for point in curve["points"]:
-        point["arm"] = sizes[point["rows"]].name
-    return curve
-
-
-def median_seed(values: Sequence[float]) -> int:
-    """Return the seed with the median value (the lower of two).
-
-    Each seed has its own validation rows, so the best value is mostly the easiest rows; the median is a typical model.
-    """
-    return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
-
-
-def gather_findings(cells: Cells) -> list[dict[str, Any]]:
-    """Return what was wrong in the training of each arm, see `components.findings`.
-
-    Returns:
-        For each arm and kind of finding, in the order of the arms, the gravest first: `arm`, `text` (of its first
-        seed), `seeds` (in how many) and `cures`: for the reference, the arms in which nothing is wrong.
-    """
-    texts: dict[str, dict[str, list[str]]] = {}  # by arm and kind
-    for arm, of_arm in cells.items():
-        texts[arm] = {}
-        for cell in of_arm:
-            for text in cell.result["findings"]:
-                texts[arm].setdefault(text.partition(":")[0], []).append(text)
-    return [
-        {
-            "arm": arm,
-            "text": of_kind[0],
-            "seeds": len(of_kind),
-            "cures": [other for other in texts if not texts[other]] if arm == REFERENCE else [],
-        }
-        for arm, kinds in texts.items()
-        for _, of_kind in sorted(kinds.items(), key=lambda kind: KINDS.index(kind[0]))
-    ]
-
-
 def finding_as_text(finding: dict[str, Any], seeds: int) -> str:
     """Return a finding of the verdict as one line."""
     cured = f"; not in {_listed(finding['cures'], 'or')}" if finding["cures"] else ""
     return f"{finding['arm']}: {finding['text']} ({finding['seeds']} of {seeds} seeds{cured})"
 
 
-def _winner(verdict: dict[str, Any], cells: Cells) -> CellResult:
+def _winner(verdict: dict[str, Any], cells: "Cells") -> CellResult:
     return cells[verdict["winner"]["arm"]][verdict["winner"]["seed"]]
-
-
-def _test_scores(cells: Cells, winner: str, prepared: Prepared, metric: str) -> dict[str, Any]:
-    from components.metrics import scores
-
-    y = np.asarray(prepared.y[prepared.test_rows])
-    found: dict[str, Any] = {"rows": len(y)}
-    for who, arm in (("reference", REFERENCE), ("winner", winner)):
-        per_seed = [scores(cell.probabilities("test"), y) for cell in cells[arm]]
-        means = {name: float(np.mean([one[name] for one in per_seed])) for name in per_seed[0]}
-        found[who] = {**means, "per_seed": [one[metric] for one in per_seed]}
-    return found
-
-
-def _cost(arm: Arm, seconds: dict[str, float]) -> float:
-    """Return how much longer training takes with the technique than without, 0.4 for 40 % longer."""
-    with_it, without = seconds[arm.name], seconds[REFERENCE]
-    if arm.removes:
-        with_it, without = without, with_it
-    return with_it / without - 1
 
 
 def amount(value: float, metric: str) -> str:
@@ -232,9 +111,33 @@ def sentence(verdict: dict[str, Any]) -> str:
         parts.append(f"Too few seeds to tell about {_listed(needs)}.")
     if "no evidence" in by_verdict:
         parts.append(f"No evidence for {_listed([e['technique'] for e in by_verdict['no evidence']], 'or')}.")
+    if verdict["harms"]:
+        parts.append(
+            f"For some it is worse: {_listed([harm_as_text(harm) for harm in verdict['harms'][:MOST_HARMS]])}."
+        )
     if verdict.get("curve"):
         parts.append(twice_the_data(verdict["curve"], metric))
     return " ".join(part[0].upper() + part[1:] for part in parts)
+
+
+def harm_as_text(harm: dict[str, Any]) -> str:
+    """Return a harm of the verdict in words: `shift costs class 6 4.1 points`."""
+    return f"{harm['technique']} costs {harm['slice'].replace(': ', ' ', 1)} {abs(100 * harm['effect']):.1f} points"
+
+
+def interaction_as_text(interaction: dict[str, Any], metric: str) -> str:
+    """Return an interaction of the verdict in words."""
+    first, second = interaction["techniques"]
+    return (
+        f"{first} beside {second}: {amount(interaction['effect'], metric)} more than without it"
+        f"{_between(interaction, metric)}, {interaction['verdict']}"
+    )
+
+
+def _between(effect: dict[str, Any], metric: str) -> str:
+    if effect["low"] is None:
+        return ""
+    return f" ({_number(effect['low'], metric)} to {_number(effect['high'], metric)})"
 
 
 def twice_the_data(curve: dict[str, Any], metric: str) -> str:
@@ -270,7 +173,8 @@ def as_csv(verdict: dict[str, Any]) -> str:
     import csv
     import io
 
-    names = [name for name in verdict["effects"][0] if name != "differences"] if verdict["effects"] else []
+    first = verdict["effects"][0] if verdict["effects"] else {}
+    names = [name for name, of in first.items() if not isinstance(of, list | tuple | dict)]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -309,6 +213,12 @@ def as_markdown(verdict: dict[str, Any]) -> str:
         f"winner {test['winner'][metric]:.4f}, reference {test['reference'][metric]:.4f} (mean of "
         f"{verdict['seeds']} seeds).",
     ]
+    if verdict["harms"]:
+        lines += ["", "Worse for some, though not as a whole (accuracy, corrected for all techniques and slices):", ""]
+        lines += [f"- {harm_as_text(harm)}{_between(harm, 'accuracy')}" for harm in verdict["harms"]]
+    if verdict["interactions"]:
+        lines += ["", "How techniques work with each other:", ""]
+        lines += [f"- {interaction_as_text(of, metric)}" for of in verdict["interactions"]]
     if verdict["findings"]:
         lines += ["", "What was wrong while training:", ""]
         lines += [f"- {finding_as_text(finding, verdict['seeds'])}" for finding in verdict["findings"]]

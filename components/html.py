@@ -21,12 +21,13 @@ import yaml
 
 from components.charts import Axis, Plot, Strip, histogram, spread, thinned
 from components.curve import PowerLaw
-from components.evaluate import Cells, amount, finding_as_text, twice_the_data, worth_of
-from components.metrics import confusion
+from components.evaluate import MOST_HARMS, amount, finding_as_text, harm_as_text, twice_the_data, worth_of
+from components.metrics import CONFIDENCE_BINS, confidence_bins, confusion
 from components.prepared import Prepared
 from components.report.page import missing_text, values_text, with_examples
 from components.store import CellResult, code_version
 from components.study import REFERENCE, Study
+from components.verdict import Cells
 
 MATRIX = 12  # classes up to which there is a confusion matrix; of more the most confused pairs are listed
 SLICES = 14  # columns of the heat map
@@ -38,7 +39,6 @@ WRONG = 12  # examples that are predicted confidently and wrongly
 LETTERS = 300  # of a text
 SIDE = 160  # pixels of an example's image, at most
 PREVIEW_WIDTH = 1400  # pixels
-BINS = 10  # of the reliability diagram
 SEED_TICKS = 1500  # in all; of more seeds none is drawn
 LEVELS = 5  # tints of a heat map
 LIBRARIES = ("assay-pipeline", "keras", "tensorflow", "jax", "scikit-learn", "numpy", "mlflow", "kfp")
@@ -76,6 +76,7 @@ def gather(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepar
         "trainings": sum(len(of_arm) for of_arm in cells.values()),
         "seconds": sum(cell.result["seconds"] for of_arm in cells.values() for cell in of_arm),
         "arms": len(cells),
+        "most_harms": MOST_HARMS,
     }
 
 
@@ -96,8 +97,8 @@ def _environment(metric: str) -> jinja2.Environment:
         "change": lambda share: _minus(f"{100 * share:+z.0f} %"),
         "duration": duration,
         "metric": lambda name: METRICS.get(name, name),
-        "worth": worth_of,
-        "typical": lambda words: ", ".join(words),
+        "worth": lambda effect: worth_of(effect).replace(" x", " \N{MULTIPLICATION SIGN}").replace("-", "\N{EN DASH}"),
+        "harm": harm_as_text,
     }
     return environment
 
@@ -117,6 +118,8 @@ def _tick(value: float, metric: str) -> str:
 
 def score(value: float, metric: str) -> str:
     """Return a score as text: shares in percent."""
+    if metric == "ece":
+        return f"{100 * value:.1f} points"
     return f"{value:.4f}" if metric == "loss" else f"{100 * value:.1f} %"
 
 
@@ -170,13 +173,12 @@ def _effects(verdict: dict[str, Any]) -> dict[str, Any] | None:
         "rows": rows,
         "scale": strip.scale(),
         "by_verdict": {kind: [row for row in rows if row["verdict"] == kind] for kind in kinds},
-        "others": [name for name in METRICS if any(name in (row.get("others") or {}) for row in rows)],
-        "detectable": any(row.get("detectable") is not None for row in rows),
+        "others": [name for name in METRICS if name in rows[0]["others"]],
     }
 
 
 def _costs(verdict: dict[str, Any]) -> Any:
-    """Draw each technique's effect over its cost in training time; the points have the numbers of the table."""
+    """Draw effects over cost in training time, both with their intervals; points have the numbers of the table."""
     ordered = sorted(verdict["effects"], key=lambda e: -e["effect"])
     if len(ordered) < 2:
         return None
@@ -192,6 +194,11 @@ def _costs(verdict: dict[str, Any]) -> Any:
         if effect["low"] is not None:
             kind = effect["verdict"].replace(" ", "-")
             plot.line([effect["cost"]] * 2, [effect["low"], effect["high"]], f"thin {kind}")
+            plot.line(
+                np.clip([effect["cost_low"], effect["cost_high"]], x.low, x.high).tolist(),
+                [effect["effect"]] * 2,
+                f"thin {kind}",
+            )
     for number, effect in reversed(list(enumerate(ordered, 1))):
         plot.dot(effect["cost"], effect["effect"], f"numbered {effect['verdict'].replace(' ', '-')}", 9)
         plot.text(effect["cost"], effect["effect"], str(number), "in-dot")
@@ -208,9 +215,9 @@ def _share(value: float) -> str:
 
 def _slices(verdict: dict[str, Any]) -> dict[str, Any] | None:
     """Return the heat map of effects by slice: of many slices those that some technique harms most."""
-    slices = verdict.get("slices") or []
-    rows = [effect for effect in verdict["effects"] if any(v is not None for v in effect.get("by_slice") or ())]
-    if not slices or not rows:
+    slices = verdict["slices"]
+    rows = [effect for effect in verdict["effects"] if any(v is not None for v in effect["by_slice"])]
+    if not rows:
         return None
     rows = sorted(rows, key=lambda e: -e["effect"])
     values = np.array([[math.nan if v is None else v for v in row["by_slice"]] for row in rows], float)
@@ -218,7 +225,7 @@ def _slices(verdict: dict[str, Any]) -> dict[str, Any] | None:
     worst = known[np.argsort(np.nanmin(values[:, known], axis=0), kind="stable")]
     chosen = np.sort(worst[:SLICES])
     most = float(np.nanmax(np.abs(values[:, chosen]))) or 1.0
-    sure = {(harm["arm"], harm["slice"]) for harm in verdict.get("harms") or ()}
+    sure = {(harm["arm"], harm["slice"]) for harm in verdict["harms"]}
     return {
         "names": [slices[i]["name"].removeprefix("class: ") for i in chosen],
         "rows_of": [slices[i]["rows"] for i in chosen],
@@ -262,7 +269,10 @@ def _test(verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> dict[str
         "metrics": [name for name in METRICS if name in verdict["test"]["reference"]],
         "matrices": {who: _matrix(of, classes) for who, of in counts.items()} if len(classes) <= MATRIX else None,
         "pairs": _pairs(counts, classes) if len(classes) > MATRIX else None,
-        "reliability": [_reliability(who, arm, predicted[who], y) for who, arm in shown.items()],
+        "reliability": [
+            _reliability(who, arm, reliability(predicted[who], y), verdict["test"][who]["ece"])
+            for who, arm in shown.items()
+        ],
         "wrong": wrong_examples(chosen, y, prepared),
     }
 
@@ -303,44 +313,39 @@ def _pairs(counts: dict[str, np.ndarray], classes: Sequence[str]) -> list[dict[s
     ]
 
 
-def reliability(probabilities: Iterable[np.ndarray], y: np.ndarray) -> tuple[list[dict[str, float]], float]:
-    """Return how often predictions come true that are made with a given confidence.
+def reliability(probabilities: Iterable[np.ndarray], y: np.ndarray) -> list[dict[str, float]]:
+    """Return how often predictions come true that are made with a given confidence, in the bins of the metric `ece`.
 
     Args:
         probabilities: of each seed (rows, classes).
         y: class numbers (rows,).
 
     Returns:
-        The bins that have rows, with `low`, `high`, `share` (of all rows), `confidence` and `accuracy`; and the
-        expected calibration error: their distance, weighted with the rows, in equally wide bins (Naeini et al. 2015,
-        "Obtaining Well Calibrated Probabilities Using Bayesian Binning").
+        The bins that have rows, with `low`, `high`, `share` (of all rows), `confidence` and `accuracy`.
     """
     every = list(probabilities)
     confidence = np.concatenate([p.max(axis=1) for p in every]).astype(np.float64)
     right = np.concatenate([p.argmax(axis=1) == y for p in every])
-    of_bin = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    bins = [
+    of_bin = confidence_bins(confidence)
+    return [
         {
-            "low": number / BINS,
-            "high": (number + 1) / BINS,
+            "low": number / CONFIDENCE_BINS,
+            "high": (number + 1) / CONFIDENCE_BINS,
             "share": float(np.mean(of_bin == number)),
             "confidence": float(confidence[of_bin == number].mean()),
             "accuracy": float(right[of_bin == number].mean()),
         }
         for number in np.unique(of_bin).tolist()
     ]
-    return bins, sum(one["share"] * abs(one["confidence"] - one["accuracy"]) for one in bins)
 
 
-def _reliability(who: str, arm: str, probabilities: list[np.ndarray], y: np.ndarray) -> dict[str, Any]:
-    bins, error = reliability(probabilities, y)
-
+def _reliability(who: str, arm: str, bins: list[dict[str, float]], error: float) -> dict[str, Any]:
     def whole(value: float) -> str:
         return f"{100 * value:.0f} %"
 
     x, height = Axis("confidence", 0, 1, whole), Axis("rows predicted rightly", 0, 1, whole)
     told = (
-        f"On the diagonal confidence is right, below it too great. The area of a point is its share of the rows. "
+        "On the diagonal confidence is right, below it too great. The area of a point is its share of the rows. "
         f"The expected calibration error is {100 * error:.1f} points."
     )
     plot = Plot(f"reliability-{who}", f"Reliability of {arm}", told, x, height, 340, 300)
@@ -349,7 +354,7 @@ def _reliability(who: str, arm: str, probabilities: list[np.ndarray], y: np.ndar
     plot.line([0, 1], [0, 1], "diagonal")
     for one in bins:
         plot.dot(one["confidence"], one["accuracy"], "accent", 3 + 9 * math.sqrt(one["share"]))
-    return {"who": who, "arm": arm, "plot": plot.render(), "error": error}
+    return {"arm": arm, "plot": plot.render(), "error": error}
 
 
 def wrong_examples(probabilities: np.ndarray, y: np.ndarray, prepared: Prepared) -> list[dict[str, Any]]:
@@ -482,7 +487,7 @@ def _band(runs: list[list[float]]) -> tuple[list[float], list[float], list[float
 
 def _sizes(verdict: dict[str, Any]) -> dict[str, Any] | None:
     """Draw the score over the number of train rows, the fitted law, and what it says of twice as many."""
-    curve, metric = verdict.get("curve"), verdict["metric"]
+    curve, metric = verdict["curve"], verdict["metric"]
     if not curve:
         return None
 

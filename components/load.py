@@ -9,6 +9,7 @@ from components import report
 from components.errors import AssayError
 from components.events import step
 from components.prepared import Prepared
+from components.slices import slicings
 from components.sources import Rows, read
 from components.split import TEST, Content, content, split
 from components.study import Study
@@ -59,6 +60,7 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
     report.refuse(found)
     prepared = Prepared.write(folder, study.data, rows, of, parts)
     report.write(found, folder / REPORT)
+    slicings(prepared, study.slices)  # a column that is not there is said before anything is trained
     return prepared
 
 

@@ -5,6 +5,7 @@ A folder with memory-mapped arrays and JSON:
     y.npy           (rows,) int32 class numbers
     order.npy       (rows,) int64 row numbers in an order that follows from the rows' content alone, so that the same
                     data from another file, or in another order, gives the same numbers
+    together.npy    (rows,) int64, the same number where rows are always on one side: copies of a row, and groups
     parts.npy       (seeds, rows) uint8: whether a seed trains on a row, validates or tests on it, or leaves it out
     words.json      of text: all words
     data.json       kind, shape, classes, columns, counts, fingerprint
@@ -116,6 +117,11 @@ class Prepared:
         return RowFile(self.folder / "x.npy")
 
     @cached_property
+    def together(self) -> np.ndarray:
+        """A number for each row, the same where rows are always on one side."""
+        return np.load(self.folder / "together.npy", mmap_mode="r")
+
+    @cached_property
     def test_rows(self) -> np.ndarray:
         """Row numbers of the test rows, the same for every seed."""
         return self._rows_of(0, TEST)
@@ -154,6 +160,8 @@ class Prepared:
             np.save(folder / "x.npy", np.ascontiguousarray(x))
         np.save(folder / "y.npy", y)
         np.save(folder / "order.npy", of.order)
+        together = linked(rows, of)
+        np.save(folder / "together.npy", together)
         np.save(folder / "parts.npy", parts)
         if data.kind == "text":
             (folder / "words.json").write_text(json.dumps(rows.words, ensure_ascii=False), "utf-8")
@@ -162,7 +170,7 @@ class Prepared:
         # same data.
         about = [data.kind, x.shape[1:], str(x.dtype), rows.classes, [asdict(column) for column in rows.columns]]
         fingerprint = hashlib.sha256(json.dumps(about).encode())
-        ruled = [] if rows.groups is None else [linked(rows, of)]
+        ruled = [] if rows.groups is None else [together]
         ruled += [] if rows.times is None else [rows.times]
         for array in (of.digests, y, is_test, *ruled):
             fingerprint.update(array[of.order].view(np.uint8).data)

@@ -7,15 +7,16 @@ Nothing heavy is imported: reading, checking and expanding a study takes millise
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from components.data import Data
+from components.data import Data, Names
 from components.errors import StudyError
 from components.explain import did_you_mean
 from components.recipe import (
@@ -39,7 +40,8 @@ from components.recipe import (
 
 Metric = Literal["accuracy", "macro_f1", "loss"]
 
-HIGHER_IS_BETTER: dict[Metric, bool] = {"accuracy": True, "macro_f1": True, "loss": False}
+# Of all that is measured; see `components.metrics.scores`.
+HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False}
 
 REFERENCE = "reference"
 LEAVE_ONE_OUT = "leave-one-out"
@@ -56,6 +58,7 @@ class Arm:
         removes: the arm lacks the technique, whose effect is then reference minus arm; else it is arm minus reference.
         changes: the differences from the reference recipe, as path and value.
         recipe: the full recipe.
+        pair: the names of the two arms whose changes it has both; None of all other arms.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Arm:
     removes: bool
     changes: dict[str, Any]
     recipe: Recipe
+    pair: tuple[str, str] | None = None
 
     @property
     def is_size(self) -> bool:
@@ -106,6 +110,12 @@ class Study(Part):
         description="leave-one-out, add-one-in, named differences, lists to sweep, or a list of these",
     )
     seeds: int = Field(default=5, ge=1, le=1000, strict=True, description="each arm is trained once per seed")
+    pairs: bool = Field(
+        default=False, description="train every two techniques together, too, and say how they work with each other"
+    )
+    slices: Names = Field(
+        default=(), description="columns of a table; effects are given by their values, too, as they are by class"
+    )
     metric: Metric = Field(default="accuracy", description="what the verdict is about; on validation rows")
     memory: float = Field(
         default=2.0, gt=0, description="GiB of rows that a train task may hold; more is streamed, with the same numbers"
@@ -145,6 +155,12 @@ class Study(Part):
         return arms
 
     @model_validator(mode="after")
+    def _slices_are_of_tables(self) -> Self:
+        if self.slices and self.data.kind != "table":
+            raise StudyError(("slices",), f"only tables have columns, and the data is {self.data.kind}; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _arms_are_possible(self) -> Self:
         for arm in self.expand():
             self._key(arm.recipe, seed=0)  # weights that are not there are said now
@@ -170,6 +186,8 @@ class Study(Part):
         for index, entry in enumerate(entries):
             place = ("arms", index) if isinstance(self.arms, list) else ("arms",)
             arms += self._preset(entry) if isinstance(entry, str) else self._stated(entry, reference, place)
+        if self.pairs:
+            arms += self._pairs(arms[1:], reference)
         names = [arm.name for arm in arms]
         for name in names:
             if names.count(name) > 1:
@@ -232,6 +250,22 @@ class Study(Part):
                 )
         return arms
 
+    def _pairs(self, arms: list[Arm], reference: Recipe) -> list[Arm]:
+        """Return an arm for every two that add, or remove, different things; what can't be had together is left out."""
+        pairs = []
+        for first, second in combinations([arm for arm in arms if not arm.is_size], 2):
+            if first.removes != second.removes or _overlap(first.changes, second.changes):
+                continue
+            changes = {**first.changes, **second.changes}
+            try:
+                recipe = change(reference, changes, ("pairs",))
+                refuse_kind(recipe, self.data.kind, ("pairs",))
+            except StudyError:
+                continue
+            name, technique = f"{first.name}, {second.name}", f"{first.technique} and {second.technique}"
+            pairs.append(Arm(name, technique, first.removes, changes, recipe, (first.name, second.name)))
+        return pairs
+
     def _arm(self, name: str, changes: Mapping[str, Any], reference: Recipe, place: tuple[str | int, ...]) -> Arm:
         recipe = change(reference, changes, place)
         refuse_kind(recipe, self.data.kind, place)
@@ -257,6 +291,11 @@ def _refuse_another_process(recipe: Recipe, reference: Recipe, place: tuple[str 
                 f"all arms share one process, which has one {path}; expected {expected!r} as in the reference, "
                 f"got {found!r}; say it in the recipe, and compare two studies",
             )
+
+
+def _overlap(first: Iterable[str], second: Iterable[str]) -> bool:
+    """Tell whether two arms change the same path, or one a part of what the other changes."""
+    return any(f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.") for a in first for b in second)
 
 
 def _with_own_defaults(arms: Any, kind: Kind, name: Any, stated: Mapping[str, Any]) -> Any:

@@ -40,10 +40,11 @@ def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     import numpy as np
 
     from components import html
-    from components.evaluate import gather, judge
+    from components.evaluate import gather, sentence
     from components.load import prepare
     from components.metrics import recalls, scores
     from components.study import Study
+    from components.verdict import judge
 
     def write(draw_preview: bool = False, **of_study: Any) -> Path:
         study = Study.model_validate({"study": "made", **of_study})
@@ -83,6 +84,7 @@ def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             (at / "result.json").write_text(json.dumps(result))
         cells = gather(study, [str(folder / "cells")])
         verdict = judge(study, cells, prepared)
+        verdict["sentence"] = sentence(verdict)
         if draw_preview:
             from PIL import Image
 

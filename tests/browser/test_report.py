@@ -46,10 +46,10 @@ def opened(browser: Browser, file: Path, scheme: str, width: int) -> tuple[Page,
     noise: list[str] = []
     page.on("console", lambda line: noise.append(line.text))
     page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on("request", lambda request: request.url.startswith("data:") or noise.append(request.url))
+    page.on("request", lambda request: noise.append(request.url))
     page.goto(file.as_uri())
     page.wait_for_load_state("networkidle")
-    return page, [line for line in noise if line != file.as_uri()]
+    return page, [line for line in noise if line != file.as_uri() and not line.startswith("data:")]
 
 
 @pytest.mark.parametrize("width", [1200, 390])

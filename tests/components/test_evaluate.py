@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from components import tracking
-from components.evaluate import amount, as_csv, as_markdown, gather, gather_findings, judge, median_seed, sentence
+from components.evaluate import amount, as_csv, as_markdown, gather, sentence
 from components.metrics import scores
 from components.store import CellResult
 from components.study import Study
+from components.verdict import gather_findings, judge, median_seed
 
 # A real run
 
@@ -101,6 +102,7 @@ def test_the_test_predictions_of_other_arms_are_never_opened(tiny, copied):
     for file in others:
         file.unlink()
     judged = judge(tiny.study, gather(tiny.study, [str(copied)]), tiny.prepared)
+    judged["sentence"] = sentence(judged)
     assert json.loads(json.dumps(judged)) == {name: tiny.verdict[name] for name in judged}
 
 
@@ -114,43 +116,59 @@ def test_cells_may_come_in_several_folders(tiny, copied, tmp_path):
     assert [[cell.result["seed"] for cell in of] for of in by_arm.values()] == [[0, 1]] * 4
 
 
-def with_values(copied: Path, values: dict[str, list[float]], metric: str = "accuracy") -> None:
-    """Write made-up scores into the cells: by the arm's number, for both seeds."""
+def with_values(copied: Path, values: dict[str, list[float]], y: np.ndarray, metric: str = "accuracy") -> None:
+    """Write made-up predictions into the cells, with these scores: by the arm's number, for both seeds.
+
+    `y` is the classes of both seeds' validation rows, (seeds, rows).
+    """
     for arm, of_seed in values.items():
         for seed, value in enumerate(of_seed):
-            file = copied / f"{arm}-{seed}" / "result.json"
-            result = json.loads(file.read_text())
-            result["validation"][metric] = value
-            file.unlink()
-            file.write_text(json.dumps(result))
+            truth = y[seed]
+            certain = np.exp(-value) if metric == "loss" else 0.9
+            predicted = np.where(np.arange(len(truth)) < round(value * len(truth)), truth, (truth + 1) % 10)
+            made = np.full((len(truth), 10), (1 - certain) / 9, np.float32)
+            made[np.arange(len(truth)), truth if metric == "loss" else predicted] = certain
+            folder = copied / f"{arm}-{seed}"
+            result = json.loads((folder / "result.json").read_text())
+            result["validation"] = scores(made, truth)
+            for name in ("result.json", "validation.npy"):  # they are hard links to the store
+                (folder / name).unlink()
+            (folder / "result.json").write_text(json.dumps(result))
+            np.save(folder / "validation.npy", made)
+
+
+@pytest.fixture
+def truth(tiny) -> np.ndarray:
+    """The classes of both seeds' validation rows."""
+    return np.array([tiny.prepared.y[tiny.prepared.split(seed)[1]] for seed in (0, 1)])
 
 
 def changed(study: Study, **changes: Any) -> Study:
     return Study.model_validate({**study.model_dump(), **changes})
 
 
-def test_of_equals_the_reference_wins(tiny, copied):
-    with_values(copied, {"0": [0.8, 0.6], "1": [0.7, 0.7], "2": [0.1, 0.2], "3": [0.7, 0.7]})
+def test_of_equals_the_reference_wins(tiny, copied, truth):
+    with_values(copied, {"0": [0.75, 0.5], "1": [0.625, 0.625], "2": [0.125, 0.25], "3": [0.625, 0.625]}, truth)
     judged = judge(tiny.study, gather(tiny.study, [str(copied)]), tiny.prepared)
     assert judged["winner"]["arm"] == "reference"
 
 
-def test_of_the_loss_less_is_better(tiny, copied):
-    with_values(copied, {"0": [0.5, 0.4], "1": [0.5, 0.4], "2": [0.2, 0.1], "3": [0.9, 0.8]}, "loss")
+def test_of_the_loss_less_is_better(tiny, copied, truth):
+    with_values(copied, {"0": [0.5, 0.4], "1": [0.5, 0.4], "2": [0.2, 0.1], "3": [0.9, 0.8]}, truth, "loss")
     study = changed(tiny.study, metric="loss")
     judged = judge(study, gather(study, [str(copied)]), tiny.prepared)
     assert judged["winner"]["arm"] == "narrow"
-    assert [effect["effect"] for effect in judged["effects"]] == pytest.approx([0, 0.3, 0.4])
+    assert [effect["effect"] for effect in judged["effects"]] == pytest.approx([0, 0.3, 0.4], abs=1e-6)
     assert not judged["higher_is_better"]
 
 
-def test_what_an_arm_removes_has_the_opposite_sign(tiny, copied):
+def test_what_an_arm_removes_has_the_opposite_sign(tiny, copied, truth):
     """Leave-one-out: the arm without dropout has 0.1 less, so dropout brings 0.1."""
     study = changed(
         tiny.study, arms="leave-one-out", recipe={"augment": "none", "scale": "none", "model": {"batch_norm": False}}
     )
     assert [arm.name for arm in study.expand()] == ["reference", "no dropout", "no early stopping", "bare"]
-    with_values(copied, {"0": [0.8, 0.8], "1": [0.7, 0.7], "2": [0.9, 0.9], "3": [0.8, 0.8]})
+    with_values(copied, {"0": [0.8, 0.8], "1": [0.7, 0.7], "2": [0.9, 0.9], "3": [0.8, 0.8]}, truth)
     by_arm = gather(study, [str(copied)])
     for arm, seconds in (("reference", 3.0), ("no dropout", 2.0)):
         for cell in by_arm[arm]:
@@ -160,7 +178,7 @@ def test_what_an_arm_removes_has_the_opposite_sign(tiny, copied):
         ("dropout", True),
         ("early stopping", True),
     ]
-    assert [effect["effect"] for effect in effects] == pytest.approx([0.1, -0.1, 0])
+    assert [effect["effect"] for effect in effects] == pytest.approx([0.1, -0.1, 0], abs=1 / 288)
     assert effects[0]["cost"] == pytest.approx(0.5)  # 3 seconds with it, 2 without
 
 
@@ -169,6 +187,7 @@ def test_a_study_without_arms_has_a_verdict_all_the_same(tiny, copied):
     judged = judge(study, gather(study, [str(copied)]), tiny.prepared)
     assert judged["effects"] == []
     assert judged["winner"]["arm"] == "reference"
+    judged["sentence"] = sentence(judged)
     assert as_markdown(judged)
     assert as_csv(judged).strip() == ""
 
@@ -197,6 +216,8 @@ def verdict_of(*effects: dict[str, Any], metric: str = "accuracy") -> dict[str, 
         "reference": {"mean": 0.98},
         "winner": {"arm": "reference", "mean": 0.98},
         "test": {"rows": 360, "reference": {metric: 0.97}, "winner": {metric: 0.975}},
+        "harms": [],
+        "interactions": [],
         "findings": [],
     }
     return {**made, "sentence": sentence(made)}

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from components import html, tracking
+from components.metrics import scores
 from components.study import Study
 
 VOID = {"meta", "link", "img", "br", "path", "circle", "line", "rect"}
@@ -133,11 +134,13 @@ def test_a_perfect_model_has_no_wrong_examples(tiny):
 
 def test_reliability_counts_what_comes_true():
     p = np.array([[0.95, 0.05], [0.95, 0.05], [0.3, 0.7], [0.35, 0.65], [1.0, 0.0]])
-    bins, error = html.reliability([p], np.array([0, 1, 1, 1, 0]))
-    assert [(one["low"], one["share"]) for one in bins] == [(0.6, 0.2), (0.7, 0.2), (0.9, 0.6)]
+    y = np.array([0, 1, 1, 1, 0])
+    bins = html.reliability([p], y)
+    assert [(round(15 * one["low"]), one["share"]) for one in bins] == [(9, 0.2), (10, 0.2), (14, 0.6)]
     assert bins[-1]["accuracy"] == pytest.approx(2 / 3)
     assert bins[-1]["confidence"] == pytest.approx(2.9 / 3)
-    assert error == pytest.approx(0.2 * 0.35 + 0.2 * 0.3 + 0.6 * 0.3)
+    error = sum(one["share"] * abs(one["confidence"] - one["accuracy"]) for one in bins)
+    assert error == pytest.approx(scores(p, y)["ece"])
 
 
 def test_a_table_with_names_that_are_no_names(made_page, tmp_path):
