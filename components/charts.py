@@ -1,7 +1,7 @@
 """Charts as inline SVG for the HTML report: text stays text, and colours come from the page's style sheet.
 
 A chart has a title and a description for who can't see it. Its size in the page is at most its own, so that letters
-are as large on a phone as on a screen. Classes (`reference`, `helped`, ...) are those of `templates/report.css`.
+are as large on a phone as on a screen. Classes (`reference`, `helped`, ...) are those of `templates/report.css.j2`.
 """
 
 import math

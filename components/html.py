@@ -94,7 +94,7 @@ def _environment(metric: str) -> jinja2.Environment:
         "of": _signed,
         "score": score,
         "percent": _percent,
-        "change": lambda share: _minus(f"{100 * share:+z.0f} %"),
+        "change": lambda share: _whole(_minus(f"{100 * share:+z.0f} %")),
         "duration": duration,
         "metric": lambda name: METRICS.get(name, name),
         "worth": lambda effect: worth_of(effect).replace(" x", " \N{MULTIPLICATION SIGN}").replace("-", "\N{EN DASH}"),
@@ -105,6 +105,11 @@ def _environment(metric: str) -> jinja2.Environment:
 
 def _minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _whole(text: str) -> str:
+    """Return a text that is not broken into lines."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _signed(value: float, metric: str) -> str:
@@ -119,15 +124,15 @@ def _tick(value: float, metric: str) -> str:
 def score(value: float, metric: str) -> str:
     """Return a score as text: shares in percent."""
     if metric == "ece":
-        return f"{100 * value:.1f} points"
-    return f"{value:.4f}" if metric == "loss" else f"{100 * value:.1f} %"
+        return _whole(f"{100 * value:.1f} points")
+    return f"{value:.4f}" if metric == "loss" else _whole(f"{100 * value:.1f} %")
 
 
 def _percent(share: float) -> str:
     """Return a probability; what is not certain is not shown as 0 or 100 %."""
     if share < 0.01:
-        return "< 1 %"
-    return "> 99 %" if share > 0.99 else f"{100 * share:.0f} %"
+        return _whole("< 1 %")
+    return _whole("> 99 %" if share > 0.99 else f"{100 * share:.0f} %")
 
 
 def duration(seconds: float) -> str:
@@ -172,6 +177,7 @@ def _effects(verdict: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "rows": rows,
         "scale": strip.scale(),
+        "ticks": drawn,
         "by_verdict": {kind: [row for row in rows if row["verdict"] == kind] for kind in kinds},
         "others": [name for name in METRICS if name in rows[0]["others"]],
     }
@@ -187,7 +193,7 @@ def _costs(verdict: dict[str, Any]) -> Any:
     x = Axis("change of training time", *spread([0.0, *(e["cost"] for e in ordered)], 0.1), lambda v: _share(v))
     y = Axis(f"effect on {METRICS[metric]}{_unit(metric)}", *spread([0.0, *ends], 0.08), lambda v: _tick(v, metric))
     told = "Each point is a technique, with its number in the table above; up is better, left is cheaper."
-    plot = Plot("costs", "Cost against gain", told, x, y, 520, 360)
+    plot = Plot("costs", "Cost against gain", told, x, y, 420, 340)
     plot.line([x.low, x.high], [0, 0], "zero")
     plot.line([0, 0], [y.low, y.high], "zero")
     for effect in ordered:
@@ -227,7 +233,7 @@ def _slices(verdict: dict[str, Any]) -> dict[str, Any] | None:
     most = float(np.nanmax(np.abs(values[:, chosen]))) or 1.0
     sure = {(harm["arm"], harm["slice"]) for harm in verdict["harms"]}
     return {
-        "names": [slices[i]["name"].removeprefix("class: ") for i in chosen],
+        "names": [_slice_name(slices[i]["name"]) for i in chosen],
         "rows_of": [slices[i]["rows"] for i in chosen],
         "hidden": len(known) - len(chosen),
         "lines": [
@@ -245,6 +251,12 @@ def _slices(verdict: dict[str, Any]) -> dict[str, Any] | None:
             for row, of_row in zip(rows, values, strict=True)
         ],
     }
+
+
+def _slice_name(name: str) -> tuple[str, str]:
+    """Return the column and the value of a slice; classes have no column."""
+    column, _, value = name.partition(": ")
+    return ("" if column == "class" else column), value
 
 
 def _tint(value: float, most: float) -> str:
@@ -502,7 +514,7 @@ def _sizes(verdict: dict[str, Any]) -> dict[str, Any] | None:
     y = Axis(METRICS[metric], *spread([value(end) for end in ends]), lambda v: _level(v, metric))
     said = twice_the_data(curve, metric)
     plot = Plot(
-        "sizes", "What more data brings", f"{METRICS[metric]} over the number of train rows. {said}", x, y, 520, 300
+        "sizes", "What more data brings", f"{METRICS[metric]} over the number of train rows. {said}", x, y, 420, 280
     )
     plot_rows = np.geomspace(min(rows), curve["rows"], 40)
     plot.line(plot_rows.tolist(), [value(float(law(n))) for n in plot_rows], "accent")
