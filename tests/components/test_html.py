@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from components import html, tracking
+from components.charts import POINTS
 from components.metrics import scores
 from components.study import Study
 
@@ -202,6 +203,15 @@ def test_ninety_cells_of_digits_stay_below_a_megabyte(made_page):
     assert "What augmentation does" in page.text
     assert "Twice the rows would bring" in page.text
     assert file.stat().st_size < 1_000_000
+
+
+def test_a_band_ends_where_most_seeds_have_stopped_and_leaves_out_what_is_no_number():
+    nan = float("nan")
+    epochs, mean, least, most = html._band([[1.0, 3.0, 5.0], [2.0, nan], [3.0, float("inf")]])
+    assert epochs == [1, 2]
+    assert (mean, least, most) == ([2.0, 3.0], [1.0, 3.0], [3.0, 3.0])
+    assert html._band([[nan, nan]]) == ([], [], [], [])
+    assert len(html._band([[1.0] * 5000])[0]) == POINTS
 
 
 def test_a_time_is_told_in_two_units():
