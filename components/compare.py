@@ -55,6 +55,7 @@ class Effect:
         low, high: 95 % interval of the effect; None with one seed.
         p: two-sided p value of "no effect"; None with one seed.
         probability: that the effect is above zero, with a flat prior; None with one seed.
+        shared: see `Paired`.
         detectable: the smallest effect that so many seeds show in `POWER` of studies; None with one seed.
         p_holm: p corrected for the number of arms (Holm 1979).
         verdict: in words.
@@ -68,6 +69,7 @@ class Effect:
     high: float | None
     p: float | None
     probability: float | None
+    shared: float = 0.0
     detectable: float | None = None
     p_holm: float | None = None
     verdict: Verdict = "no evidence"
@@ -143,15 +145,14 @@ def measure(arm: Paired, resolution: float) -> Effect:
     spread = _spread(arm.values, resolution)
     values, mean = tuple(float(value) for value in arm.values), float(np.mean(arm.values))
     if len(values) < 2:
-        return Effect(values, mean, None, None, None, None)
+        return Effect(values, mean, None, None, None, None, arm.shared)
     if spread == 0:  # a continuous metric without any difference: the arm is the reference
-        return Effect(values, mean, mean, mean, float(mean == 0), 0.5 if mean == 0 else float(mean > 0))
+        return Effect(values, mean, mean, mean, float(mean == 0), 0.5 if mean == 0 else float(mean > 0), arm.shared)
     half = _half_width(spread, arm.shared, len(values), 1 - CONFIDENCE)
     t = mean / math.sqrt(spread**2 / len(values) + arm.shared)
     freedom = len(values) - 1
-    return Effect(
-        values, mean, mean - half, mean + half, float(2 * stats.t.sf(abs(t), freedom)), float(stats.t.cdf(t, freedom))
-    )
+    p, probability = float(2 * stats.t.sf(abs(t), freedom)), float(stats.t.cdf(t, freedom))
+    return Effect(values, mean, mean - half, mean + half, p, probability, arm.shared)
 
 
 def holm(p_values: Sequence[float | None], comparisons: int | None = None) -> list[float | None]:
@@ -231,6 +232,25 @@ def seeds_needed(effect: float, spread: float, shared: float, comparisons: int) 
         else:
             few = seeds
     return enough
+
+
+def hopeless(screened: Paired, spread: float, seeds: int, comparisons: int) -> bool:
+    """Tell whether further seeds would hardly show an arm's effect, even one that is larger than it looks.
+
+    It is taken to be a standard error larger than it looks, and dropped where less than half of the studies would show
+    it. The screened seeds must not be used to judge the arms that are kept: chosen for looking large, they are too
+    large there. Seeds of its own make the judgement fair (data splitting, Cox 1975, "A Note on Data-Dependent
+    Hypotheses"), but for the little that seeds share. Racing by elimination is Maron and Moore 1994, "Hoeffding Races".
+
+    Args:
+        screened: the arm's differences on the screening's seeds.
+        spread: standard deviation of a seed's difference, pooled over all arms: a few seeds of one arm don't tell it.
+        seeds: how many further ones could be trained.
+        comparisons: for how many will be corrected.
+    """
+    error = math.sqrt(spread**2 / len(screened.values) + screened.shared)
+    looks = abs(float(np.mean(screened.values)))
+    return power(looks + error, spread, screened.shared, seeds, comparisons) < 0.5
 
 
 def _spread(differences: np.ndarray, resolution: float) -> float:

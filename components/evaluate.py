@@ -79,7 +79,8 @@ def finding_as_text(finding: dict[str, Any], seeds: int) -> str:
 
 
 def _winner(verdict: dict[str, Any], cells: "Cells") -> CellResult:
-    return cells[verdict["winner"]["arm"]][verdict["winner"]["seed"]]
+    winner = verdict["winner"]
+    return next(cell for cell in cells[winner["arm"]] if cell.result["seed"] == winner["seed"])
 
 
 def amount(value: float, metric: str) -> str:

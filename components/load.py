@@ -77,7 +77,7 @@ def read_checked(study: Study, folder: Path) -> tuple[Rows, Content, np.ndarray]
     rows = read(study.data, folder)
     check(rows)
     of = content(rows)
-    parts = split(rows, study.data, study.seeds, of)
+    parts = split(rows, study.data, study.seed_numbers.stop, of)
     if rows.words:  # text: no row is longer than the longest that is not for the test, which must not decide anything
         longest = max(int(np.count_nonzero(rows.x[parts[0] != TEST], axis=1).max()), 1)
         rows.x = rows.x[:, :longest]

@@ -31,7 +31,7 @@ def scale(study: str, data: str, scalers: str) -> None:
         wanted = {variant(arm.recipe): arm.recipe for arm in parsed.expand()}
         fitted = {
             seed: {name: encoder.to_json() for name, encoder in fit(prepared, seed, wanted).items()}
-            for seed in range(parsed.seeds)
+            for seed in parsed.seed_numbers
         }
         Path(scalers).write_text(json.dumps(fitted))
 

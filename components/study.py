@@ -93,6 +93,15 @@ class Cell:
     key: str
 
 
+class Screening(Part):
+    """What `assay run --budget` did before: seeds of their own, which chose arms and count for nothing else."""
+
+    seeds: int = Field(default=0, ge=0, strict=True, description="how many; the study's own seeds come after them")
+    dropped: dict[str, float] = Field(
+        default={}, description="arms that are not trained further, each with its technique's effect on those seeds"
+    )
+
+
 class Study(Part):
     """A whole study, as its YAML file says it."""
 
@@ -126,6 +135,8 @@ class Study(Part):
         ge=0,
         description="minutes of training that a killed train task may lose, beside the epoch that it was in",
     )
+    screening: Screening = Screening()
+    promote: bool = Field(default=True, description="register the winner, and make it the champion if it earns it")
 
     @model_validator(mode="before")
     @classmethod
@@ -192,15 +203,21 @@ class Study(Part):
         for name in names:
             if names.count(name) > 1:
                 raise StudyError(("arms",), f"two arms are called {name!r}; give one another name")
-        return arms
+        dropped = self.screening.dropped.keys()
+        return [arm for arm in arms if not {arm.name, *(arm.pair or ())} & dropped]
 
     def cells(self) -> list[Cell]:
         """Return every arm with every seed, arm by arm."""
         return [
             Cell(f"{number}-{seed}", arm.name, seed, arm.recipe, self._key(arm.recipe, seed))
             for number, arm in enumerate(self.expand())
-            for seed in range(self.seeds)
+            for seed in self.seed_numbers
         ]
+
+    @property
+    def seed_numbers(self) -> range:
+        """The seeds' numbers: from 0, or after those of the screening."""
+        return range(self.screening.seeds, self.screening.seeds + self.seeds)
 
     def digest(self) -> str:
         """Return a hash of the whole study: 12 hexadecimal digits."""

@@ -16,8 +16,8 @@ from components.encode import Encoder
 from components.engine import Split
 from components.errors import AssayError
 from components.events import THREADS, Step, step
-from components.prepared import Prepared
-from components.recipe import TREES, program_key
+from components.prepared import Prepared, Schema
+from components.recipe import TREES, Recipe, program_key
 from components.scale import read_encoder
 from components.store import PREVIEW, CellResult, Store, hand_over
 from components.study import REFERENCE, Cell, Study
@@ -92,9 +92,7 @@ class Trainer:
         self.minutes = study.checkpoint
         self._program: tuple[str, Any] = ("", None)
         self._warned: set[str | None] = {None}
-        schema = prepared.schema
-        self.small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
-        self.threads = 1 if self.small else int(os.environ.get(THREADS, "0"))  # 0: as many as there are cores
+        self.threads = threads_for(prepared.schema)
         compute.set_up(study.recipe.train, self.threads)
 
     def in_order(self, cells: list[Cell]) -> list[Cell]:
@@ -179,19 +177,9 @@ class Trainer:
     def _program_for(self, cell: Cell, rows: int):
         key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
         if self._program[0] != key:
-            schema = self.prepared.schema
-            if cell.recipe.model.name in TREES:
-                # With more, threads that wait for each other take most of the time.
-                program = Forest(cell.recipe, schema.inputs, len(schema.classes), self.threads or None)
-            else:
-                if cell.recipe.train.backend == "jax":
-                    from components.programs.on_jax import Program
-                else:
-                    from components.programs.on_tensorflow import Program
-
+            if cell.recipe.model.name not in TREES:
                 self._warn(compute.unused(cell.recipe.train))
-                program = Program(cell.recipe, schema.inputs, len(schema.classes), rows)
-            self._program = (key, program)
+            self._program = (key, build(cell.recipe, self.prepared.schema, rows, self.threads))
         return self._program[1]
 
     def _warn(self, message: str | None) -> None:
@@ -199,3 +187,21 @@ class Trainer:
         if message not in self._warned:
             self.running.emit("warning", message=message)
             self._warned.add(message)
+
+
+def threads_for(schema: Schema) -> int:
+    """Return with how many threads to train; 0 is as many as there are cores."""
+    small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
+    return 1 if small else int(os.environ.get(THREADS, "0"))
+
+
+def build(recipe: Recipe, schema: Schema, rows: int, threads: int) -> Any:
+    """Return what trains the recipe's model on so many rows: a `components.engine.Program`, or a `Forest`."""
+    if recipe.model.name in TREES:
+        # With more, threads that wait for each other take most of the time.
+        return Forest(recipe, schema.inputs, len(schema.classes), threads or None)
+    if recipe.train.backend == "jax":
+        from components.programs.on_jax import Program
+    else:
+        from components.programs.on_tensorflow import Program
+    return Program(recipe, schema.inputs, len(schema.classes), rows)

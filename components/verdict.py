@@ -32,7 +32,7 @@ class Comparison:
     def __init__(self, study: Study, cells: Cells, prepared: Prepared):
         """Read which rows each seed validates on, and score the reference."""
         self.cells = cells
-        self.rows = [prepared.split(seed)[1] for seed in range(study.seeds)]
+        self.rows = [prepared.split(seed)[1] for seed in study.seed_numbers]
         self.y = np.asarray(prepared.y)
         self.units = np.asarray(prepared.together)
         self.reference = self.scores(REFERENCE)
@@ -61,7 +61,10 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
         `slices`: name and validation rows, in the mean over seeds;
         `harms`: slices in which a technique costs accuracy for sure (Holm over all arms and slices), though it is not
             judged to hurt as a whole;
+        `dropped`: the arms that the screening for a budget left out, each with its effect there; they are counted among
+            the comparisons that are corrected for;
         `interactions`: with `pairs`, how much more a technique brings beside another one than without it;
+        `seconds`: of training a cell, by arm;
         and `reference`, `winner`, `test`, `curve`, `findings`.
     """
     metric, schema = study.metric, prepared.schema
@@ -88,15 +91,17 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
         "train_rows": schema.splits["train"],
         "validation_rows": schema.splits["validation"],
         "reference": {"mean": means[REFERENCE], "low": low, "high": high, "seconds": _seconds(cells[REFERENCE])},
+        "seconds": {arm: _seconds(of) for arm, of in cells.items()},
         "effects": effects,
         "slices": slices,
         "harms": harms,
         "interactions": _interactions(study, [arm for arm in others if arm.pair], comparison),
+        "dropped": study.screening.dropped,
         "curve": curve,
         "winner": {
             "arm": winner,
             "mean": means[winner],
-            "seed": median_seed([cell.result["validation"][metric] for cell in cells[winner]]),
+            "seed": study.seed_numbers[median_seed([cell.result["validation"][metric] for cell in cells[winner]])],
         },
         "test": _test_scores(cells, winner, prepared, metric),
         "findings": gather_findings(cells),
@@ -174,7 +179,8 @@ def _effects(
         resolution = _resolution(prepared.schema.splits["validation"])
         others = {of: _small(measure(pair, resolution[of])) for of, pair in pairs.items()}
         effects.append({"arm": arm.name, "technique": arm.technique, "removes": arm.removes, "others": others})
-    judged = compare(main, _resolution(prepared.schema.splits["validation"])[study.metric])
+    resolution = _resolution(prepared.schema.splits["validation"])[study.metric]
+    judged = compare(main, resolution, len(main) + len(study.screening.dropped))
     for effect, of in zip(effects, judged, strict=True):
         effect |= asdict(of)
     enough = [

@@ -5,11 +5,12 @@ import os
 import shlex
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +18,10 @@ from rich.text import Text
 
 from components.errors import AssayError, UsageError
 from pipeline import __version__
+
+if TYPE_CHECKING:
+    from components.study import Study
+    from pipeline.local import Finished
 
 app = typer.Typer(
     help="Say which technique improved a model on your data, by how much, and how sure that is.",
@@ -28,6 +33,8 @@ app = typer.Typer(
 
 STUDY = "A ready study (digits, iris), a .yaml file, or a source such as sklearn:wine or images:DIR."
 StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
+
+BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
 
 COMPILED_FAN_OUT = 2  # where the pipeline will run is not known
 
@@ -75,6 +82,7 @@ def run(
         typer.Option("--set", metavar="PATH=VALUE", help="Override a value, as in recipe.train.epochs=5; repeatable."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Train each arm with this many seeds.", show_default=False)] = None,
+    budget: Annotated[str | None, typer.Option(help=BUDGET, show_default=False)] = None,
     fan_out: Annotated[
         int | None,
         typer.Option(
@@ -86,34 +94,92 @@ def run(
     ] = None,
 ) -> None:
     """Run a study and print what helped; a run that was stopped is continued."""
-    from pipeline.local import Run, StoppedError, default_fan_out, run_study
-    from pipeline.progress import Report
-    from pipeline.show import show_time, show_verdict
+    from pipeline.local import default_fan_out
     from pipeline.study_file import read_study, ready_studies
 
     if study is None:
         raise UsageError(f"which study? The ready ones are {', '.join(ready_studies())}: try `assay run digits`")
-    described = read_study(study, overrides or [], seeds)
+    tasks = fan_out or default_fan_out()
+    if budget is None:
+        finished = _run(read_study(study, overrides or [], seeds), tasks)
+    elif seeds is not None:
+        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
+    else:
+        finished = _run_within(budget, read_study(study, overrides or [], None), tasks)
 
+    from pipeline.show import show_time, show_verdict
+
+    screen = Console(highlight=False)
+    show_verdict(screen, finished.verdict, finished.decision)
+    show_time(screen, finished.events, finished.begun, finished.ended)
+    log = _near(finished.folder / "run.log")
+    screen.print(f"All runs: `assay ui`. This table again: `assay compare {study}`. Log: {log}", markup=False)
+
+
+def _run(study: "Study", tasks: int) -> "Finished":
+    """Run a study and show how far it is."""
     from pipeline.graph import batches
+    from pipeline.local import Run, StoppedError, run_study
+    from pipeline.progress import Report
 
-    parts = batches(described, fan_out or default_fan_out())
-    screen, asides = Console(highlight=False), Console(stderr=True, highlight=False)
+    parts, asides = batches(study, tasks), Console(stderr=True, highlight=False)
     try:
-        with Report(described, parts, asides) as report:
+        with Report(study, parts, asides) as report:
 
             def begin(run: Run):
                 asides.print(f"run {run.folder.name}, log: {_near(run.log)}", markup=False, soft_wrap=True)
                 return report.show
 
-            finished = run_study(described, parts, begin)
+            return run_study(study, parts, begin)
     except StoppedError as error:
         again = shlex.join(["assay", *sys.argv[1:]])
-        _stop(f"stopped; `{again}` continues: {error.kept} of {len(described.cells())} cells are kept", error.exit_code)
-    show_verdict(screen, finished.verdict, finished.decision)
-    show_time(screen, finished.events, finished.begun, finished.ended)
-    log = _near(finished.folder / "run.log")
-    screen.print(f"All runs: `assay ui`. This table again: `assay compare {study}`. Log: {log}", markup=False)
+        _stop(f"stopped; `{again}` continues: {error.kept} of {len(study.cells())} cells are kept", error.exit_code)
+
+
+def _run_within(budget: str, study: "Study", tasks: int) -> "Finished":
+    """Run a study with as many seeds as a budget pays for, of the arms that so many seeds may decide."""
+    from pipeline.plan import first_stage, make_plan, read_duration, second_stage
+
+    begun, seconds, asides = time.monotonic(), read_duration(budget), Console(stderr=True, highlight=False)
+    with _native_libraries_silent():
+        plan = make_plan(study, tasks, Path.cwd())
+    first = first_stage(plan, seconds)
+    asides.print(f"{first.seeds} seeds of all arms" + ("" if first.promote else ", to choose arms"), markup=False)
+    finished = _run(first, tasks)
+    if first.promote:
+        return finished
+    second = second_stage(study, finished.verdict, time.monotonic() - begun, seconds)
+    dropped = ", ".join(second.screening.dropped)
+    asides.print(f"{second.seeds} more seeds" + (f"; not of: {dropped}" if dropped else " of all arms"), markup=False)
+    return _run(second, tasks)
+
+
+@app.command()
+def plan(
+    study: StudyArgument,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; repeatable.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Train each arm with this many seeds.", show_default=False)] = None,
+    budget: Annotated[str | None, typer.Option(help=BUDGET, show_default=False)] = None,
+    fan_out: Annotated[int | None, typer.Option(min=1, help="As of `run`.", show_default=False)] = None,
+) -> None:
+    """Say how long a study will take, and which effects its seeds can show, before it runs."""
+    from pipeline.local import default_fan_out
+    from pipeline.plan import first_stage, make_plan, read_duration
+    from pipeline.show import show_plan
+    from pipeline.study_file import read_study
+
+    described, seconds = read_study(study, overrides or [], seeds), read_duration(budget) if budget else None
+    with _native_libraries_silent():
+        made = make_plan(described, fan_out or default_fan_out(), Path.cwd())
+    show_plan(Console(highlight=False), made)
+    if seconds is not None:
+        first = first_stage(made, seconds)
+        then = "" if first.promote else "to choose arms, then seeds of their own for those that may be decided"
+        typer.echo(
+            f"`run --budget {budget}` would train {first.seeds} seeds of all arms" + (f" {then}" if then else "") + "."
+        )
 
 
 @app.command()

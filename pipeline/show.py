@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -11,6 +11,9 @@ from rich.text import Text
 
 from components.study import REFERENCE
 from pipeline.progress import duration
+
+if TYPE_CHECKING:
+    from pipeline.plan import Plan
 
 STYLES = {"helped": "bold green", "hurt": "bold red", "too few seeds": "yellow"}
 STARTING = "starting and imports"
@@ -49,6 +52,24 @@ def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, 
     _show_test(console, verdict)
     if decision:
         _say(console, _registry(decision))
+
+
+def show_plan(console: Console, plan: "Plan") -> None:
+    """Print what a study will take, see `pipeline.plan`."""
+    from pipeline.plan import lines
+
+    study, arms = plan.study, len(plan.study.expand())
+    cells = f"{arms} arms x {study.seeds} seeds = {arms * study.seeds} cells"
+    side = f"{plan.tasks} training task{'s' if plan.tasks != 1 else ''} side by side"
+    console.print(Text(f"{study.study}: {cells}, in {side}", style="bold"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    for heading in ("seeds", "time", f"shows effects on {_words(study.metric)} from"):
+        table.add_column(heading, justify="right")
+    rows, about = lines(plan)
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0] == str(study.seeds) else "")
+    console.print(table)
+    _say(console, about, "dim")
 
 
 def show_time(console: Console, events: list[dict[str, Any]], begun: float, ended: float) -> None:

@@ -1,0 +1,154 @@
+"""What a study will take, before it runs: its time, and the effects that its seeds can show; and runs in a budget."""
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.compare import POWER, Paired, detectable, hopeless
+from components.errors import UsageError
+from components.probe import Probe, probe
+from components.store import Store
+from components.study import REFERENCE, Screening, Study
+
+CHOICES = (3, 5, 10, 20, 30, 50)  # seeds that a plan tells about, beside the study's own
+OVERHEAD_SECONDS = 20.0  # that a run takes beside training: starting its steps, MLflow, figures
+SCREENING_SEEDS = 3
+FEWEST_SEEDS = 3  # after a screening: fewer decide nothing
+ENOUGH_SEEDS = 20  # where a budget pays for so many of all arms, none is dropped
+MOST_SEEDS = 50
+RESERVE = 0.9  # share of a budget that is planned for: training may take longer than it did
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is expected of a study.
+
+    Attributes:
+        study: that is planned.
+        probe: what its cells are like.
+        tasks: training tasks side by side.
+    """
+
+    study: Study
+    probe: Probe
+    tasks: int
+
+    def seconds(self, seeds: int) -> float:
+        """Return how long a run with so many seeds takes."""
+        return OVERHEAD_SECONDS + seeds * self.seconds_a_seed()
+
+    def seconds_a_seed(self) -> float:
+        """Return how long one seed of all arms takes."""
+        return sum(self.probe.seconds.values()) / self.tasks
+
+    def affordable(self, budget: float) -> int:
+        """Return how many seeds of all arms a budget of seconds pays for."""
+        return int((RESERVE * budget - OVERHEAD_SECONDS) / self.seconds_a_seed())
+
+    def shows(self, seeds: int) -> float | None:
+        """Return the smallest effect that so many seeds show in `POWER` of studies, in the metric's unit."""
+        comparisons = max(len(self.probe.seconds) - 1, 1)
+        return detectable(self.probe.spread, self.probe.shared, seeds, comparisons)
+
+    def rows(self) -> list[tuple[int, float, float | None]]:
+        """Return for some numbers of seeds, and for the study's own, the seconds and what they show."""
+        return [(n, self.seconds(n), self.shows(n)) for n in sorted({*CHOICES, self.study.seeds})]
+
+
+def make_plan(study: Study, tasks: int, home: Path) -> Plan:
+    """Prepare the data, and look at the study's finished cells, or train a little.
+
+    Args:
+        study: to plan.
+        tasks: training tasks side by side.
+        home: the working folder, whose `.assay/store` may have finished cells.
+    """
+    from components.load import prepare
+
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
+        prepared = prepare(study, folder)
+        store = Store(home / ".assay" / "store", prepared.schema.fingerprint)
+        return Plan(study, probe(study, prepared, store), tasks)
+
+
+def read_duration(text: str) -> float:
+    """Return the seconds of a text such as `20m`, `1h30m` or `90s`.
+
+    Raises:
+        UsageError: for any other text.
+    """
+    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
+    seconds = sum(float(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+    if seconds <= 0:
+        raise UsageError(f"--budget {text}: expected a time such as 20m, 1h30m or 90s")
+    return seconds
+
+
+def first_stage(plan: Plan, budget: float) -> Study:
+    """Return what to run first: the screening, or the whole study where nothing need or can be dropped.
+
+    Raises:
+        UsageError: where the budget pays for less than two seeds.
+    """
+    study, seeds = plan.study, plan.affordable(budget)
+    if seeds < 2:
+        from pipeline.progress import duration
+
+        least = duration(plan.seconds(2) / RESERVE)
+        raise UsageError(f"--budget {duration(budget)} pays for less than two seeds; expected at least {least}")
+    droppable = [arm for arm in study.expand() if not arm.is_size and arm.name != REFERENCE]
+    if len(droppable) > 1 and SCREENING_SEEDS + FEWEST_SEEDS <= seeds < ENOUGH_SEEDS:
+        return study.model_copy(update={"seeds": SCREENING_SEEDS, "promote": False})
+    return study.model_copy(update={"seeds": min(seeds, MOST_SEEDS)})
+
+
+def second_stage(study: Study, verdict: dict[str, Any], spent: float, budget: float) -> Study:
+    """Return what to run after the screening: the arms that may still be decided, with as many seeds as are paid for.
+
+    Args:
+        study: as the user gave it.
+        verdict: of the screening.
+        spent: seconds, so far.
+        budget: seconds.
+    """
+    effects, seconds = verdict["effects"], verdict["seconds"]
+    # What the screening's own seconds say of a wall clock's: its tasks ran side by side.
+    a_second = max(spent - OVERHEAD_SECONDS, 1.0) / (SCREENING_SEEDS * sum(seconds.values()))
+    left = max(RESERVE * budget - spent - OVERHEAD_SECONDS, 0.0)
+
+    def affordable(dropped: dict[str, float]) -> int:
+        a_seed = a_second * sum(of for arm, of in seconds.items() if arm not in dropped)
+        return int(np.clip(left / a_seed, FEWEST_SEEDS, MOST_SEEDS))
+
+    spread = float(np.sqrt(np.mean([np.var(effect["differences"], ddof=1) for effect in effects])))
+    dropped: dict[str, float] = {}
+    # The least promising goes first, and what it would have cost pays for seeds of the others. One always stays.
+    for effect in sorted(effects, key=lambda effect: abs(effect["effect"]))[:-1]:
+        screened = Paired(np.array(effect["differences"]), effect["shared"])
+        if not hopeless(screened, spread, affordable(dropped), len(effects)):
+            break
+        dropped[effect["arm"]] = effect["effect"]
+    screening = Screening(seeds=SCREENING_SEEDS, dropped=dropped)
+    return study.model_copy(update={"seeds": affordable(dropped), "screening": screening})
+
+
+def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:
+    """Return the plan as rows of text (seeds, time, what they show), and where the numbers come from."""
+    from components.evaluate import amount
+    from pipeline.progress import duration
+
+    metric = plan.study.metric
+    rows = []
+    for seeds, seconds, shows in plan.rows():
+        shown = amount(shows, metric).lstrip("+") if shows is not None and shows < 1 else "nothing"
+        rows.append((f"{seeds}", duration(seconds), shown))
+    known = f"{plan.probe.cells} finished cells" if plan.probe.cells else "a short probe"
+    count = len(plan.probe.seconds) - 1
+    corrected = f", corrected for {count} comparisons (Holm)" if count > 1 else ""
+    about = f"From {known}; {POWER:.0%} of studies would show such an effect{corrected}."
+    early = any(arm.recipe.train.early_stopping for arm in plan.study.expand())
+    return rows, about + (" Early stopping may make it faster." if early and not plan.probe.cells else "")
