@@ -178,6 +178,7 @@ def _effects(verdict: dict[str, Any]) -> dict[str, Any] | None:
         "rows": rows,
         "scale": strip.scale(),
         "ticks": drawn,
+        "comparisons": len(rows) + len(verdict["dropped"]),
         "by_verdict": {kind: [row for row in rows if row["verdict"] == kind] for kind in kinds},
         "others": [name for name in METRICS if name in rows[0]["others"]],
     }
@@ -275,7 +276,8 @@ def _test(verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> dict[str
     classes = prepared.schema.classes
     predicted = {who: [cell.probabilities("test") for cell in cells[arm]] for who, arm in shown.items()}
     counts = {who: np.sum([confusion(p, y) for p in of], axis=0) for who, of in predicted.items()}
-    chosen = next(iter(predicted.values()))[winner["seed"]]
+    seeds = [cell.result["seed"] for cell in cells[winner["arm"]]]
+    chosen = next(iter(predicted.values()))[seeds.index(winner["seed"])]
     return {
         "arms": shown,
         "metrics": [name for name in METRICS if name in verdict["test"]["reference"]],

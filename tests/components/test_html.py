@@ -205,6 +205,18 @@ def test_ninety_cells_of_digits_stay_below_a_megabyte(made_page):
     assert file.stat().st_size < 1_000_000
 
 
+def test_after_a_screening_seeds_have_other_numbers_and_dropped_arms_are_told(made_page):
+    """The study's own seeds come after those of the screening."""
+    arms = {"wide": {"model.units": [64]}, "<small>": {"model.units": [2]}}
+    screening = {"seeds": 3, "dropped": {"<small>": -0.04}}
+    page = read(made_page(data={"source": "sklearn:iris"}, arms=arms, seeds=2, screening=screening))
+    assert (
+        "Left out after a screening on seeds of its own, with the effect there: <small> (\N{MINUS SIGN}4.0" in page.text
+    )
+    assert "corrected for 2 comparisons" in page.text
+    assert re.search(r"winner \(seed [34][,)]", page.text)
+
+
 def test_a_band_ends_where_most_seeds_have_stopped_and_leaves_out_what_is_no_number():
     nan = float("nan")
     epochs, mean, least, most = html._band([[1.0, 3.0, 5.0], [2.0, nan], [3.0, float("inf")]])
