@@ -189,8 +189,9 @@ def compare(
     """Print the table of a study's latest run again, from MLflow alone."""
     from components.tracking import latest
     from pipeline.show import show_verdict
+    from pipeline.study_file import study_name
 
-    verdict, decision = latest(_name_of(study))
+    verdict, decision = latest(study_name(study))
     show_verdict(Console(highlight=False), verdict, decision)
 
 
@@ -322,17 +323,10 @@ def ui(
     ] = None,
 ) -> None:
     """Open the MLflow UI at the latest run of a study."""
+    from pipeline.study_file import study_name
     from pipeline.ui import open_ui
 
-    open_ui(_name_of(study) if study else None, port, typer.echo)
-
-
-def _name_of(study: str) -> str:
-    """Return the study's name; what is neither a file nor a source is one."""
-    from pipeline.study_file import read_study
-
-    is_name = not study.endswith((".yaml", ".yml")) and ":" not in study
-    return study if is_name else read_study(study, [], None).study
+    open_ui(study_name(study) if study else None, port, typer.echo)
 
 
 NameArgument = Annotated[str, typer.Argument(help="The study's name, as in MLflow.", show_default=False)]
@@ -396,6 +390,24 @@ def predict(
         asked.open()
     rows = write(asked, source, output)
     typer.echo(f"{asked.name}: {rows} rows" + (f", wrote {output}" if output else ""), err=True)
+
+
+@app.command()
+def report(
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STUDY|RUN]", help="As for `compare`, or the number of a run in MLflow.", show_default="latest run"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the page to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """Open the report of a finished run: one page that can be sent to anybody."""
+    from pipeline.report_page import open_report
+
+    typer.echo(open_report(study, output))
 
 
 @contextmanager

@@ -87,11 +87,15 @@ def evaluate(
     runs: dsl.Input[dsl.Artifact],
     cells: dsl.Input[list[dsl.Artifact]],
     verdict: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
 ) -> None:
     """Compare the arms, choose the winner, and score it and the reference on the test rows."""
+    import shutil
+
     from components.evaluate import evaluate
 
     evaluate(study, data.path, runs.path, [batch.path for batch in cells], verdict.path)
+    shutil.copyfile(f"{verdict.path}/report/report.html", page.path)  # where Kubeflow's own pages show it
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -82,6 +82,16 @@ def read_study(study: str, overrides: list[str], seeds: int | None) -> Study:
         raise UsageError(_blame(error, document, given)) from None
 
 
+def study_name(study: str) -> str:
+    """Return the name in MLflow of a study that is given by name, file or source.
+
+    Raises:
+        UsageError: as of `read_study`.
+    """
+    is_name = not study.endswith((".yaml", ".yml")) and ":" not in study
+    return study if is_name else read_study(study, [], None).study
+
+
 def write_study(source: str) -> str:
     """Return a commented study file for a source; it means the same as the source alone.
 

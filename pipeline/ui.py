@@ -47,7 +47,7 @@ def _show(address: str, pages: dict[str, str], say: Callable[[str], None]) -> No
     shown = {what: f"{address.rstrip('/')}/{page}" for what, page in pages.items()}
     for what, where in shown.items():
         say(f"{what + ':':9}{where}")
-    _open_browser(next(iter(shown.values()), address))
+    open_browser(next(iter(shown.values()), address))
 
 
 def _serve(uri: str, study: str | None, port: int, say: Callable[[str], None]) -> None:
@@ -103,7 +103,7 @@ def _free_port(port: int | None) -> int:
     raise UsageError(f"--port: {where} can't be used ({reason}); expected a free one")
 
 
-def _open_browser(address: str) -> None:
+def open_browser(address: str) -> None:
     """Open a browser where there is a display; elsewhere `webbrowser` would start a text browser in the terminal."""
     if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         webbrowser.open(address)

@@ -1,7 +1,11 @@
 """For all tests: a clean environment, and property tests that give the same verdict every time."""
 
+import json
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -28,3 +32,64 @@ def _clean_environment():
         for name in [name for name in os.environ if name.startswith(("MLFLOW_", "ASSAY_"))]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session")
+def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return what writes a report on real data, whose cells were not trained: their predictions are drawn."""
+    import numpy as np
+
+    from components import html
+    from components.evaluate import gather, sentence
+    from components.load import prepare
+    from components.metrics import recalls, scores
+    from components.study import Study
+    from components.verdict import judge
+
+    def write(draw_preview: bool = False, **of_study: Any) -> Path:
+        study = Study.model_validate({"study": "made", **of_study})
+        folder = tmp_path_factory.mktemp("made")
+        prepared = prepare(study, folder / "data")
+        rng = np.random.default_rng(0)
+
+        def drawn(rows: np.ndarray, skill: float) -> np.ndarray:
+            logits = rng.normal(size=(len(rows), len(prepared.schema.classes)))
+            logits[np.arange(len(rows)), prepared.y[rows]] += skill
+            powers = np.exp(1.5 * logits)
+            return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+        for number, cell in enumerate(study.cells()):
+            at = folder / "cells" / cell.id
+            at.mkdir(parents=True)
+            rows = prepared.split(cell.seed, cell.recipe.data)[1]
+            validation = drawn(rows, 1.5 + number / 100)
+            np.save(at / "validation.npy", validation)
+            np.save(at / "test.npy", drawn(prepared.test_rows, 1.5))
+            y = np.asarray(prepared.y[rows])
+            losses = (2.0 * np.exp(-np.arange(20) / 5) + 0.1).tolist()
+            result = {
+                "recipe": cell.recipe.model_dump(mode="json"),
+                "seed": cell.seed,
+                "validation": scores(validation, y),
+                "recall": recalls(validation, y),
+                "curves": {"loss": losses, "val_loss": [1.1 * loss for loss in losses]},
+                "epochs": 20,
+                "epoch": 15,
+                "diverged": None,
+                "diagnostics": {},
+                "findings": ["units saturate: layer <dense_1>"] if number == 0 else [],
+                "seconds": 1.0 + number,
+                "computed": {"backend": "tensorflow", "device": "cpu", "jit": False},
+            }
+            (at / "result.json").write_text(json.dumps(result))
+        cells = gather(study, [str(folder / "cells")])
+        verdict = judge(study, cells, prepared)
+        verdict["sentence"] = sentence(verdict)
+        if draw_preview:
+            from PIL import Image
+
+            Image.new("RGB", (900, 300), "white").save(folder / "augmentation.png")
+        html.write(folder / "report.html", study, verdict, cells, prepared)
+        return folder / "report.html"
+
+    return write

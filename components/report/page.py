@@ -58,17 +58,20 @@ def _image_text(report: dict[str, Any]) -> list[str]:
 def _column_text(report: dict[str, Any]) -> list[str]:
     columns = report["columns"]
     lines = (
-        [column["name"], column["type"], _missing(column), column["different"], _values(column)] for column in columns
+        [column["name"], column["type"], missing_text(column), column["different"], values_text(column)]
+        for column in columns
     )
     head = ["column", "type", "missing", "different", "values"]
     return ["## Columns", "", *_table(head, lines, len(columns), (0, 1, 4))]
 
 
-def _missing(column: dict[str, Any]) -> str:
+def missing_text(column: dict[str, Any]) -> str:
+    """Return how many values of a column are missing."""
     return f"{column['missing']} ({_percent(column['missing_share'])})" if column["missing"] else "0"
 
 
-def _values(column: dict[str, Any]) -> str:
+def values_text(column: dict[str, Any]) -> str:
+    """Return what is in a column: its range, or its most frequent values."""
     if column["type"] != "number":
         frequent = ", ".join(f"{_cut(entry['value'], 20)} ({entry['rows']})" for entry in column["frequent"])
         return frequent + ", ..." * (column["different"] > len(column["frequent"]))

@@ -86,6 +86,12 @@ def test_no_reference_of_the_compiled_pipeline_dangles():
     assert list(dangling(spec)) != []  # the check itself sees what kfp's compiler has let through before
 
 
+def test_kubeflow_shows_the_report_as_html():
+    spec = yaml.safe_load(compile_pipeline({}))
+    page = spec["components"]["comp-evaluate"]["outputDefinitions"]["artifacts"]["page"]
+    assert page["artifactType"]["schemaTitle"] == "system.HTML"
+
+
 def test_nothing_is_cached_by_kubeflow_and_no_task_installs_packages():
     text = compile_pipeline({})
     assert "enableCache" not in text
