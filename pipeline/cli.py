@@ -143,12 +143,12 @@ def _run_within(budget: str, study: "Study", tasks: int) -> "Finished":
     begun, seconds, asides = time.monotonic(), read_duration(budget), Console(stderr=True, highlight=False)
     with _native_libraries_silent():
         plan = make_plan(study, tasks, Path.cwd())
-    first = first_stage(plan, seconds)
-    asides.print(f"{first.seeds} seeds of all arms" + ("" if first.promote else ", to choose arms"), markup=False)
+    first, screens = first_stage(plan, seconds)
+    asides.print(f"{first.seeds} seeds of all arms" + (", to choose arms" if screens else ""), markup=False)
     finished = _run(first, tasks)
-    if first.promote:
+    if not screens:
         return finished
-    second = second_stage(study, finished.verdict, time.monotonic() - begun, seconds)
+    second = second_stage(plan, finished.verdict, time.monotonic() - begun, seconds)
     dropped = ", ".join(second.screening.dropped)
     asides.print(f"{second.seeds} more seeds" + (f"; not of: {dropped}" if dropped else " of all arms"), markup=False)
     return _run(second, tasks)
@@ -175,8 +175,8 @@ def plan(
         made = make_plan(described, fan_out or default_fan_out(), Path.cwd())
     show_plan(Console(highlight=False), made)
     if seconds is not None:
-        first = first_stage(made, seconds)
-        then = "" if first.promote else "to choose arms, then seeds of their own for those that may be decided"
+        first, screens = first_stage(made, seconds)
+        then = "to choose arms, then seeds of their own for those that may be decided" if screens else ""
         typer.echo(
             f"`run --budget {budget}` would train {first.seeds} seeds of all arms" + (f" {then}" if then else "") + "."
         )
