@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from components.errors import UsageError
-from components.probe import Probe, probe
+from components.probe import Probe, _Trial, probe
 from components.store import Store
 from components.study import Study
 from pipeline.plan import OVERHEAD_SECONDS, Plan, first_stage, lines, make_plan, read_duration, second_stage
@@ -148,6 +148,15 @@ def test_a_probe_says_how_long_every_arm_takes(planned):
     assert planned.probe.cells == 0
     assert set(planned.probe.seconds) == {"reference", "a", "b", "c"}
     assert all(0 < seconds < 60 for seconds in planned.probe.seconds.values())
+
+
+@pytest.mark.parametrize(("reference", "arm"), [("logistic", "random_forest"), ("random_forest", "logistic")])
+def test_trees_are_fitted_once_and_networks_every_epoch(tmp_path, monkeypatch, reference, arm):
+    monkeypatch.setattr(_Trial, "epoch_seconds", lambda trial: 2.0)
+    recipe = {"model": {"name": reference}, "train": {"epochs": 40, "early_stopping": False}}
+    study = study_of(arms={"other": {"model.name": arm}}, recipe=recipe)
+    seconds = make_plan(study, 2, tmp_path).probe.seconds
+    assert {reference: seconds["reference"], arm: seconds["other"]} == {"logistic": 80.0, "random_forest": 2.0}
 
 
 def test_a_probes_spread_is_at_least_that_of_the_rows(planned):
