@@ -88,7 +88,7 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
         schema: of the prepared data.
 
     Returns:
-        JSON: `tracking_uri`, `experiment`, `parent` and `arms` (run numbers by arm).
+        JSON: `run`, `tracking_uri`, `experiment`, `parent`, `arms` (run numbers by arm) and `first_seed`.
     """
     check_reachable(tracking_uri())
     api = client()
@@ -108,7 +108,14 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
         arms[arm.name] = made
     for run_id in (parent_id, *arms.values()):
         api.update_run(run_id, status="RUNNING")
-    return {"run": run, "tracking_uri": tracking_uri(), "experiment": experiment, "parent": parent_id, "arms": arms}
+    return {
+        "run": run,
+        "tracking_uri": tracking_uri(),
+        "experiment": experiment,
+        "parent": parent_id,
+        "arms": arms,
+        "first_seed": study.seed_numbers.start,
+    }
 
 
 def log_data(runs: Mapping[str, Any], folder: Path) -> None:
@@ -210,7 +217,7 @@ class CellLog:
         Every epoch of the first seed, and of a cell in which something is wrong; of others the epoch that counts. A
         thousand numbers cost as much as the training of a small cell.
         """
-        every = self.cell.seed == 0 or result["findings"]
+        every = self.cell.seed == self.logger.runs["first_seed"] or result["findings"]
         return [
             metric
             for epoch in (range(result["epochs"]) if every else [result["epoch"]])

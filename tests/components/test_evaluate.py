@@ -82,6 +82,19 @@ def test_the_preview_of_the_references_augmentation_is_among_the_figures(tiny, r
     assert "augmentation.png" in files
 
 
+def test_after_a_screening_the_first_seed_is_the_one_that_is_looked_into(run_steps, in_workplace):
+    """Its number is not 0: the preview is drawn of it, and every epoch of its layers is logged."""
+    recipe = {"augment": {"rotate": 10}, "train": {"epochs": 2, "early_stopping": False}}
+    steps = run_steps("screened", recipe=recipe, arms={}, seeds=2, screening={"seeds": 3}).all()
+    assert (steps.folder / "verdict" / "report" / "augmentation.png").exists()
+    assert [steps.cell(cell).preview.exists() for cell in ("0-3", "0-4")] == [True, False]
+    api, epochs = tracking.client(), {}
+    for run in tracking._search(api, steps.runs["experiment"], steps.run, "seed"):
+        name = next(name for name in run.data.metrics if name.startswith("layers/"))
+        epochs[run.data.tags["assay.seed"]] = len(api.get_metric_history(run.info.run_id, name))
+    assert epochs == {"3": 2, "4": 1}
+
+
 def test_all_that_mlflow_and_the_terminal_need_is_json_without_nan(tiny):
     text = (tiny.folder / "verdict" / "report" / "verdict.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == tiny.verdict
