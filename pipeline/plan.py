@@ -153,8 +153,8 @@ def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:
     metric = plan.study.metric
     rows = []
     for seeds, seconds, shows in plan.rows():
-        possible = shows is not None and (metric == "loss" or shows < 1)
-        shown = amount(shows, metric).lstrip("+") if possible else "nothing"
+        beyond = 1.0 if metric != "loss" else np.inf  # no share can change by more
+        shown = amount(shows, metric).lstrip("+") if shows is not None and shows < beyond else "nothing"
         rows.append((f"{seeds}", duration(seconds), shown))
     known = f"{plan.probe.cells} finished cells" if plan.probe.cells else "a short probe"
     corrected = f", corrected for {plan.comparisons} comparisons (Holm)" if plan.comparisons > 1 else ""
