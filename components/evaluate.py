@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from components.events import step
 from components.prepared import Prepared
 from components.store import CellResult
-from components.study import REFERENCE, Study
+from components.study import METRICS, REFERENCE, Study
 
 if TYPE_CHECKING:
     from components.verdict import Cells
@@ -92,6 +92,13 @@ def _number(value: float, metric: str) -> str:
     return f"{value:+z.3f}" if metric == "loss" else f"{100 * value:+z.1f}"
 
 
+def chance(probability: float) -> str:
+    """Return a probability as text; what is not certain is not shown as 0 or 100 %."""
+    if probability < 0.01:
+        return "< 1 %"
+    return "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+
+
 def sentence(verdict: dict[str, Any]) -> str:
     """Return the answer in plain sentences."""
     metric, by_verdict = verdict["metric"], {}
@@ -103,7 +110,8 @@ def sentence(verdict: dict[str, Any]) -> str:
             listed = [f"{e['technique']} ({amount(e['effect'], metric)})" for e in by_verdict[word]]
             parts.append(f"{_listed(listed)} {word}.")
     if not parts:
-        parts.append(f"Nothing is shown to have changed {metric} with {verdict['seeds']} seeds.")
+        seeds = f"{verdict['seeds']} seed{'s' if verdict['seeds'] != 1 else ''}"
+        parts.append(f"Nothing is shown to have changed {METRICS[metric]} with {seeds}.")
     if "too few seeds" in by_verdict:
         needs = [
             f"{e['technique']} (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else e["technique"]
@@ -152,8 +160,8 @@ def twice_the_data(curve: dict[str, Any], metric: str) -> str:
         ends = sorted((shown(curve["twice_low"]), shown(curve["twice_high"])))
         sure = f" ({ends[0]} to {ends[1]})"
     return (
-        f"Twice the rows would bring {metric} from {shown(curve['now'])} to about {shown(curve['twice'])}{sure}, if it "
-        "goes on as from fewer rows."
+        f"Twice the rows would bring {METRICS[metric]} from {shown(curve['now'])} to about "
+        f"{shown(curve['twice'])}{sure}, if it goes on as from fewer rows."
     )
 
 
@@ -191,8 +199,8 @@ def as_markdown(verdict: dict[str, Any]) -> str:
     lines = [
         f"**{verdict['sentence']}**",
         "",
-        f"Effect of each technique on validation {metric}, paired over {verdict['seeds']} seeds; the reference has "
-        f"{verdict['reference']['mean']:.4f}.",
+        f"Effect of each technique on validation {METRICS[metric]}, paired over {verdict['seeds']} seeds; the "
+        f"reference has {verdict['reference']['mean']:.4f}.",
         "",
         f"| technique | effect{unit} | 95 % interval | probability to help | p (Holm) | verdict | training time |"
         f"{worth}",
@@ -200,7 +208,7 @@ def as_markdown(verdict: dict[str, Any]) -> str:
     ]
     for e in sorted(verdict["effects"], key=lambda e: -e["effect"]):
         between = f"{_number(e['low'], metric)} to {_number(e['high'], metric)}" if e["low"] is not None else "one seed"
-        sure = f"{e['probability']:.0%} | {e['p_holm']:.3f}" if e["probability"] is not None else " | "
+        sure = f"{chance(e['probability'])} | {e['p_holm']:.3f}" if e["probability"] is not None else " | "
         word = e["verdict"] + (f" (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else "")
         technique = e["technique"].replace("|", "\\|")
         lines.append(

@@ -21,12 +21,12 @@ import yaml
 
 from components.charts import Axis, Plot, Strip, histogram, spread, thinned
 from components.curve import PowerLaw
-from components.evaluate import MOST_HARMS, amount, finding_as_text, harm_as_text, twice_the_data, worth_of
+from components.evaluate import MOST_HARMS, amount, chance, finding_as_text, harm_as_text, twice_the_data, worth_of
 from components.metrics import CONFIDENCE_BINS, confidence_bins, confusion
 from components.prepared import Prepared
 from components.report.page import missing_text, values_text, with_examples
 from components.store import CellResult, code_version
-from components.study import REFERENCE, Study
+from components.study import METRICS, REFERENCE, Study
 from components.verdict import Cells
 
 MATRIX = 12  # classes up to which there is a confusion matrix; of more the most confused pairs are listed
@@ -42,7 +42,6 @@ PREVIEW_WIDTH = 1400  # pixels
 SEED_TICKS = 1500  # in all; of more seeds none is drawn
 LEVELS = 5  # tints of a heat map
 LIBRARIES = ("assay-pipeline", "keras", "tensorflow", "jax", "scikit-learn", "numpy", "mlflow", "kfp")
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "loss": "loss", "ece": "calibration error"}
 
 
 def write(file: Path, study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> None:
@@ -93,7 +92,7 @@ def _environment(metric: str) -> jinja2.Environment:
         "number": lambda value: _signed(value, metric),
         "of": _signed,
         "score": score,
-        "percent": _percent,
+        "percent": lambda probability: _whole(chance(probability)),
         "change": lambda share: _whole(_minus(f"{100 * share:+z.0f} %")),
         "duration": duration,
         "metric": lambda name: METRICS.get(name, name),
@@ -126,13 +125,6 @@ def score(value: float, metric: str) -> str:
     if metric == "ece":
         return _whole(f"{100 * value:.1f} points")
     return f"{value:.4f}" if metric == "loss" else _whole(f"{100 * value:.1f} %")
-
-
-def _percent(share: float) -> str:
-    """Return a probability; what is not certain is not shown as 0 or 100 %."""
-    if share < 0.01:
-        return _whole("< 1 %")
-    return _whole("> 99 %" if share > 0.99 else f"{100 * share:.0f} %")
 
 
 def duration(seconds: float) -> str:

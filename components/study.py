@@ -44,6 +44,8 @@ Guarded = Literal["accuracy", "macro_f1", "loss", "ece"]
 # Of all that is measured; see `components.metrics.scores`.
 HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False}
 
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "loss": "loss", "ece": "calibration error"}  # for people
+
 REFERENCE = "reference"
 LEAVE_ONE_OUT = "leave-one-out"
 ADD_ONE_IN = "add-one-in"

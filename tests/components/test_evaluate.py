@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components import tracking
-from components.evaluate import amount, as_csv, as_markdown, gather, sentence
+from components.evaluate import amount, as_csv, as_markdown, chance, gather, sentence
 from components.metrics import scores
 from components.store import CellResult
 from components.study import Study
@@ -63,6 +63,13 @@ def test_test_scores_are_the_mean_over_the_seeds(tiny):
     assert found["reference"]["per_seed"] == [one["accuracy"] for one in of_seed]
     for name in ("accuracy", "loss", "macro_f1"):
         assert found["reference"][name] == pytest.approx(np.mean([one[name] for one in of_seed]))
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"), [(0.0, "< 1 %"), (0.004, "< 1 %"), (0.5, "50 %"), (0.99, "99 %"), (0.9996, "> 99 %")]
+)
+def test_what_is_not_certain_is_not_said_to_be(probability, said):
+    assert chance(probability) == said
 
 
 def test_figures_are_written(tiny):
@@ -300,7 +307,7 @@ def test_the_table_is_ordered_by_effect_and_every_line_has_every_column():
     )
     assert {len(row) for row in rows} == {7}
     assert [row[0] for row in rows[2:]] == ["scaling", "L2", "dropout"]
-    said = ["scaling", "+2.0", "+1.0 to +3.0", "99%", "0.020"]
+    said = ["scaling", "+2.0", "+1.0 to +3.0", "99 %", "0.020"]
     assert rows[2] == [*said, "too few seeds (about 7 would decide)", "+40%"]
     assert rows[3][2:5] == ["one seed", "", ""]
 
