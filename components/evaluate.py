@@ -83,6 +83,11 @@ def _winner(verdict: dict[str, Any], cells: "Cells") -> CellResult:
     return next(cell for cell in cells[winner["arm"]] if cell.result["seed"] == winner["seed"])
 
 
+def seeds_as_text(seeds: int) -> str:
+    """Return how many seeds, as text."""
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
+
+
 def amount(value: float, metric: str) -> str:
     """Return a difference of the metric as text: `+1.4 points` for shares, `+0.021` for the loss."""
     return _number(value, metric) + ("" if metric == "loss" else " points")
@@ -110,8 +115,7 @@ def sentence(verdict: dict[str, Any]) -> str:
             listed = [f"{e['technique']} ({amount(e['effect'], metric)})" for e in by_verdict[word]]
             parts.append(f"{_listed(listed)} {word}.")
     if not parts:
-        seeds = f"{verdict['seeds']} seed{'s' if verdict['seeds'] != 1 else ''}"
-        parts.append(f"Nothing is shown to have changed {METRICS[metric]} with {seeds}.")
+        parts.append(f"Nothing is shown to have changed {METRICS[metric]} with {seeds_as_text(verdict['seeds'])}.")
     if "too few seeds" in by_verdict:
         needs = [
             f"{e['technique']} (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else e["technique"]

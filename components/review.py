@@ -32,7 +32,7 @@ def view(run: str, metric: str) -> str:
         *(f"metrics.`{name}`" for name in ("probability", "cost", f"validation/{metric}")),
     ]
     sections = {
-        "What helped": ("effect", f"validation/{metric}", "cost"),
+        "What a technique brings that an arm lacks or adds": ("effect", f"validation/{metric}", "cost"),
         "Learning curves, means of the seeds": CURVES,
     }
     state = {

@@ -119,7 +119,7 @@ def test_the_charts_are_of_all_arms(look, pages):
     bars = "document.querySelectorAll('.barlayer .point').length"
     # A bar for each effect and each cost, and the score of the reference, too.
     page.wait_for_function(f"{bars} >= {3 * len(ARMS) - 2}")
-    for title in ("What helped", "Learning curves, means of the seeds"):
+    for title in ("What a technique brings that an arm lacks or adds", "Learning curves, means of the seeds"):
         section = page.get_by_role("figure").filter(has_text=title)
         expect(section).to_be_visible()
         section.scroll_into_view_if_needed()

@@ -93,12 +93,14 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_the_study_is_above_its_arms_and_they_above_their_seeds(tiny, logged):
     study = [run for run in logged if "mlflow.parentRunId" not in run.data.tags]
     assert [run.info.run_id for run in study] == [tiny.runs["parent"]]
-    arms = children(logged, tiny.runs["parent"])
+    below = children(logged, tiny.runs["parent"])
+    arms = [run for run in below if run.data.tags["assay.role"] == "arm"]
     assert sorted(run.info.run_name for run in arms) == ["long", "narrow", "reference", "same"]
+    assert [run.data.tags["assay.role"] for run in below if run not in arms] == ["decision"]
     for arm in arms:
         seeds = children(logged, arm.info.run_id)
         assert sorted(run.info.run_name for run in seeds) == [f"{arm.info.run_name}, seed {s}" for s in (0, 1)]
-    assert len(logged) == 1 + 4 + 8
+    assert len(logged) == 1 + 4 + 8 + 1
     assert {run.info.status for run in logged} == {"FINISHED"}
 
 
