@@ -139,12 +139,12 @@ def harm_as_text(harm: dict[str, Any]) -> str:
 
 
 def interaction_as_text(interaction: dict[str, Any], metric: str) -> str:
-    """Return an interaction of the verdict in words."""
+    """Return an interaction of the verdict in words: `dropout brings 1.2 points less beside L2 than without it`."""
     first, second = interaction["techniques"]
-    return (
-        f"{first} beside {second}: {amount(interaction['effect'], metric)} more than without it"
-        f"{_between(interaction, metric)}, {interaction['verdict']}"
-    )
+    much = amount(abs(interaction["effect"]), metric).removeprefix("+")
+    word = "more" if interaction["effect"] >= 0 else "less"
+    sure = "for sure" if interaction["verdict"] in ("helped", "hurt") else interaction["verdict"]
+    return f"{first} brings {much} {word} beside {second} than without it{_between(interaction, metric)}: {sure}"
 
 
 def _between(effect: dict[str, Any], metric: str) -> str:

@@ -230,6 +230,10 @@ class Study(Part):
             if names.count(name) > 1:
                 raise StudyError(("arms",), f"two arms are called {name!r}; give one another name")
         dropped = self.screening.dropped.keys()
+        for name in dropped - set(names):
+            raise StudyError(
+                ("screening", "dropped"), f"no arm is called {name!r}; expected {did_you_mean(name, names)}"
+            )
         return [arm for arm in arms if not {arm.name, *(arm.pair or ())} & dropped]
 
     def cells(self) -> list[Cell]:

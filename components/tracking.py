@@ -292,7 +292,7 @@ def log_verdict(
         api.set_terminated(run_id)
     parent_metrics = {f"validation/{metric}": winner["mean"]}
     for who in ("reference", "winner"):
-        names = ("accuracy", "loss", "macro_f1")
+        names = [name for name in test[who] if name != "per_seed"]
         parent_metrics |= {f"test/{who}/{name}": test[who][name] for name in names}
     told = {"mlflow.note.content": description, "assay.winner": winner["arm"], "assay.answer": verdict["sentence"]}
     api.log_batch(runs["parent"], metrics=_metrics(parent_metrics, 0), tags=_tags(told))

@@ -15,6 +15,7 @@ from components.store import Store
 from components.study import REFERENCE, Arm, Screening, Study
 
 CHOICES = (3, 5, 10, 20, 30, 50)  # seeds that a plan tells about, beside the study's own
+MOST_PROBED = 20  # seeds of which a probe can tell: what more of them share is known only when some are finished
 OVERHEAD_SECONDS = 20.0  # that a run takes beside training: starting its steps, MLflow, figures
 SCREENING_SEEDS = 3
 FEWEST_SEEDS = 3  # after a screening: fewer decide nothing
@@ -60,7 +61,8 @@ class Plan:
 
     def rows(self) -> list[tuple[int, float, float | None]]:
         """Return for some numbers of seeds, and for the study's own, the seconds and what they show."""
-        return [(n, self.seconds(n), self.shows(n)) for n in sorted({*CHOICES, self.study.seeds})]
+        told = [n for n in CHOICES if self.probe.cells or n <= MOST_PROBED]
+        return [(n, self.seconds(n), self.shows(n)) for n in sorted({*told, self.study.seeds})]
 
 
 def _is_technique(arm: Arm) -> bool:
