@@ -292,10 +292,16 @@ class Server:
                 self.process.wait(30)
 
     def ask(
-        self, path: str, login: tuple[str, str] | None = None, host: str | None = None, body: Any = None
+        self,
+        path: str,
+        login: tuple[str, str] | None = None,
+        host: str | None = None,
+        body: Any = None,
+        method: str | None = None,
     ) -> tuple[int, str]:
         """Return status and text of an answer; status 0 where there is none."""
-        request = urllib.request.Request(self.address + path, json.dumps(body).encode() if body else None)
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(self.address + path, data, method=method)
         request.add_header("Content-Type", "application/json")
         request.add_header("Host", host or f"mlflow.{NAMESPACE}:5000")
         if login:
@@ -354,7 +360,7 @@ def test_runs_files_and_users_survive_a_restart(server, monkeypatch):
     run = client.create_run(client.create_experiment("digits"))
     client.log_metric(run.info.run_id, "accuracy", 0.5)
     client.log_text(run.info.run_id, "kept", "notes/kept.txt")
-    assert run.info.artifact_uri.startswith("mlflow-artifacts:")
+    assert str(run.info.artifact_uri).startswith("mlflow-artifacts:")
     assert [file.read_text() for file in server.artifacts.rglob("kept.txt")] == ["kept"]
 
     server.stop()
@@ -372,6 +378,14 @@ def test_runs_files_and_users_survive_a_restart(server, monkeypatch):
         "/api/2.0/mlflow/experiments/delete", login, body={"experiment_id": run.info.experiment_id}
     )  # and remains the colleague's
     assert denied[0] == 403
+
+    # Logins are remembered for a while, but not longer than they are good.
+    assert server.ask(SEARCH, login)[0] == 200
+    changed = {"username": login[0], "password": secrets.token_hex(12)}
+    update = "/api/2.0/mlflow/users/update-password"
+    assert server.ask(update, ("admin", server.admin), body=changed, method="PATCH")[0] == 200
+    assert server.ask(SEARCH, login)[0] == 401
+    assert server.ask(SEARCH, (login[0], changed["password"]))[0] == 200
 
 
 @pytest.mark.slow
