@@ -38,7 +38,6 @@ GIGABYTE = 10**9
 DISK = (1 * GIGABYTE, 5 * GIGABYTE)  # with less it is missing, or worth a warning
 MEMORY = (GIGABYTE // 2, 2 * GIGABYTE)  # TensorFlow alone takes half of the first
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes
-MEMORY_USED = Path("/sys/fs/cgroup/memory.current")
 KFP_TOKEN = (
     "/var/run/secrets/kubeflow/pipelines/token"  # where kfp looks for it, unless KF_PIPELINES_SA_TOKEN_PATH is set
 )
@@ -183,14 +182,14 @@ def _enough(found: int, wanted: tuple[int, int], where: str, mend: str) -> Findi
 
 
 def _memory() -> int:
-    """Return how many bytes of memory are available, to this container where it is one."""
+    """Return how many bytes of memory are available, at most a container's limit."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except OSError:  # not Linux
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        return min(available, int(MEMORY_LIMIT.read_text()) - int(MEMORY_USED.read_text()))
+        return min(available, int(MEMORY_LIMIT.read_text()))
     except (OSError, ValueError):  # no container, or "max"
         return available
 
@@ -209,11 +208,12 @@ def check_gpu(deep: bool) -> Finding:
         return Finding("warning", f"{told}, but no CUDA for TensorFlow", f"pip install '{DISTRIBUTION}[gpu]'")
     if not deep:
         return Finding("ok", f"{told}, and CUDA's libraries; --deep asks TensorFlow")
-    blind = [f"{name} sees none" for name, seen in _seen_by_libraries().items() if seen == 0]
+    seen = _seen_by_libraries()
+    blind = [name for name, devices in seen.items() if devices == 0]
     if blind:
-        mend = "look at what `nvidia-smi` says of the driver's CUDA, and whether it fits the installed libraries"
-        return Finding("missing", f"{told}, but {' and '.join(blind)}", mend)
-    return Finding("ok", f"{told}, seen by {' and '.join(_seen_by_libraries())}")
+        mend = "compare the CUDA version that `nvidia-smi` prints with the nvidia- packages; JAX wants jax[cuda12]"
+        return Finding("warning", f"{told}, but {' and '.join(blind)} can't use it", mend)
+    return Finding("ok", f"{told}, usable by {' and '.join(seen)}")
 
 
 def _listed_by_driver() -> list[str]:

@@ -27,6 +27,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.doctor import check_mlflow
+
 ROOT = Path(__file__).parents[2]
 MANIFEST = (ROOT / "mlflow.yaml").read_text()
 COMPOSE = (ROOT / "docker" / "compose.yaml").read_text()
@@ -386,6 +388,19 @@ def test_runs_files_and_users_survive_a_restart(server, monkeypatch):
     assert server.ask(update, ("admin", server.admin), body=changed, method="PATCH")[0] == 200
     assert server.ask(SEARCH, login)[0] == 401
     assert server.ask(SEARCH, (login[0], changed["password"]))[0] == 200
+
+
+@pytest.mark.slow
+def test_the_doctor_finds_it_healthy_once_somebody_logs_in(server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # which the doctor would set for good
+    assert "wants a login" in check_mlflow(server.address, deep=False).told
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", server.admin)
+    found = check_mlflow(server.address, deep=True)
+    assert (found.state, "files can be written and read" in found.told) == ("ok", True), found
+    assert not list(server.artifacts.rglob("doctor.txt"))
+    stranger = check_mlflow(server.address.replace("127.0.0.1", "0.0.0.0"), deep=False)  # the same by another name
+    assert "--allowed-hosts" in stranger.told
 
 
 @pytest.mark.slow

@@ -149,6 +149,19 @@ def test_no_password_of_an_address_is_shown(serve):
     assert "s3cret" not in gone.told + gone.mend
 
 
+def test_a_store_that_only_the_server_reaches_is_told(serve, monkeypatch):
+    signed = {
+        "/api/2.0/mlflow-artifacts/presigned/1/a/x.txt": (200, '{"url": "http://127.0.0.1:9/x?signature=s3cret"}')
+    }
+    address = serve(mlflow(more={**signed, "/api/2.0/mlflow-artifacts/artifacts/1/a/x.txt": (200, "x")}))
+    found = doctor._fetch(address, "1/a/x.txt", {})
+    assert found
+    assert "can't be fetched at http://127.0.0.1:9: Connection refused" in found.told
+    assert "s3cret" not in found.told
+    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")  # what it says to set
+    assert doctor._fetch(address, "1/a/x.txt", {}) is None
+
+
 def test_without_a_server_the_folder_of_the_database_counts(tmp_path):
     assert check_mlflow(f"sqlite:///{tmp_path}/mlflow.db", deep=False).state == "ok"
     assert check_mlflow(f"sqlite:///{tmp_path}/none/mlflow.db", deep=False).state == "missing"
@@ -210,6 +223,17 @@ def test_packages_are_compared_with_their_ranges():
         assert part in found.told
 
 
+def test_disk_and_memory_have_two_thresholds(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "MEMORY_LIMIT", tmp_path / "memory.max")
+    for limit, state in (("300000000", "missing"), ("1000000000", "warning")):
+        doctor.MEMORY_LIMIT.write_text(limit + "\n")
+        found = doctor.checks(None, deep=False)["memory"]()
+        assert (found.state, f"{int(limit) / 1e9:.1f} GB" in found.told) == (state, True)
+        assert "--fan-out 1" in found.mend
+    doctor.MEMORY_LIMIT.write_text("max\n")
+    assert doctor._memory() > 300_000_000
+
+
 def executable(folder: Path, name: str, script: str) -> None:
     file = folder / name
     file.write_text(f"#!/bin/sh\n{script}\n")
@@ -248,6 +272,12 @@ def test_a_gpu_without_cuda_for_tensorflow_is_worth_a_warning(tmp_path, monkeypa
     assert "NVIDIA H200" in found.told
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     assert doctor.check_gpu(deep=False) == Finding("ok", "none; the CPU computes")
+
+
+@pytest.mark.slow
+def test_tensorflow_and_jax_are_asked_for_their_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert doctor._seen_by_libraries() == {"TensorFlow": 0, "JAX": 0}
 
 
 def test_a_check_that_hangs_or_breaks_hides_no_other():
