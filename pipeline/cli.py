@@ -410,6 +410,24 @@ def report(
     typer.echo(open_report(study, output))
 
 
+@app.command()
+def doctor(
+    host: Annotated[
+        str | None, typer.Option(envvar="KFP_HOST", help="Ask this Kubeflow Pipelines API, too.", show_default=False)
+    ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Let TensorFlow look for GPUs, and write to MLflow; takes a minute."),
+    ] = False,
+) -> None:
+    """Say what is missing, unreachable or of a wrong version, and how to mend it."""
+    from pipeline.doctor import CHECK_SECONDS, DEEP_SECONDS, checks, examine, show
+
+    found = examine(checks(host, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
+    show(Console(highlight=False), found)
+    raise typer.Exit(any(finding.state == "missing" for finding in found.values()))
+
+
 @contextmanager
 def _native_libraries_silent() -> Iterator[None]:
     """Drop what is written past Python to the error stream: TensorFlow greets there, whatever its log level is."""
