@@ -107,7 +107,7 @@ def first_stage(plan: Plan, budget: float) -> tuple[Study, bool]:
     """
     study, seeds = plan.study, plan.affordable(budget)
     if seeds < 2:
-        from pipeline.progress import duration
+        from components.words import duration
 
         least = duration(plan.seconds(2) / RESERVE)
         raise UsageError(f"--budget {duration(budget)} pays for less than two seeds; expected at least {least}")
@@ -149,8 +149,7 @@ def second_stage(plan: Plan, verdict: dict[str, Any], spent: float, budget: floa
 
 def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:
     """Return the plan as rows of text (seeds, time, what they show), and where the numbers come from."""
-    from components.evaluate import amount
-    from pipeline.progress import duration
+    from components.words import amount, duration
 
     metric = plan.study.metric
     rows = []

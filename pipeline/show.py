@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.study import METRICS, REFERENCE
-from pipeline.progress import duration
+from components.words import duration
 
 if TYPE_CHECKING:
     from pipeline.plan import Plan
@@ -131,7 +131,7 @@ def _spent(tasks: list[dict[str, Any]], begun: float, ended: float) -> dict[str,
 
 
 def _table(verdict: dict[str, Any]) -> Table:
-    from components.evaluate import chance, worth_of  # brings NumPy, which no other command needs
+    from components.words import chance, worth_of  # brings NumPy, which no other command needs
 
     points = verdict["metric"] != "loss"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
@@ -160,7 +160,7 @@ def _table(verdict: dict[str, Any]) -> Table:
 def _how(verdict: dict[str, Any], metric: str) -> str:
     """Return how the table came about, and how small an effect it could show."""
     from components.compare import POWER
-    from components.evaluate import amount
+    from components.words import amount
 
     count = len(verdict["effects"]) + len(verdict.get("dropped", ()))
     said = (
@@ -177,14 +177,14 @@ def _how(verdict: dict[str, Any], metric: str) -> str:
 
 def _dropped(verdict: dict[str, Any]) -> list[str]:
     """Return what a screening left out, as a sentence."""
-    from components.evaluate import amount
+    from components.words import amount
 
     told = [f"{arm} ({amount(effect, verdict['metric'])})" for arm, effect in verdict.get("dropped", {}).items()]
     return [f"Not trained further after the screening, whose effects are in brackets: {', '.join(told)}."] * bool(told)
 
 
 def _interactions(verdict: dict[str, Any]) -> list[str]:
-    from components.evaluate import interaction_as_text
+    from components.words import interaction_as_text
 
     return [interaction_as_text(of, verdict["metric"]) for of in verdict.get("interactions", ())]
 
@@ -219,7 +219,7 @@ def _signed(value: float, digits: int) -> str:
 
 
 def _show_findings(console: Console, verdict: dict[str, Any]) -> None:
-    from components.evaluate import finding_as_text
+    from components.words import finding_as_text
 
     found = verdict.get("findings", [])  # verdicts in MLflow may be older
     if not found:

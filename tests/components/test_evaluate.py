@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from components import tracking
-from components.evaluate import amount, as_csv, as_markdown, chance, gather, sentence
+from components.evaluate import as_csv, as_markdown, gather
 from components.metrics import scores
 from components.store import CellResult
 from components.study import Study
 from components.verdict import gather_findings, judge, median_seed
+from components.words import amount, chance, sentence
 
 # A real run
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from components.evaluate import as_markdown, gather, interaction_as_text, sentence
+from components.evaluate import as_markdown, gather
 from components.load import prepare
 from components.metrics import scores
 from components.verdict import Comparison, judge
+from components.words import interaction_as_text, sentence
 
 CLASSES = 10
 
