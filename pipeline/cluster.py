@@ -183,19 +183,19 @@ class Client:
         found = self._named("pipelines", PIPELINE, self._pipelines.pipeline_service_list_pipelines)
         return found[0].pipeline_id if found else None
 
-    def upload(self) -> tuple[str, str, bool]:
+    def upload(self) -> tuple[str, str]:
         """Make sure that the server has the pipeline for these settings.
 
         A version is named by its content, so the same content is uploaded once and a change is a version.
 
         Returns:
-            The numbers of the pipeline and of its version, and whether the version is new.
+            The numbers of the pipeline and of its version.
         """
         text = compile_for(self.cluster)
         version = f"{PIPELINE}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         namespace = self.cluster.namespace
         body = api.V2beta1Pipeline(display_name=PIPELINE, namespace=namespace)
-        pipeline, _ = self.ensure(
+        pipeline = self.ensure(
             self.pipeline_id,
             lambda: (
                 self.ask(
@@ -228,8 +228,7 @@ class Client:
                 )
             return made.pipeline_version_id
 
-        number, new = self.ensure(find, create)
-        return pipeline, number, new
+        return pipeline, self.ensure(find, create)
 
     def experiment(self, study: Study) -> str:
         """Return the number of the experiment, which is made where there is none."""
@@ -244,7 +243,7 @@ class Client:
             call = self._experiments.experiment_service_create_experiment
             return self.ask(f"make the experiment {name}", call, once=True, experiment=body).experiment_id
 
-        return self.ensure(find, create)[0]
+        return self.ensure(find, create)
 
     def submit(self, study: Study) -> str:
         """Start a run of a study and return its number; an unclear answer never starts it twice.
@@ -267,7 +266,7 @@ class Client:
             call = self.runs_api.run_service_create_run
             return self.ask("start a run", call, once=True, run=body).run_id
 
-        return self.ensure(find, create)[0]
+        return self.ensure(find, create)
 
     def what_runs(self, study: Study) -> dict[str, Any]:
         """Return what a run and a recurring run say alike: pipeline, parameters, experiment, service account.
@@ -287,7 +286,7 @@ class Client:
             "store": store(self.cluster),
             "batches": batches(study, self.cluster.fan_out),
         }
-        pipeline, version, _ = self.upload()
+        pipeline, version = self.upload()
         return {
             "pipeline_version_reference": api.V2beta1PipelineVersionReference(pipeline, version),
             "runtime_config": api.V2beta1RuntimeConfig(parameters=parameters),
@@ -425,23 +424,27 @@ class Client:
             time.sleep(min(pause, LONGEST_PAUSE))
         raise AssertionError("unreachable")
 
-    def ensure(self, find: Callable[[], Found | None], create: Callable[[], Found]) -> tuple[Found, bool]:
-        """Return what is there, or make it; and whether it is new.
+    def ensure(self, find: Callable[[], Found | None], create: Callable[[], Found]) -> Found:
+        """Return what is there, or make it.
 
         When the answer to making it does not come or says that it exists already, it is looked for again before it
         is made again.
+
+        Raises:
+            ClusterError: when it is not there after all tries.
         """
-        for attempt in range(1, TRIES + 1):
-            found = find()
-            if found is not None:
-                return found, attempt > 1
+        attempt = 0
+        while (found := find()) is None:
+            attempt += 1
             try:
-                return create(), True
+                return create()
             except ClusterError as error:
-                if not error.unsure or attempt == TRIES:
+                if not error.unsure:
                     raise
                 time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1))
-        raise AssertionError("unreachable")
+                if attempt == TRIES and find() is None:
+                    raise
+        return found
 
     def _named(
         self, field: str, name: str, call: Callable[..., Any], namespaced: bool = True, **arguments: Any

@@ -79,7 +79,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
         call = client.recurring_api.recurring_run_service_create_recurring_run
         return client.ask(f"make the schedule {name}", call, once=True, recurring_run=body).recurring_run_id
 
-    number, _ = client.ensure(find, create)
+    number = client.ensure(find, create)
     replaced = [_schedule(one) for one in present if one.recurring_run_id != number]
     for old in replaced:
         _delete(client, old)

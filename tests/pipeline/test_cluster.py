@@ -218,6 +218,14 @@ def test_nothing_is_made_twice_when_the_answer_to_making_it_is_a_failure(server,
     assert server.asked(f"POST .*/{what}") == (1 if done else 2)
 
 
+def test_a_server_that_never_makes_it_is_given_up(server, connect, study):
+    server.failures = {"POST .*/runs": [RefusalError(500, "database is locked") for _ in range(9)]}
+    with pytest.raises(ClusterError, match=r"failed to start a run \(500\) \(database is locked\)"):
+        connect().submit(study)
+    assert server.asked("POST .*/runs") == module.TRIES
+    assert server.runs == []
+
+
 def test_two_that_make_the_same_thing_at_once_share_it(server, connect, study):
     server.failures = {"POST .*/pipelines": [RefusalError(409, "assay already exists", done=True)]}
     connect().submit(study)
