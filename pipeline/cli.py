@@ -18,6 +18,7 @@ from rich.text import Text
 
 from components.errors import AssayError, UsageError
 from pipeline import __version__
+from pipeline.cli_cluster import app as cluster_commands
 
 if TYPE_CHECKING:
     from components.study import Study
@@ -305,9 +306,9 @@ def init(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a study file, for editors."""
-    from components.study import Study
+    from pipeline.cluster_settings import StudyFile
 
-    typer.echo(json.dumps(Study.model_json_schema(), indent=2))
+    typer.echo(json.dumps(StudyFile.model_json_schema(), indent=2))
 
 
 @app.command()
@@ -426,6 +427,9 @@ def doctor(
     found = examine(checks(host, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
     show(Console(highlight=False), found)
     raise typer.Exit(any(finding.state == "missing" for finding in found.values()))
+
+
+app.add_typer(cluster_commands)
 
 
 @contextmanager
