@@ -225,7 +225,7 @@ def _mounts(study: Study, home: Path, environment: Mapping[str, str]) -> dict[Pa
     read = [name] if scheme in ("images", "table", "text") else []
     read += [arm.recipe.model.weights for arm in study.expand() if arm.recipe.model.weights]
     read += [value for value in environment.values() if value.startswith(os.sep)]  # credentials, certificates
-    paths = {home / Path(given).expanduser() for given in read}
+    paths = {Path(os.path.normpath(home / Path(given).expanduser())) for given in read}  # links stay links
     # A token may be too long for a path, and then only this function does not mind.
     mounts = {path: "ro" for path in paths if os.path.exists(path) and not path.is_relative_to(home / ".assay")}  # noqa: PTH110
     if scheme == "tfds":
