@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Any
 from components.events import step
 from components.prepared import Prepared
 from components.store import CellResult
-from components.study import REFERENCE, Study
+from components.study import METRICS, REFERENCE, Study
+from components.words import (
+    amount,
+    between,
+    chance,
+    finding_as_text,
+    harm_as_text,
+    interaction_as_text,
+    number,
+    sentence,
+    worth_of,
+)
 
 if TYPE_CHECKING:
     from components.verdict import Cells
-
-MOST_HARMS = 3  # that the answer tells; the others are in the table of harms
-MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
 
 
 def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
@@ -72,106 +80,9 @@ def gather(study: Study, folders: Sequence[str]) -> "Cells":
     return by_arm
 
 
-def finding_as_text(finding: dict[str, Any], seeds: int) -> str:
-    """Return a finding of the verdict as one line."""
-    cured = f"; not in {_listed(finding['cures'], 'or')}" if finding["cures"] else ""
-    return f"{finding['arm']}: {finding['text']} ({finding['seeds']} of {seeds} seeds{cured})"
-
-
 def _winner(verdict: dict[str, Any], cells: "Cells") -> CellResult:
     winner = verdict["winner"]
     return next(cell for cell in cells[winner["arm"]] if cell.result["seed"] == winner["seed"])
-
-
-def seeds_as_text(seeds: int) -> str:
-    """Return how many seeds, as text."""
-    return "one seed" if seeds == 1 else f"{seeds} seeds"
-
-
-def amount(value: float, metric: str) -> str:
-    """Return a difference of the metric as text: `+1.4 points` for shares, `+0.021` for the loss."""
-    return _number(value, metric) + ("" if metric == "loss" else " points")
-
-
-def _number(value: float, metric: str) -> str:
-    return f"{value:+z.3f}" if metric == "loss" else f"{100 * value:+z.1f}"
-
-
-def sentence(verdict: dict[str, Any]) -> str:
-    """Return the answer in plain sentences."""
-    metric, by_verdict = verdict["metric"], {}
-    for effect in sorted(verdict["effects"], key=lambda e: -e["effect"]):
-        by_verdict.setdefault(effect["verdict"], []).append(effect)
-    parts = []
-    for word in ("helped", "hurt"):
-        if word in by_verdict:
-            listed = [f"{e['technique']} ({amount(e['effect'], metric)})" for e in by_verdict[word]]
-            parts.append(f"{_listed(listed)} {word}.")
-    if not parts:
-        parts.append(f"Nothing is shown to have changed {metric} with {seeds_as_text(verdict['seeds'])}.")
-    if "too few seeds" in by_verdict:
-        needs = [
-            f"{e['technique']} (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else e["technique"]
-            for e in by_verdict["too few seeds"]
-        ]
-        parts.append(f"Too few seeds to tell about {_listed(needs)}.")
-    if "no evidence" in by_verdict:
-        parts.append(f"No evidence for {_listed([e['technique'] for e in by_verdict['no evidence']], 'or')}.")
-    if verdict["harms"]:
-        parts.append(
-            f"For some it is worse: {_listed([harm_as_text(harm) for harm in verdict['harms'][:MOST_HARMS]])}."
-        )
-    if verdict.get("curve"):
-        parts.append(twice_the_data(verdict["curve"], metric))
-    return " ".join(part[0].upper() + part[1:] for part in parts)
-
-
-def harm_as_text(harm: dict[str, Any]) -> str:
-    """Return a harm of the verdict in words: `shift costs class 6 4.1 points`."""
-    return f"{harm['technique']} costs {harm['slice'].replace(': ', ' ', 1)} {abs(100 * harm['effect']):.1f} points"
-
-
-def interaction_as_text(interaction: dict[str, Any], metric: str) -> str:
-    """Return an interaction of the verdict in words."""
-    first, second = interaction["techniques"]
-    return (
-        f"{first} beside {second}: {amount(interaction['effect'], metric)} more than without it"
-        f"{_between(interaction, metric)}, {interaction['verdict']}"
-    )
-
-
-def _between(effect: dict[str, Any], metric: str) -> str:
-    if effect["low"] is None:
-        return ""
-    return f" ({_number(effect['low'], metric)} to {_number(effect['high'], metric)})"
-
-
-def twice_the_data(curve: dict[str, Any], metric: str) -> str:
-    """Return what the learning curve says of twice the rows, as a sentence."""
-
-    def shown(error: float) -> str:
-        return f"{error:.3f}" if metric == "loss" else f"{100 * (1 - error):.1f} %"
-
-    sure = ""
-    if curve["twice_low"] is not None:
-        ends = sorted((shown(curve["twice_low"]), shown(curve["twice_high"])))
-        sure = f" ({ends[0]} to {ends[1]})"
-    return (
-        f"Twice the rows would bring {metric} from {shown(curve['now'])} to about {shown(curve['twice'])}{sure}, if it "
-        "goes on as from fewer rows."
-    )
-
-
-def worth_of(effect: dict[str, Any]) -> str:
-    """Return how many times the data a technique is worth, as text: `1.8 x`; only of one that helps or leans so."""
-    worth = effect["worth_in_data"]
-    if effect["effect"] <= 0:
-        return "-"
-    return "beyond" if worth is None or worth > MOST_DATA else f"{worth:.1f} x"
-
-
-def _listed(words: list[str], last: str = "and") -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def as_csv(verdict: dict[str, Any]) -> str:
@@ -196,20 +107,20 @@ def as_markdown(verdict: dict[str, Any]) -> str:
     lines = [
         f"**{verdict['sentence']}**",
         "",
-        f"Effect of each technique on validation {metric}, paired over {verdict['seeds']} seeds; the reference has "
-        f"{verdict['reference']['mean']:.4f}.",
+        f"Effect of each technique on validation {METRICS[metric]}, paired over {verdict['seeds']} seeds; the "
+        f"reference has {verdict['reference']['mean']:.4f}.",
         "",
         f"| technique | effect{unit} | 95 % interval | probability to help | p (Holm) | verdict | training time |"
         f"{worth}",
         "|---|---|---|---|---|---|---|" + ("---|" if worth else ""),
     ]
     for e in sorted(verdict["effects"], key=lambda e: -e["effect"]):
-        between = f"{_number(e['low'], metric)} to {_number(e['high'], metric)}" if e["low"] is not None else "one seed"
-        sure = f"{e['probability']:.0%} | {e['p_holm']:.3f}" if e["probability"] is not None else " | "
+        ends = f"{number(e['low'], metric)} to {number(e['high'], metric)}" if e["low"] is not None else "one seed"
+        sure = f"{chance(e['probability'])} | {e['p_holm']:.3f}" if e["probability"] is not None else " | "
         word = e["verdict"] + (f" (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else "")
         technique = e["technique"].replace("|", "\\|")
         lines.append(
-            f"| {technique} | {_number(e['effect'], metric)} | {between} | {sure} | {word} | {e['cost']:+z.0%} |"
+            f"| {technique} | {number(e['effect'], metric)} | {ends} | {sure} | {word} | {e['cost']:+z.0%} |"
             + (f" {worth_of(e)} |" if worth else "")
         )
     if verdict["dropped"]:
@@ -224,7 +135,7 @@ def as_markdown(verdict: dict[str, Any]) -> str:
     ]
     if verdict["harms"]:
         lines += ["", "Worse for some, though not as a whole (accuracy, corrected for all techniques and slices):", ""]
-        lines += [f"- {harm_as_text(harm)}{_between(harm, 'accuracy')}" for harm in verdict["harms"]]
+        lines += [f"- {harm_as_text(harm)}{between(harm, 'accuracy')}" for harm in verdict["harms"]]
     if verdict["interactions"]:
         lines += ["", "How techniques work with each other:", ""]
         lines += [f"- {interaction_as_text(of, metric)}" for of in verdict["interactions"]]

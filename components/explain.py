@@ -23,6 +23,13 @@ def did_you_mean(wrong: str, names: Iterable[str], form: str = "{}") -> str:
     return f"{listed} (did you mean {form.format(near[0])}?)" if near else listed
 
 
+def nearest(wrong: str, names: Iterable[str]) -> str:
+    """Return a hint at what is there, for a name that the user gave: the nearest one, or all where none is near."""
+    names = list(names)
+    near = difflib.get_close_matches(wrong, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
+
+
 def explain(error: ValidationError, model: type[BaseModel], place: tuple[str | int, ...] = ()) -> StudyError:
     """Return the first thing that is wrong, said for people.
 

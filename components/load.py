@@ -1,13 +1,14 @@
 """Step `load`: any source -> checked, split, reported, prepared data; and the study's runs are opened in MLflow."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 
 from components import report
 from components.errors import AssayError
-from components.events import step
+from components.events import RUN, step
 from components.prepared import Prepared
 from components.slices import slicings
 from components.sources import Rows, read
@@ -24,13 +25,17 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
 
     Args:
         study: the study as JSON.
-        run: this run's unique name; the parent run in MLflow carries it, so that a resumed run finds its own.
+        run: this run's unique name; the parent run in MLflow carries it, so that a resumed run finds its own. "" for
+            what KFP_RUN_ID says.
         store: folder of the finished cells; made here, so that a folder that can't be written fails first.
         data: folder to write the prepared data to.
         runs: file to write the MLflow run numbers to, as JSON.
     """
     parsed = Study.model_validate_json(study)
     with step("load") as this:
+        run = run or os.environ.get(RUN, "")
+        if not run:
+            raise AssayError("the run has no name; give the pipeline's parameter `run` one that no other run has")
         Path(store).mkdir(parents=True, exist_ok=True)
         with this.span("imports"):
             import sklearn.model_selection  # noqa: F401 (0.9 s, that are not charged to the data)

@@ -12,7 +12,7 @@ import numpy as np
 
 from components.metrics import row_scores
 from components.prepared import Prepared
-from components.recipe import Recipe, program_key
+from components.recipe import TREES, Recipe, program_key
 from components.store import CellResult, Store
 from components.study import REFERENCE, Study
 
@@ -92,7 +92,8 @@ def _trained(study: Study, prepared: Prepared) -> Probe:
             if arm.name == REFERENCE:
                 spread, share = trial.spread(study.metric)
         stops = share if arm.recipe.train.early_stopping else 1.0
-        seconds[arm.name] = known[key] * arm.recipe.train.epochs * stops
+        epochs = 1 if arm.recipe.model.name in TREES else arm.recipe.train.epochs * stops
+        seconds[arm.name] = known[key] * epochs
     return Probe(seconds, spread, 0.0, 0)
 
 
@@ -131,7 +132,7 @@ class _Trial:
             the share of the epochs after which early stopping ended, 1 where the trainings were cut short.
         """
         of_epoch = self._train(0, FEW_EPOCHS).epoch_seconds
-        planned = self.recipe.train.epochs
+        planned = 1 if self.recipe.model.name in TREES else self.recipe.train.epochs
         epochs = int(np.clip(MOST_SECONDS / max(of_epoch, 1e-6), 1, planned))
         y, of_rows, lengths = self.split.val_y, [], []
         for seed in range(TRAININGS):

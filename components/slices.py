@@ -59,11 +59,11 @@ def slices_of(prepared: Prepared, rows: np.ndarray, columns: Sequence[str]) -> d
         rows: numbers of the rows.
         columns: as of `slicings`.
     """
-    found = {
-        name: slicing.codes[rows] == code
-        for slicing in slicings(prepared, columns)
-        for code, name in enumerate(slicing.names)
-    }
+    found: dict[str, np.ndarray] = {}
+    for slicing in slicings(prepared, columns):
+        for code, name in enumerate(slicing.names):
+            # Two slices have the same name where a column's own value is called `missing`, or the column `class`.
+            found[name] = found.get(name, False) | (slicing.codes[rows] == code)
     return {name: inside for name, inside in found.items() if inside.any()}
 
 
@@ -72,7 +72,7 @@ def _by_column(values: np.ndarray, column: Column) -> Slicing:
     if column.kind == "number" and len(np.unique(values[~missing])) > len(QUARTERS) + 1:
         edges = np.unique(np.quantile(values[~missing], QUARTERS))
         codes = np.searchsorted(edges, values)  # an edge belongs to the slice below it
-        shown = [f"{edge:.4g}" for edge in edges]
+        shown = _apart(edges)
         names = [f"up to {shown[0]}", *(f"{low} to {high}" for low, high in pairwise(shown))]
         names.append(f"above {shown[-1]}")
     else:
@@ -86,6 +86,12 @@ def _by_column(values: np.ndarray, column: Column) -> Slicing:
         codes[missing] = len(names)
         names.append("missing")
     return Slicing(tuple(f"{column.name}: {name}" for name in names), codes.astype(np.int64))
+
+
+def _apart(edges: np.ndarray) -> list[str]:
+    """Return the numbers as text, with as many digits as they need to differ: slices are told apart by their names."""
+    written = ([f"{edge:.{digits}g}" for edge in edges] for digits in (4, 7, 12, 17))
+    return next(shown for shown in written if len(set(shown)) == len(edges))
 
 
 def _shown(value: float, column: Column) -> str:

@@ -44,6 +44,8 @@ Guarded = Literal["accuracy", "macro_f1", "loss", "ece"]
 # Of all that is measured; see `components.metrics.scores`.
 HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False}
 
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "loss": "loss", "ece": "calibration error"}  # for people
+
 REFERENCE = "reference"
 LEAVE_ONE_OUT = "leave-one-out"
 ADD_ONE_IN = "add-one-in"
@@ -228,6 +230,10 @@ class Study(Part):
             if names.count(name) > 1:
                 raise StudyError(("arms",), f"two arms are called {name!r}; give one another name")
         dropped = self.screening.dropped.keys()
+        for name in dropped - set(names):
+            raise StudyError(
+                ("screening", "dropped"), f"no arm is called {name!r}; expected {did_you_mean(name, names)}"
+            )
         return [arm for arm in arms if not {arm.name, *(arm.pair or ())} & dropped]
 
     def cells(self) -> list[Cell]:

@@ -23,6 +23,7 @@ from typing import Any
 
 from components import review
 from components.errors import AssayError
+from components.explain import nearest
 from components.prepared import Schema
 from components.store import CellResult, code_version
 from components.study import Cell, Study
@@ -69,6 +70,26 @@ def check_reachable(uri: str) -> None:
             ) from None
 
 
+def is_there(uri: str) -> bool:
+    """Return whether a store is there, for all that can be told without a request."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
+def check_store(kept: str = "runs") -> None:
+    """Refuse a server that does not answer, and an sqlite file that is not there, which MLflow would make.
+
+    Args:
+        kept: what is looked for there.
+
+    Raises:
+        AssayError: with how to make the first of it.
+    """
+    uri = tracking_uri()
+    check_reachable(uri)
+    if not is_there(uri):
+        raise AssayError(f"no {kept} here yet: {uri} does not exist; `assay run digits` makes the first")
+
+
 def client():
     """Return an MlflowClient for `tracking_uri`."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -88,7 +109,7 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
         schema: of the prepared data.
 
     Returns:
-        JSON: `tracking_uri`, `experiment`, `parent` and `arms` (run numbers by arm).
+        JSON: `run`, `tracking_uri`, `experiment`, `parent`, `arms` (run numbers by arm) and `first_seed`.
     """
     check_reachable(tracking_uri())
     api = client()
@@ -108,7 +129,14 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
         arms[arm.name] = made
     for run_id in (parent_id, *arms.values()):
         api.update_run(run_id, status="RUNNING")
-    return {"run": run, "tracking_uri": tracking_uri(), "experiment": experiment, "parent": parent_id, "arms": arms}
+    return {
+        "run": run,
+        "tracking_uri": tracking_uri(),
+        "experiment": experiment,
+        "parent": parent_id,
+        "arms": arms,
+        "first_seed": study.seed_numbers.start,
+    }
 
 
 def log_data(runs: Mapping[str, Any], folder: Path) -> None:
@@ -210,7 +238,7 @@ class CellLog:
         Every epoch of the first seed, and of a cell in which something is wrong; of others the epoch that counts. A
         thousand numbers cost as much as the training of a small cell.
         """
-        every = self.cell.seed == 0 or result["findings"]
+        every = self.cell.seed == self.logger.runs["first_seed"] or result["findings"]
         return [
             metric
             for epoch in (range(result["epochs"]) if every else [result["epoch"]])
@@ -264,7 +292,7 @@ def log_verdict(
         api.set_terminated(run_id)
     parent_metrics = {f"validation/{metric}": winner["mean"]}
     for who in ("reference", "winner"):
-        names = ("accuracy", "loss", "macro_f1")
+        names = [name for name in test[who] if name != "per_seed"]
         parent_metrics |= {f"test/{who}/{name}": test[who][name] for name in names}
     told = {"mlflow.note.content": description, "assay.winner": winner["arm"], "assay.answer": verdict["sentence"]}
     api.log_batch(runs["parent"], metrics=_metrics(parent_metrics, 0), tags=_tags(told))
@@ -336,7 +364,7 @@ def close_runs(study: str, run: str, status: Callable[[], str | None]) -> None:
     """
     uri = tracking_uri()
     check_reachable(uri)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    if not is_there(uri):
         return  # it ended before there was anything to log
     api = client()
     experiment = api.get_experiment_by_name(study)
@@ -352,12 +380,7 @@ def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     Raises:
         AssayError: when MLflow has no such study, or none of its runs is finished.
     """
-    uri = tracking_uri()
-    check_reachable(uri)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        raise AssayError(f"no runs here yet: {uri} does not exist; `assay run {study}` makes the first")
-    api = client()
-    run_id = _latest_run(api, study).info.run_id
+    api, run_id = client(), latest_run(study).info.run_id
     with tempfile.TemporaryDirectory() as folder:
         read = {}
         for name in ("verdict.json", "decision.json"):
@@ -374,34 +397,40 @@ def latest_pages(study: str | None) -> dict[str, str]:
     Raises:
         AssayError: when MLflow has no such study, or none of its runs is finished.
     """
-    check_reachable(tracking_uri())
     api = client()
-    if study is None:
-        everywhere = [experiment.experiment_id for experiment in api.search_experiments()]
-        found = _finished(api, everywhere)
-        if not found:
-            return {}
-        run = found[0]
-    else:
-        run = _latest_run(api, study)
+    if study is None and not _finished(api, _experiments(api)):
+        return {}
+    run = latest_run(study)
     arms = _search(api, run.info.experiment_id, run.data.tags[RUN_TAG], "arm")
     in_order = sorted(arms, key=lambda arm: arm.data.metrics.get("effect", 0.0), reverse=True)
     return review.pages(run.info.experiment_id, run.info.run_id, [arm.info.run_id for arm in in_order])
 
 
-def _latest_run(api, study: str):
-    import difflib
+def latest_run(study: str | None) -> Any:
+    """Return MLflow's run of a study's latest finished run; of all studies' where none is named.
 
+    Raises:
+        AssayError: when MLflow has no such study, or no run is finished.
+    """
+    check_store()
+    api = client()
+    if study is None:
+        found = _finished(api, _experiments(api))
+        if not found:
+            raise AssayError("no run is finished yet; `assay run digits` makes the first")
+        return found[0]
     experiment = api.get_experiment_by_name(study)
     if experiment is None:
         names = [e.name for e in api.search_experiments() if e.name != "Default"]
-        near = difflib.get_close_matches(study, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
-        raise AssayError(f"MLflow at {tracking_uri()} has no study {study!r}; {hint}")
+        raise AssayError(f"MLflow at {tracking_uri()} has no study {study!r}; {nearest(study, names)}")
     found = _finished(api, [experiment.experiment_id])
     if not found:
         raise AssayError(f"no run of study {study!r} is finished yet; `assay run` starts or continues it")
     return found[0]
+
+
+def _experiments(api) -> list[str]:
+    return [experiment.experiment_id for experiment in api.search_experiments()]
 
 
 def _finished(api, experiments: list[str]) -> list[Any]:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from components.compare import CONFIDENCE, Effect, Paired, compare, holm, interval, measure, paired, paired_in_slices
 from components.curve import learning_curve, worth_in_data
@@ -284,15 +283,12 @@ def _seconds(cells: list[CellResult]) -> float:
 def _cost(arm: Arm, cells: Cells) -> dict[str, float | None]:
     """Return how much longer training takes with the technique than without, and the 95 % interval of that.
 
-    The interval is a paired one of the logarithms: times are ratios, and no seed shares its time with another.
+    Times are ratios, so it is the mean of their logarithms; no seed shares its time with another.
     """
     with_it, without = cells[arm.name], cells[REFERENCE]
     if arm.removes:
         with_it, without = without, with_it
-    cost = _seconds(with_it) / _seconds(without) - 1
     logs = np.log([a.result["seconds"] / b.result["seconds"] for a, b in zip(with_it, without, strict=True)])
-    if len(logs) < 2:
-        return {"cost": cost, "cost_low": None, "cost_high": None}
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(logs) - 1) * np.std(logs, ddof=1) / np.sqrt(len(logs))
-    low, high = np.exp(logs.mean() + np.array([-half, half])) - 1
-    return {"cost": cost, "cost_low": float(low), "cost_high": float(high)}
+    low, high = interval(Paired(logs, 0.0))
+    ends = {"cost": float(logs.mean()), "cost_low": low, "cost_high": high}
+    return {name: None if end is None else float(np.expm1(end)) for name, end in ends.items()}

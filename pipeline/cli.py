@@ -18,6 +18,7 @@ from rich.text import Text
 
 from components.errors import AssayError, UsageError
 from pipeline import __version__
+from pipeline.cli_cluster import app as cluster_commands
 
 if TYPE_CHECKING:
     from components.study import Study
@@ -166,12 +167,12 @@ def _run_within(budget: str, study: "Study", tasks: int, containers: "Containers
     begun, seconds, asides = time.monotonic(), read_duration(budget), Console(stderr=True, highlight=False)
     with _native_libraries_silent():
         plan = make_plan(study, tasks, Path.cwd())
-    first = first_stage(plan, seconds)
-    asides.print(f"{first.seeds} seeds of all arms" + ("" if first.promote else ", to choose arms"), markup=False)
+    first, screens = first_stage(plan, seconds)
+    asides.print(f"{first.seeds} seeds of all arms" + (", to choose arms" if screens else ""), markup=False)
     finished = _run(first, tasks, containers)
-    if first.promote:
+    if not screens:
         return finished
-    second = second_stage(study, finished.verdict, time.monotonic() - begun, seconds)
+    second = second_stage(plan, finished.verdict, time.monotonic() - begun, seconds)
     dropped = ", ".join(second.screening.dropped)
     asides.print(f"{second.seeds} more seeds" + (f"; not of: {dropped}" if dropped else " of all arms"), markup=False)
     return _run(second, tasks, containers)
@@ -198,8 +199,8 @@ def plan(
         made = make_plan(described, fan_out or default_fan_out(), Path.cwd())
     show_plan(Console(highlight=False), made)
     if seconds is not None:
-        first = first_stage(made, seconds)
-        then = "" if first.promote else "to choose arms, then seeds of their own for those that may be decided"
+        first, screens = first_stage(made, seconds)
+        then = "to choose arms, then seeds of their own for those that may be decided" if screens else ""
         typer.echo(
             f"`run --budget {budget}` would train {first.seeds} seeds of all arms" + (f" {then}" if then else "") + "."
         )
@@ -328,9 +329,9 @@ def init(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a study file, for editors."""
-    from components.study import Study
+    from pipeline.cluster_settings import StudyFile
 
-    typer.echo(json.dumps(Study.model_json_schema(), indent=2))
+    typer.echo(json.dumps(StudyFile.model_json_schema(), indent=2))
 
 
 @app.command()
@@ -431,6 +432,27 @@ def report(
     from pipeline.report_page import open_report
 
     typer.echo(open_report(study, output))
+
+
+@app.command()
+def doctor(
+    host: Annotated[
+        str | None, typer.Option(envvar="KFP_HOST", help="Ask this Kubeflow Pipelines API, too.", show_default=False)
+    ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Let TensorFlow look for GPUs, and write to MLflow; takes a minute."),
+    ] = False,
+) -> None:
+    """Say what is missing, unreachable or of a wrong version, and how to mend it."""
+    from pipeline.doctor import CHECK_SECONDS, DEEP_SECONDS, checks, examine, show
+
+    found = examine(checks(host, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
+    show(Console(highlight=False), found)
+    raise typer.Exit(any(finding.state == "missing" for finding in found.values()))
+
+
+app.add_typer(cluster_commands)
 
 
 @contextmanager

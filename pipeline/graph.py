@@ -8,8 +8,9 @@ then run wrongly.
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kfp import compiler, dsl
 
@@ -17,6 +18,8 @@ from components.errors import UsageError
 from components.recipe import APPLICATIONS, TREES, Recipe, program_key
 from components.study import Cell, Study
 from pipeline import __version__
+
+PIPELINE = "assay"
 
 # "python" in the name keeps kfp.local from warning about every task.
 IMAGE = f"assay-python:{__version__}"
@@ -112,20 +115,6 @@ def register(
     register(study, data.path, runs.path, verdict.path, decision.path)
 
 
-@dsl.pipeline(name="one-batch")
-def one_batch(
-    study: str,
-    batch: str,
-    store: str,
-    data: dsl.Input[dsl.Dataset],
-    scalers: dsl.Input[dsl.Artifact],
-    runs: dsl.Input[dsl.Artifact],
-) -> dsl.Artifact:
-    """Train one batch: the body of the loop."""
-    cells = _always(train(study=study, batch=batch, store=store, data=data, scalers=scalers, runs=runs))
-    return cells.outputs["cells"]
-
-
 class Outcome(NamedTuple):
     """What a run leaves: a folder with report/verdict.json, and one with decision.json."""
 
@@ -133,26 +122,58 @@ class Outcome(NamedTuple):
     decision: dsl.Artifact
 
 
-@dsl.pipeline(name="assay", description="Says which technique improved the model, by how much, and how sure that is.")
-def assay(study: str, run: str, store: str, batches: list[str]) -> Outcome:
-    """Run a study.
+def build(settle: Callable[[str, dsl.PipelineTask], object]) -> Any:
+    """Return the pipeline `assay`.
 
     Args:
-        study: the whole study, as `Study.model_dump_json()` writes it.
-        run: a name for this run; the same name again continues it.
-        store: the folder that keeps finished cells, so that none is trained twice.
-        batches: what `batches` returns.
+        settle: called with the name and the task of every step, to give it what its place needs.
     """
-    loaded = _always(load(study=study, run=run, store=store))
-    data, runs = loaded.outputs["data"], loaded.outputs["runs"]
-    scaled = _always(scale(study=study, data=data))
-    scalers = scaled.outputs["scalers"]
-    with dsl.ParallelFor(batches) as batch:
-        trained = _always(one_batch(study=study, batch=batch, store=store, data=data, scalers=scalers, runs=runs))
-    evaluated = _always(evaluate(study=study, data=data, runs=runs, cells=dsl.Collected(trained.output)))
-    verdict = evaluated.outputs["verdict"]
-    registered = _always(register(study=study, data=data, runs=runs, verdict=verdict))
-    return Outcome(verdict=verdict, decision=registered.outputs["decision"])
+
+    def placed(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
+        settle(step, task)
+        return _always(task)
+
+    @dsl.pipeline(name="one-batch")
+    def one_batch(
+        study: str,
+        batch: str,
+        store: str,
+        data: dsl.Input[dsl.Dataset],
+        scalers: dsl.Input[dsl.Artifact],
+        runs: dsl.Input[dsl.Artifact],
+    ) -> dsl.Artifact:
+        """Train one batch: the body of the loop."""
+        task = train(study=study, batch=batch, store=store, data=data, scalers=scalers, runs=runs)
+        return placed(task, "train").outputs["cells"]
+
+    @dsl.pipeline(
+        name=PIPELINE, description="Says which technique improved the model, by how much, and how sure that is."
+    )
+    def assay(study: str, run: str, store: str, batches: list[str]) -> Outcome:
+        """Run a study.
+
+        Args:
+            study: the whole study, as `Study.model_dump_json()` writes it.
+            run: a name for this run; the same name again continues it. On a cluster "" means the run's own number.
+            store: the folder that keeps finished cells, so that none is trained twice.
+            batches: what `batches` returns.
+        """
+        loaded = placed(load(study=study, run=run, store=store), "load")
+        data, runs = loaded.outputs["data"], loaded.outputs["runs"]
+        scaled = placed(scale(study=study, data=data), "scale")
+        scalers = scaled.outputs["scalers"]
+        with dsl.ParallelFor(batches) as batch:
+            trained = _always(one_batch(study=study, batch=batch, store=store, data=data, scalers=scalers, runs=runs))
+        cells = dsl.Collected(trained.output)
+        evaluated = placed(evaluate(study=study, data=data, runs=runs, cells=cells), "evaluate")
+        verdict = evaluated.outputs["verdict"]
+        registered = placed(register(study=study, data=data, runs=runs, verdict=verdict), "register")
+        return Outcome(verdict=verdict, decision=registered.outputs["decision"])
+
+    return assay
+
+
+assay = build(lambda step, task: None)
 
 
 def batches(study: Study, fan_out: int) -> list[str]:
@@ -206,9 +227,9 @@ def _cost(recipe: Recipe) -> float:
     return epochs * (COSTS["applications"] if name.startswith(APPLICATIONS) else COSTS[name])
 
 
-def compile_pipeline(arguments: dict[str, object]) -> str:
-    """Return the pipeline as the YAML that Kubeflow Pipelines takes, with the arguments as defaults."""
+def compile_pipeline(arguments: dict[str, object], pipeline: Any = assay) -> str:
+    """Return a pipeline that `build` made as the YAML that Kubeflow Pipelines takes, with the arguments as defaults."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "assay.yaml"
-        compiler.Compiler().compile(assay, str(file), pipeline_parameters=arguments)
+        compiler.Compiler().compile(pipeline, str(file), pipeline_parameters=arguments)
         return file.read_text("utf-8")

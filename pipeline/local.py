@@ -322,7 +322,7 @@ def _close(run: Run, environment: dict[str, str]) -> None:
     is in no folder of the user's, and ends by itself.
     """
     impatient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    subprocess.Popen(
+    closer = subprocess.Popen(
         [sys.executable, "-m", "pipeline.closing", str(run.folder)],
         env={**environment, **impatient, "TMPDIR": tempfile.gettempdir(), "PYTHONSAFEPATH": "1"},
         cwd="/",
@@ -331,6 +331,7 @@ def _close(run: Run, environment: dict[str, str]) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    closer.returncode = 0  # else Python warns of a process that nobody waits for
 
 
 def _follow(child: Offspring, file: Path, offset: int, watch: Callable[[list[Event]], None]) -> list[Event]:

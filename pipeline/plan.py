@@ -12,9 +12,10 @@ from components.compare import POWER, Paired, detectable, hopeless
 from components.errors import UsageError
 from components.probe import Probe, probe
 from components.store import Store
-from components.study import REFERENCE, Screening, Study
+from components.study import REFERENCE, Arm, Screening, Study
 
 CHOICES = (3, 5, 10, 20, 30, 50)  # seeds that a plan tells about, beside the study's own
+MOST_PROBED = 20  # seeds of which a probe can tell: what more of them share is known only when some are finished
 OVERHEAD_SECONDS = 20.0  # that a run takes beside training: starting its steps, MLflow, figures
 SCREENING_SEEDS = 3
 FEWEST_SEEDS = 3  # after a screening: fewer decide nothing
@@ -37,6 +38,11 @@ class Plan:
     probe: Probe
     tasks: int
 
+    @property
+    def comparisons(self) -> int:
+        """For how many effects the verdict will correct; fractions of the data and pairs are not among them."""
+        return len([arm for arm in self.study.expand() if _is_technique(arm)])
+
     def seconds(self, seeds: int) -> float:
         """Return how long a run with so many seeds takes."""
         return OVERHEAD_SECONDS + seeds * self.seconds_a_seed()
@@ -51,12 +57,16 @@ class Plan:
 
     def shows(self, seeds: int) -> float | None:
         """Return the smallest effect that so many seeds show in `POWER` of studies, in the metric's unit."""
-        comparisons = max(len(self.probe.seconds) - 1, 1)
-        return detectable(self.probe.spread, self.probe.shared, seeds, comparisons)
+        return detectable(self.probe.spread, self.probe.shared, seeds, max(self.comparisons, 1))
 
     def rows(self) -> list[tuple[int, float, float | None]]:
         """Return for some numbers of seeds, and for the study's own, the seconds and what they show."""
-        return [(n, self.seconds(n), self.shows(n)) for n in sorted({*CHOICES, self.study.seeds})]
+        told = [n for n in CHOICES if self.probe.cells or n <= MOST_PROBED]
+        return [(n, self.seconds(n), self.shows(n)) for n in sorted({*told, self.study.seeds})]
+
+
+def _is_technique(arm: Arm) -> bool:
+    return not (arm.is_size or arm.pair or arm.name == REFERENCE)
 
 
 def make_plan(study: Study, tasks: int, home: Path) -> Plan:
@@ -64,15 +74,16 @@ def make_plan(study: Study, tasks: int, home: Path) -> Plan:
 
     Args:
         study: to plan.
-        tasks: training tasks side by side.
+        tasks: training tasks, of which as many run side by side as there are cores.
         home: the working folder, whose `.assay/store` may have finished cells.
     """
     from components.load import prepare
+    from pipeline.local import cores
 
     with tempfile.TemporaryDirectory(prefix="assay-") as folder:
         prepared = prepare(study, folder)
         store = Store(home / ".assay" / "store", prepared.schema.fingerprint)
-        return Plan(study, probe(study, prepared, store), tasks)
+        return Plan(study, probe(study, prepared, store), min(tasks, cores()))
 
 
 def read_duration(text: str) -> float:
@@ -88,36 +99,36 @@ def read_duration(text: str) -> float:
     return seconds
 
 
-def first_stage(plan: Plan, budget: float) -> Study:
-    """Return what to run first: the screening, or the whole study where nothing need or can be dropped.
+def first_stage(plan: Plan, budget: float) -> tuple[Study, bool]:
+    """Return what to run first, and whether that is a screening; where nothing need or can be dropped it is all.
 
     Raises:
         UsageError: where the budget pays for less than two seeds.
     """
     study, seeds = plan.study, plan.affordable(budget)
     if seeds < 2:
-        from pipeline.progress import duration
+        from components.words import duration
 
         least = duration(plan.seconds(2) / RESERVE)
         raise UsageError(f"--budget {duration(budget)} pays for less than two seeds; expected at least {least}")
-    droppable = [arm for arm in study.expand() if not arm.is_size and arm.name != REFERENCE]
-    if len(droppable) > 1 and SCREENING_SEEDS + FEWEST_SEEDS <= seeds < ENOUGH_SEEDS:
-        return study.model_copy(update={"seeds": SCREENING_SEEDS, "promote": False})
-    return study.model_copy(update={"seeds": min(seeds, MOST_SEEDS)})
+    if plan.comparisons > 1 and SCREENING_SEEDS + FEWEST_SEEDS <= seeds < ENOUGH_SEEDS:
+        return study.model_copy(update={"seeds": SCREENING_SEEDS, "promote": False}), True
+    return study.model_copy(update={"seeds": min(seeds, MOST_SEEDS)}), False
 
 
-def second_stage(study: Study, verdict: dict[str, Any], spent: float, budget: float) -> Study:
+def second_stage(plan: Plan, verdict: dict[str, Any], spent: float, budget: float) -> Study:
     """Return what to run after the screening: the arms that may still be decided, with as many seeds as are paid for.
 
     Args:
-        study: as the user gave it.
+        plan: of the study as the user gave it.
         verdict: of the screening.
         spent: seconds, so far.
         budget: seconds.
     """
     effects, seconds = verdict["effects"], verdict["seconds"]
-    # What the screening's own seconds say of a wall clock's: its tasks ran side by side.
-    a_second = max(spent - OVERHEAD_SECONDS, 1.0) / (SCREENING_SEEDS * sum(seconds.values()))
+    # What the screening's own seconds say of a wall clock's: its tasks ran side by side. No faster than all of them at
+    # once: where an earlier run had trained its cells, it took no time at all.
+    a_second = max((spent - OVERHEAD_SECONDS) / (SCREENING_SEEDS * sum(seconds.values())), 1 / plan.tasks)
     left = max(RESERVE * budget - spent - OVERHEAD_SECONDS, 0.0)
 
     def affordable(dropped: dict[str, float]) -> int:
@@ -133,22 +144,21 @@ def second_stage(study: Study, verdict: dict[str, Any], spent: float, budget: fl
             break
         dropped[effect["arm"]] = effect["effect"]
     screening = Screening(seeds=SCREENING_SEEDS, dropped=dropped)
-    return study.model_copy(update={"seeds": affordable(dropped), "screening": screening})
+    return plan.study.model_copy(update={"seeds": affordable(dropped), "screening": screening})
 
 
 def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:
     """Return the plan as rows of text (seeds, time, what they show), and where the numbers come from."""
-    from components.evaluate import amount
-    from pipeline.progress import duration
+    from components.words import amount, duration
 
     metric = plan.study.metric
     rows = []
     for seeds, seconds, shows in plan.rows():
-        shown = amount(shows, metric).lstrip("+") if shows is not None and shows < 1 else "nothing"
+        beyond = 1.0 if metric != "loss" else np.inf  # no share can change by more
+        shown = amount(shows, metric).lstrip("+") if shows is not None and shows < beyond else "nothing"
         rows.append((f"{seeds}", duration(seconds), shown))
     known = f"{plan.probe.cells} finished cells" if plan.probe.cells else "a short probe"
-    count = len(plan.probe.seconds) - 1
-    corrected = f", corrected for {count} comparisons (Holm)" if count > 1 else ""
+    corrected = f", corrected for {plan.comparisons} comparisons (Holm)" if plan.comparisons > 1 else ""
     about = f"From {known}; {100 * POWER:.0f} % of studies would show such an effect{corrected}."
     early = any(arm.recipe.train.early_stopping for arm in plan.study.expand())
     return rows, about + (" Early stopping may make it faster." if early and not plan.probe.cells else "")

@@ -4,7 +4,6 @@ Rows are read, asked about and written some at a time, so that neither a long fi
 memory. What is written appears when all rows were read, or not at all.
 """
 
-import difflib
 import math
 import os
 import shutil
@@ -21,6 +20,7 @@ import pyarrow as pa
 
 from components import serve, tracking
 from components.errors import AssayError, UsageError
+from components.explain import nearest
 from components.register import CHAMPION
 from components.sources.files import blocks, fetched
 from components.sources.folders import FileKind, files_below, shown
@@ -54,10 +54,8 @@ class Model:
             AssayError: where there is no such model, alias or version, or it can't be loaded, or is none of Assay's.
         """
         uri = tracking.tracking_uri()
-        tracking.check_reachable(uri)
+        tracking.check_store("models")
         name, _, which = wanted.partition("@")
-        if uri.startswith(tracking.SQLITE) and not Path(uri.removeprefix(tracking.SQLITE)).exists():
-            raise AssayError(f"no models here yet: {uri} does not exist; `assay run` trains and registers one")
         version = _version(tracking.client(), uri, name, which or CHAMPION)
 
         import mlflow.pyfunc
@@ -101,8 +99,7 @@ def _version(api: "MlflowClient", uri: str, name: str, which: str) -> str:
         registered = api.get_registered_model(name)
     except MlflowException:
         names = [model.name for model in api.search_registered_models()]
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
+        hint = nearest(name, names)
         raise AssayError(f"no model {name!r} is registered at {uri}; {hint}; `assay run` registers one") from None
     if not which.isdecimal():
         if which in registered.aliases:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from components.study import HIGHER_IS_BETTER, Study
+from components.words import duration
 
 PLAIN_SECONDS = 10.0
 PHASES = {
@@ -173,15 +174,3 @@ class Report:
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         self._said_at = time.monotonic()
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people: `1.2 s`, `12 s`, `1 min 12 s`, `2 h 05 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -1,18 +1,17 @@
 """What people do with the registry by hand: look at the champion, promote a version, take a promotion back."""
 
-import difflib
 import shlex
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from components.errors import AssayError, UsageError
+from components.explain import nearest
 from components.registry import (
     CHALLENGER,
     CHAMPION,
@@ -30,7 +29,7 @@ from components.registry import (
     Registry,
     found_or,
 )
-from components.tracking import SQLITE, check_reachable, experiment_of, tracking_uri, user
+from components.tracking import check_store, experiment_of, tracking_uri, user
 
 DECISIONS = 5  # that are shown
 PATIENCE = 20.0  # seconds: somebody waits
@@ -138,16 +137,12 @@ def _opened(name: str) -> Iterator[Registry]:
             champion.
     """
     uri = tracking_uri()
-    check_reachable(uri)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        raise AssayError(f"no models here yet: {uri} does not exist; `assay run digits` makes the first")
+    check_store("models")
     registry = Registry(name, PATIENCE)
     try:
         names = [model.name for model in registry.ask(lambda: registry.api.search_registered_models(max_results=1000))]
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
-            raise UsageError(f"MLflow at {uri} has no registered model {name!r}; {hint}")
+            raise UsageError(f"MLflow at {uri} has no registered model {name!r}; {nearest(name, names)}")
         yield registry
     except AwayError as error:
         raise AssayError(

@@ -55,14 +55,11 @@ def _run(study: str | None) -> Any:
     """
     from mlflow.exceptions import MlflowException
 
-    from components.tracking import ROLE_TAG, client, latest
+    from components.tracking import ROLE_TAG, check_store, client, latest_run
 
-    if study is None:
-        return _latest_of_all()
-    if not RUN_ID.fullmatch(study):
-        verdict, _ = latest(study_name(study))
-        return client().get_run(verdict["mlflow"]["run_id"])
-    _check_store()
+    if study is None or not RUN_ID.fullmatch(study):
+        return latest_run(study and study_name(study))
+    check_store()
     try:
         run = client().get_run(study)
         while run.data.tags.get(ROLE_TAG) in ("arm", "seed"):  # the page is of the whole study
@@ -70,34 +67,3 @@ def _run(study: str | None) -> Any:
     except MlflowException:
         raise AssayError(f"MLflow has no run {study}; `assay report` without it opens the latest") from None
     return run
-
-
-def _latest_of_all() -> Any:
-    """Return the latest finished run of all studies.
-
-    Raises:
-        AssayError: when there is none.
-    """
-    from components.tracking import ROLE_TAG, client
-
-    _check_store()
-    experiments = [experiment.experiment_id for experiment in client().search_experiments()]
-    where = f"tags.`{ROLE_TAG}` = 'study' and attributes.status = 'FINISHED'"
-    found = client().search_runs(experiments, where, max_results=1, order_by=["attributes.start_time DESC"])
-    if not found:
-        raise AssayError("no run is finished yet; `assay run digits` makes the first")
-    return found[0]
-
-
-def _check_store() -> None:
-    """Refuse a store that is not there, which MLflow would make.
-
-    Raises:
-        AssayError: with how to make it.
-    """
-    from components.tracking import SQLITE, check_reachable, tracking_uri
-
-    uri = tracking_uri()
-    check_reachable(uri)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        raise AssayError(f"no runs here yet: {uri} does not exist; `assay run digits` makes the first")

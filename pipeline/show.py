@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.study import REFERENCE
-from pipeline.progress import duration
+from components.study import METRICS, REFERENCE
+from components.words import duration
 
 if TYPE_CHECKING:
     from pipeline.plan import Plan
@@ -35,7 +35,7 @@ def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, 
         verdict: see `components.evaluate`.
         decision: see `components.register`; None where nothing was decided.
     """
-    metric = _words(verdict["metric"])
+    metric = METRICS[verdict["metric"]]
     console.print()
     console.print(Text(f"What each technique does to {metric}", style="bold"))
     console.print(_table(verdict))
@@ -61,7 +61,7 @@ def show_plan(console: Console, plan: "Plan") -> None:
     side = f"{plan.tasks} training task{'s' if plan.tasks != 1 else ''} side by side"
     console.print(Text(f"{study.study}: {cells}, in {side}", style="bold"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    for heading in ("seeds", "time", f"shows effects on {_words(study.metric)} from"):
+    for heading in ("seeds", "time", f"shows effects on {METRICS[study.metric]} from"):
         table.add_column(heading, justify="right")
     rows, about = lines(plan)
     for row in rows:
@@ -131,7 +131,7 @@ def _spent(tasks: list[dict[str, Any]], begun: float, ended: float) -> dict[str,
 
 
 def _table(verdict: dict[str, Any]) -> Table:
-    from components.evaluate import worth_of  # brings NumPy, which no other command needs
+    from components.words import chance, worth_of  # brings NumPy, which no other command needs
 
     points = verdict["metric"] != "loss"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
@@ -149,7 +149,7 @@ def _table(verdict: dict[str, Any]) -> Table:
             _name(effect),
             _number(effect["effect"], points),
             f"[{low}, {high}]" if effect["low"] is not None else "-",
-            _chance(effect["probability"]),
+            chance(effect["probability"]) if effect["probability"] is not None else "-",
             Text(effect["verdict"], style=STYLES.get(effect["verdict"], "")),
             _cost(effect["cost"]),
             *([worth_of(effect)] if verdict.get("curve") else []),
@@ -160,7 +160,7 @@ def _table(verdict: dict[str, Any]) -> Table:
 def _how(verdict: dict[str, Any], metric: str) -> str:
     """Return how the table came about, and how small an effect it could show."""
     from components.compare import POWER
-    from components.evaluate import amount
+    from components.words import amount
 
     count = len(verdict["effects"]) + len(verdict.get("dropped", ()))
     said = (
@@ -177,14 +177,14 @@ def _how(verdict: dict[str, Any], metric: str) -> str:
 
 def _dropped(verdict: dict[str, Any]) -> list[str]:
     """Return what a screening left out, as a sentence."""
-    from components.evaluate import amount
+    from components.words import amount
 
     told = [f"{arm} ({amount(effect, verdict['metric'])})" for arm, effect in verdict.get("dropped", {}).items()]
     return [f"Not trained further after the screening, whose effects are in brackets: {', '.join(told)}."] * bool(told)
 
 
 def _interactions(verdict: dict[str, Any]) -> list[str]:
-    from components.evaluate import interaction_as_text
+    from components.words import interaction_as_text
 
     return [interaction_as_text(of, verdict["metric"]) for of in verdict.get("interactions", ())]
 
@@ -218,17 +218,8 @@ def _signed(value: float, digits: int) -> str:
     return text.replace("-", "+") if float(text) == 0 else text  # no "-0.0"
 
 
-def _chance(probability: float | None) -> str:
-    if probability is None:
-        return "-"
-    percent = 100 * probability
-    if percent > 99 or percent < 1:
-        return "> 99 %" if percent > 50 else "< 1 %"
-    return f"{percent:.0f} %"
-
-
 def _show_findings(console: Console, verdict: dict[str, Any]) -> None:
-    from components.evaluate import finding_as_text
+    from components.words import finding_as_text
 
     found = verdict.get("findings", [])  # verdicts in MLflow may be older
     if not found:
@@ -270,10 +261,6 @@ def _registry(decision: dict[str, Any]) -> str:
             f"`assay promote {shlex.quote(name)}` makes it the champion."
         )
     return f"Registry: {stays}; {reason}."
-
-
-def _words(metric: str) -> str:
-    return {"macro_f1": "macro F1"}.get(metric, metric)
 
 
 def _say(console: Console, text: str, style: str = "") -> None:

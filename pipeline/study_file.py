@@ -22,13 +22,15 @@ from components.study import Study
 
 Place = tuple[str | int, ...]
 
+CLUSTER = "cluster"  # the file's section that is not of the study; see `pipeline.cluster_settings`
+
 # Of files with rows; see `components.sources.files`.
 FILE_ENDING = re.compile(r"\.(csv|tsv|jsonl|ndjson|parquet)(\.gz)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class _Document:
-    """A study as it was written: its values, and where each of them stands."""
+class Document:
+    """A study, or a cluster's profile, as it was written: its values, and where each of them stands."""
 
     name: str
     values: dict[str, Any]
@@ -69,7 +71,7 @@ def read_study(study: str, overrides: list[str], seeds: int | None) -> Study:
     Raises:
         UsageError: for anything wrong with it; the message names the file and line, or the option.
     """
-    document = _document(study)
+    document = read_document(study)
     given = [_parse_override(text) for text in overrides]
     if seeds is not None:
         given.append(_Override(f"--seeds {seeds}", ("seeds",), seeds))
@@ -102,14 +104,28 @@ def write_study(source: str) -> str:
     return head + "\n".join(_lines(study, study.model_dump(mode="json"), _of_others(study.data))) + "\n"
 
 
-def _document(study: str) -> _Document:
+def read_yaml(file: Path) -> Document:
+    """Return a YAML file that holds a mapping.
+
+    Raises:
+        UsageError: when it is not there, or is none.
+    """
+    return _parse(str(file), _read(file))
+
+
+def read_document(study: str) -> Document:
+    """Return what a study's file, ready study or source says, unchecked.
+
+    Raises:
+        UsageError: when there is no such study, or its file is no YAML.
+    """
     if study.endswith((".yaml", ".yml")):
-        return _parse(study, _read(Path(study)))
+        return read_yaml(Path(study))
     ready = ready_studies()
     if study in ready:
         return _parse(f"{study}.yaml", ready[study])
     if ":" in study:
-        return _Document(study, _from_source(study))
+        return Document(study, _from_source(study))
     if Path(study).is_dir():
         raise UsageError(f"{study} is a folder; give the source images:{study}, or text:{study} for .txt files")
     if FILE_ENDING.search(study):
@@ -145,7 +161,7 @@ def _read(path: Path) -> str:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from None
 
 
-def _parse(name: str, text: str) -> _Document:
+def _parse(name: str, text: str) -> Document:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if root is None:
@@ -161,7 +177,7 @@ def _parse(name: str, text: str) -> _Document:
         raise UsageError(f"{name}:{line}: a character that YAML does not allow: {text[error.position]!r}") from None
     except (ValueError, RecursionError) as error:  # such as the date 2024-13-45, or an anchor inside itself
         raise UsageError(f"{name}: has a value that YAML can't read: {error}") from None
-    return _Document(name, values, root)
+    return Document(name, values, root)
 
 
 def _yaml_message(name: str, error: yaml.MarkedYAMLError) -> str:
@@ -264,12 +280,12 @@ def _validated(values: dict[str, Any]) -> Study:
         StudyError: for the first thing that is wrong.
     """
     try:
-        return Study.model_validate(values)
+        return Study.model_validate({key: value for key, value in values.items() if key != CLUSTER})
     except ValidationError as error:
         raise explain(error, Study) from None
 
 
-def _blame(error: StudyError, document: _Document, given: list[_Override]) -> str:
+def _blame(error: StudyError, document: Document, given: list[_Override]) -> str:
     """Return the error with the option or the line in front that brought it in."""
     try:
         _validated(document.values)

@@ -8,7 +8,6 @@ import time
 import urllib.request
 import webbrowser
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO
 
 from components.errors import AssayError, UsageError
@@ -30,15 +29,13 @@ def open_ui(study: str | None, port: int | None, say: Callable[[str], None]) -> 
     Raises:
         AssayError: when there is nothing to show, or the server does not start.
     """
-    from components.tracking import check_reachable, latest_pages, tracking_uri
+    from components.tracking import check_store, latest_pages, tracking_uri
 
     uri = tracking_uri()
-    check_reachable(uri)
+    check_store()
     if uri.startswith(("http://", "https://")):
         _show(uri, latest_pages(study), say)
         return
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        raise AssayError(f"no runs here yet: {uri} does not exist; `assay run digits` makes the first")
     _serve(uri, study, _free_port(port), say)
 
 

@@ -57,11 +57,12 @@ def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     import numpy as np
 
     from components import html
-    from components.evaluate import gather, sentence
+    from components.evaluate import gather
     from components.load import prepare
     from components.metrics import recalls, scores
     from components.study import Study
     from components.verdict import judge
+    from components.words import sentence
 
     def write(draw_preview: bool = False, **of_study: Any) -> Path:
         study = Study.model_validate({"study": "made", **of_study})

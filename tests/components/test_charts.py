@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.charts import Axis, Plot, Strip, log_ticks, spread, thinned, ticks
+from components.html.charts import Axis, Plot, Strip, log_ticks, spread, thinned, ticks
 
 
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e6))

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from components import tracking
-from components.evaluate import amount, as_csv, as_markdown, gather, sentence
+from components.evaluate import as_csv, as_markdown, gather
 from components.metrics import scores
 from components.store import CellResult
 from components.study import Study
 from components.verdict import gather_findings, judge, median_seed
+from components.words import amount, chance, sentence
 
 # A real run
 
@@ -65,6 +66,13 @@ def test_test_scores_are_the_mean_over_the_seeds(tiny):
         assert found["reference"][name] == pytest.approx(np.mean([one[name] for one in of_seed]))
 
 
+@pytest.mark.parametrize(
+    ("probability", "said"), [(0.0, "< 1 %"), (0.004, "< 1 %"), (0.5, "50 %"), (0.99, "99 %"), (0.9996, "> 99 %")]
+)
+def test_what_is_not_certain_is_not_said_to_be(probability, said):
+    assert chance(probability) == said
+
+
 def test_figures_are_written(tiny):
     report = tiny.folder / "verdict" / "report"
     for name in ("effects", "curves", "confusion"):
@@ -80,6 +88,19 @@ def test_the_preview_of_the_references_augmentation_is_among_the_figures(tiny, r
     assert [steps.cell(cell).preview.exists() for cell in ("0-0", "0-1", "1-0")] == [True, False, False]
     files = {file.path for file in tracking.client().list_artifacts(steps.runs["parent"])}
     assert "augmentation.png" in files
+
+
+def test_after_a_screening_the_first_seed_is_the_one_that_is_looked_into(run_steps, in_workplace):
+    """Its number is not 0: the preview is drawn of it, and every epoch of its layers is logged."""
+    recipe = {"augment": {"rotate": 10}, "train": {"epochs": 2, "early_stopping": False}}
+    steps = run_steps("screened", recipe=recipe, arms={}, seeds=2, screening={"seeds": 3}).all()
+    assert (steps.folder / "verdict" / "report" / "augmentation.png").exists()
+    assert [steps.cell(cell).preview.exists() for cell in ("0-3", "0-4")] == [True, False]
+    api, epochs = tracking.client(), {}
+    for run in tracking._search(api, steps.runs["experiment"], steps.run, "seed"):
+        name = next(name for name in run.data.metrics if name.startswith("layers/"))
+        epochs[run.data.tags["assay.seed"]] = len(api.get_metric_history(run.info.run_id, name))
+    assert epochs == {"3": 2, "4": 1}
 
 
 def test_all_that_mlflow_and_the_terminal_need_is_json_without_nan(tiny):
@@ -287,7 +308,7 @@ def test_the_table_is_ordered_by_effect_and_every_line_has_every_column():
     )
     assert {len(row) for row in rows} == {7}
     assert [row[0] for row in rows[2:]] == ["scaling", "L2", "dropout"]
-    said = ["scaling", "+2.0", "+1.0 to +3.0", "99%", "0.020"]
+    said = ["scaling", "+2.0", "+1.0 to +3.0", "99 %", "0.020"]
     assert rows[2] == [*said, "too few seeds (about 7 would decide)", "+40%"]
     assert rows[3][2:5] == ["one seed", "", ""]
 

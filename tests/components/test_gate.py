@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
+from scipy.stats import binom, norm
 
 from components.gate import FEWEST_ROWS, PARTS, Difference, Rows, compare, decide, too_few
 from components.metrics import scores
@@ -211,6 +215,40 @@ def test_many_slices_raise_no_false_alarm():
         slices = {f"slice {k}": np.arange(4000) % 40 == k for k in range(40)}
         alarms += any(of["worse"] for of in decided(rows, slices=slices, slice_margin=0.0)["slices"])
     assert alarms <= binom.ppf(0.999, 20, 0.05)
+
+
+@pytest.mark.parametrize(("slices", "rows"), [(10, 36), (100, 40), (10, 400)])
+def test_slices_of_few_rows_raise_no_false_alarm(slices, rows):
+    """Two models that err on three tenths of the rows, half of these in common. One alarm in forty is allowed."""
+    alarms, times = 0, 200
+    rng = np.random.default_rng(0)
+    names = {f"slice {k}": np.arange(slices * rows) % slices == k for k in range(slices)}
+    y = np.zeros(slices * rows, int)
+    for _ in range(times):
+        kind = rng.choice(4, size=len(y), p=[0.55, 0.15, 0.15, 0.15])
+        models = Rows(sure(np.isin(kind, (1, 3)).astype(int)), sure(np.isin(kind, (2, 3)).astype(int)), y)
+        alarms += any(of["worse"] for of in decided(models, slices=names, slice_margin=0.0)["slices"])
+    assert alarms <= binom.ppf(0.999, times, 0.025)
+
+
+@given(st.integers(30, 300), st.integers(0, 30), st.integers(0, 30))
+def test_the_ends_of_a_slices_interval_are_where_the_score_test_stops_to_reject(rows, gained, lost):
+    """Tango's statistic, with the likeliest share of losses found by search instead of by his formula."""
+    gained, lost = min(gained, rows // 2), min(lost, rows // 2)
+    of = rivals(rows, gained, lost)
+    found = decided(of, slices={"all": np.ones(rows, bool)})["slices"][0]
+    assert found["low"] <= (gained - lost) / rows <= found["high"]
+    for end in (found["low"], found["high"]):
+        if -0.999 < end < 0.999:
+            least = max(-end, 0.0)
+
+            def unlikely(share: float, end: float = end) -> float:
+                p = np.array([share + end, share, 1 - 2 * share - end])
+                return -float(xlogy([gained, lost, rows - gained - lost], p).sum())
+
+            share = minimize_scalar(unlikely, bounds=(least, (1 - end) / 2), options={"xatol": 1e-12}).x
+            score = (gained - lost - rows * end) / np.sqrt(rows * (2 * share + end - end**2))
+            assert abs(score) == pytest.approx(norm.ppf(0.975), rel=0.01)
 
 
 def test_a_slice_without_rows_is_none():

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from components import html, tracking
-from components.charts import POINTS
+from components import tracking
+from components.html import answers, training
+from components.html.charts import POINTS
 from components.metrics import scores
 from components.study import Study
 
@@ -115,7 +116,7 @@ def test_the_images_are_those_of_the_rows_that_are_most_confidently_wrong(tiny):
     probabilities = tiny.cell(f"{arm}-{winner['seed']}").probabilities("test")
     rows = tiny.prepared.test_rows
     y = np.asarray(tiny.prepared.y[rows])
-    found = html.wrong_examples(probabilities, y, tiny.prepared)
+    found = answers.wrong_examples(probabilities, y, tiny.prepared)
     assert len(found) == 12
     sure = [one["confidence"] for one in found]
     assert sure == sorted(sure, reverse=True)
@@ -130,13 +131,13 @@ def test_the_images_are_those_of_the_rows_that_are_most_confidently_wrong(tiny):
 
 def test_a_perfect_model_has_no_wrong_examples(tiny):
     y = np.asarray(tiny.prepared.y[tiny.prepared.test_rows])
-    assert html.wrong_examples(np.eye(10, dtype=np.float32)[y], y, tiny.prepared) == []
+    assert answers.wrong_examples(np.eye(10, dtype=np.float32)[y], y, tiny.prepared) == []
 
 
 def test_reliability_counts_what_comes_true():
     p = np.array([[0.95, 0.05], [0.95, 0.05], [0.3, 0.7], [0.35, 0.65], [1.0, 0.0]])
     y = np.array([0, 1, 1, 1, 0])
-    bins = html.reliability([p], y)
+    bins = answers.reliability([p], y)
     assert [(round(15 * one["low"]), one["share"]) for one in bins] == [(9, 0.2), (10, 0.2), (14, 0.6)]
     assert bins[-1]["accuracy"] == pytest.approx(2 / 3)
     assert bins[-1]["confidence"] == pytest.approx(2.9 / 3)
@@ -219,13 +220,8 @@ def test_after_a_screening_seeds_have_other_numbers_and_dropped_arms_are_told(ma
 
 def test_a_band_ends_where_most_seeds_have_stopped_and_leaves_out_what_is_no_number():
     nan = float("nan")
-    epochs, mean, least, most = html._band([[1.0, 3.0, 5.0], [2.0, nan], [3.0, float("inf")]])
+    epochs, mean, least, most = training.band([[1.0, 3.0, 5.0], [2.0, nan], [3.0, float("inf")]])
     assert epochs == [1, 2]
     assert (mean, least, most) == ([2.0, 3.0], [1.0, 3.0], [3.0, 3.0])
-    assert html._band([[nan, nan]]) == ([], [], [], [])
-    assert len(html._band([[1.0] * 5000])[0]) == POINTS
-
-
-def test_a_time_is_told_in_two_units():
-    told = [html.duration(seconds) for seconds in (0.25, 42, 61, 3599.6, 7260)]
-    assert told == ["0.2 s", "42 s", "1 min 01 s", "1 h 00 min", "2 h 01 min"]
+    assert training.band([[nan, nan]]) == ([], [], [], [])
+    assert len(training.band([[1.0] * 5000])[0]) == POINTS

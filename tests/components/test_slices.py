@@ -33,6 +33,26 @@ def test_numbers_are_cut_at_their_quartiles(prepared):
     assert np.bincount(ages.codes).tolist() == [10, 10, 10, 10]
 
 
+def test_quartiles_that_are_near_each_other_keep_names_of_their_own(tmp_path):
+    """Months as numbers differ in the sixth digit; two slices of one name would be one to the gate."""
+    months = 202300.0 + np.arange(40) % 12
+    rows = Rows(x=months[:, None], y=np.tile([0, 1], 20), classes=("a", "b"), columns=(Column("month"),))
+    data = prepare_rows(rows, tmp_path / "data", "table:x.csv")
+    _, cut = slicings(data, ["month"])
+    assert len(set(cut.names)) == 4
+    assert "month: above 202308" in cut.names
+    found = slices_of(data, np.arange(40), ["month"])
+    assert sum(mask.sum() for name, mask in found.items() if name.startswith("month")) == 40
+
+
+def test_a_value_that_is_called_missing_is_not_lost_beside_those_that_are(tmp_path):
+    columns = (Column("town", "category", ("Bonn", "missing")), Column("age"))
+    values = np.column_stack([np.array([0.0, 1.0, np.nan, np.nan] * 10), np.arange(40.0)])
+    rows = Rows(x=values, y=np.tile([0, 1], 20), classes=("a", "b"), columns=columns)
+    found = slices_of(prepare_rows(rows, tmp_path / "data", "table:x.csv"), np.arange(40), ["town"])
+    assert found["town: missing"].sum() == 30
+
+
 def test_categories_and_booleans_are_cut_by_their_values_and_missing_is_a_slice(prepared):
     _, members, islands = slicings(prepared, ["member", "island"])
     assert members.names == ("member: false", "member: true")

@@ -331,7 +331,7 @@ def test_curves_of_unequal_length_are_averaged_over_the_seeds_that_still_train(t
 
 def test_every_run_says_what_it_was_made_of(tiny, logged):
     fingerprint = tiny.prepared.schema.fingerprint
-    for run in logged:
+    for run in (run for run in logged if run.data.tags["assay.role"] != "decision"):
         (data,) = run.inputs.dataset_inputs
         assert (data.dataset.name, data.dataset.digest) == ("sklearn:digits", fingerprint[:32])
         assert run.data.tags["assay.data"] == fingerprint[:12]

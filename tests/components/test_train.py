@@ -138,7 +138,8 @@ def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, di
         assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
     assert verdict["winner"] == other_verdict["winner"]
     for effect, other in zip(verdict["effects"], other_verdict["effects"], strict=True):
-        assert {**effect, "cost": 0} == {**other, "cost": 0}
+        costs = dict.fromkeys(("cost", "cost_low", "cost_high"), 0)  # times differ
+        assert {**effect, **costs} == {**other, **costs}
     assert verdict["test"] != other_verdict["test"]
 
 

@@ -10,6 +10,7 @@ from conftest import ASSAY, assay
 
 from components.study import Study
 from pipeline import __version__
+from pipeline.cluster_settings import Cluster
 from pipeline.study_file import read_study
 
 # Run in a process of its own; says which heavy modules the command has loaded.
@@ -137,5 +138,10 @@ def test_compile_writes_a_pipeline_with_the_study_as_default(tmp_path):
     assert "defaultValue" not in parameters["run"]
 
 
-def test_the_schema_is_that_of_a_study(tmp_path):
-    assert yaml.safe_load(assay("schema", cwd=tmp_path).stdout) == Study.model_json_schema()
+def test_the_schema_is_that_of_a_study_and_its_cluster(tmp_path):
+    schema = yaml.safe_load(assay("schema", cwd=tmp_path).stdout)
+    own = Study.model_json_schema()
+    assert {name: schema["properties"][name] for name in own["properties"]} == own["properties"]
+    assert set(schema["properties"]) - set(own["properties"]) == {"cluster"}
+    assert set(schema["$defs"]["Cluster"]["properties"]) == set(Cluster.model_fields)
+    assert schema["additionalProperties"] is False

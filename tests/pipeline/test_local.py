@@ -39,7 +39,8 @@ def table(run):
     """The verdict without what differs from run to run: times and names."""
     verdict = json.loads((run / "verdict.json").read_text())
     for effect in verdict["effects"]:
-        del effect["cost"]
+        for name in ("cost", "cost_low", "cost_high"):
+            del effect[name]
     return verdict["effects"], verdict["test"], verdict["winner"]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from components.errors import UsageError
-from components.probe import Probe, probe
+from components.probe import Probe, _Trial, probe
 from components.store import Store
 from components.study import Study
 from pipeline.plan import OVERHEAD_SECONDS, Plan, first_stage, lines, make_plan, read_duration, second_stage
@@ -53,18 +53,27 @@ def test_what_is_no_time_is_said(text):
 
 
 def test_a_large_budget_trains_all_arms():
-    first = first_stage(plan_of(), 3600)
+    first, screens = first_stage(plan_of(), 3600)
+    assert not screens
     assert first.promote
     assert first.seeds == 50
 
 
+def test_a_study_that_promotes_nothing_is_not_taken_for_a_screening():
+    first, screens = first_stage(plan_of(promote=False), 3600)
+    assert not screens
+    assert not first.promote
+
+
 def test_a_budget_for_some_seeds_screens_first():
-    first = first_stage(plan_of(), 300)
+    first, screens = first_stage(plan_of(), 300)
+    assert screens
     assert (first.seeds, first.promote) == (3, False)
 
 
 def test_a_single_arm_is_not_screened():
-    first = first_stage(plan_of(arms={"a": {"model.units": [4]}}), 200)
+    first, screens = first_stage(plan_of(arms={"a": {"model.units": [4]}}), 200)
+    assert not screens
     assert first.promote
     assert first.seeds == int((0.9 * 200 - OVERHEAD_SECONDS) / 10)
 
@@ -84,19 +93,39 @@ def screened(**effects: float) -> dict:
 
 
 def test_arms_that_no_affordable_seeds_would_decide_are_dropped_for_more_seeds_of_the_others():
-    study = study_of()
-    second = second_stage(study, screened(a=0.05, b=0.001, c=-0.002), spent=80.0, budget=250.0)
+    plan = plan_of()
+    second = second_stage(plan, screened(a=0.05, b=0.001, c=-0.002), spent=80.0, budget=250.0)
     assert second.screening.seeds == 3
     assert second.screening.dropped == {"b": 0.001, "c": -0.002}
     assert [arm.name for arm in second.expand()] == ["reference", "a"]
     assert second.seed_numbers == range(3, 3 + second.seeds)
-    all_kept = second_stage(study, screened(a=0.05, b=0.05, c=-0.05), spent=80.0, budget=250.0)
+    all_kept = second_stage(plan, screened(a=0.05, b=0.05, c=-0.05), spent=80.0, budget=250.0)
     assert all_kept.screening.dropped == {}
     assert second.seeds > all_kept.seeds >= 3
 
 
+def test_a_screening_whose_cells_were_there_already_does_not_make_training_look_free():
+    """Forty seconds a seed on two tasks: of 250 s, with 20 s spent and 20 s to start, nine seeds at most."""
+    second = second_stage(plan_of(), screened(a=0.05, b=0.05, c=-0.05), spent=20.0, budget=250.0)
+    assert second.seeds == int((0.9 * 250 - 20 - OVERHEAD_SECONDS) / 20)
+
+
+def test_fractions_of_the_data_and_pairs_are_not_corrected_for():
+    """As in the verdict, of which the plan says what it will show."""
+    arms = {"a": {"model.units": [4]}, "b": {"train.ema": 0.9}, "half": {"data": 0.5}}
+    plan = plan_of(arms=arms, pairs=True)
+    assert len(plan.study.expand()) == 5
+    assert plan.comparisons == 2
+    assert "corrected for 2 comparisons" in lines(plan)[1]
+
+
+def test_a_loss_may_differ_by_more_than_one():
+    (_, _, shown), *_ = lines(plan_of(spread=1.0, metric="loss"))[0]
+    assert float(shown) > 1
+
+
 def test_the_most_promising_arm_always_stays():
-    second = second_stage(study_of(), screened(a=0.0, b=0.001, c=-0.002), spent=80.0, budget=100.0)
+    second = second_stage(plan_of(), screened(a=0.0, b=0.001, c=-0.002), spent=80.0, budget=100.0)
     assert [arm.name for arm in second.expand()] == ["reference", "c"]
     assert second.seeds == 3
 
@@ -119,6 +148,15 @@ def test_a_probe_says_how_long_every_arm_takes(planned):
     assert planned.probe.cells == 0
     assert set(planned.probe.seconds) == {"reference", "a", "b", "c"}
     assert all(0 < seconds < 60 for seconds in planned.probe.seconds.values())
+
+
+@pytest.mark.parametrize(("reference", "arm"), [("logistic", "random_forest"), ("random_forest", "logistic")])
+def test_trees_are_fitted_once_and_networks_every_epoch(tmp_path, monkeypatch, reference, arm):
+    monkeypatch.setattr(_Trial, "epoch_seconds", lambda trial: 2.0)
+    recipe = {"model": {"name": reference}, "train": {"epochs": 40, "early_stopping": False}}
+    study = study_of(arms={"other": {"model.name": arm}}, recipe=recipe)
+    seconds = make_plan(study, 2, tmp_path).probe.seconds
+    assert {reference: seconds["reference"], arm: seconds["other"]} == {"logistic": 80.0, "random_forest": 2.0}
 
 
 def test_a_probes_spread_is_at_least_that_of_the_rows(planned):

@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
+from components.words import duration
 from pipeline.graph import batches
-from pipeline.progress import Report, Standing, duration
+from pipeline.progress import Report, Standing
 from pipeline.study_file import read_study
 
 STUDY = read_study("sklearn:iris", ["arms={a: {model.batch_norm: false}, b: {model.dropout: 0.5}}"], 2)

@@ -56,7 +56,7 @@ def printed(name: str) -> str:
 def test_the_challenger_is_promoted_by_hand_with_the_reason(three):
     assert promote("iris", None, "it is faster") == "iris version 3 is the champion now; version 1 was it before"
     assert aliases(three) == {"champion": "3", "previous": "1"}
-    (newest, first) = told(three)
+    newest, *_, first = told(three)  # another test may have repeated the run
     assert newest == ("FINISHED", "promoted", "by hand: it is faster")
     assert first[2].startswith("the first version")
 

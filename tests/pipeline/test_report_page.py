@@ -12,7 +12,7 @@ from conftest import assay
 def run(finished) -> tuple[Path, dict]:
     folder, done = finished
     assert done.returncode == 0, done.stderr
-    (file,) = folder.glob(".assay/runs/*/verdict.json")
+    file = max(folder.glob(".assay/runs/*/verdict.json"), key=lambda file: file.stat().st_mtime)  # tests repeat the run
     return folder, json.loads(file.read_text())
 
 

@@ -1,0 +1,95 @@
+"""The whole way on a real cluster: submit, wait, look into MLflow, schedule, see it fire, delete.
+
+KFP_HOST names Kubeflow Pipelines, ASSAY_PROFILE a file with the keys of a study's section `cluster` (image, mlflow or
+config_maps, ...), and MLFLOW_HOST the same MLflow server as it is reached from here.
+"""
+
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.study import Study
+from pipeline.cluster import Client, State
+from pipeline.cluster_settings import read_cluster
+from pipeline.cron import read_cron
+from pipeline.schedule import delete, put, schedules
+from pipeline.study_file import read_study
+
+NEEDED = ("KFP_HOST", "ASSAY_PROFILE", "MLFLOW_HOST")
+LIMIT_SECONDS = 1800
+FIRE_SECONDS = 300
+SCHEDULE = "assay-test-every-minute"
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all(os.environ.get(name) for name in NEEDED), reason=f"needs a cluster: set {', '.join(NEEDED)}"
+    ),
+]
+
+# Read when the file is: the tests' own environment has no variable of Assay's or MLflow's.
+SAID = {name: os.environ.get(name, "") for name in NEEDED}
+
+
+@pytest.fixture(scope="module")
+def client() -> Client:
+    options = {"host": SAID["KFP_HOST"], "namespace": os.environ.get("KFP_NAMESPACE"), "fan_out": 2}
+    made = Client(read_cluster(None, Path(SAID["ASSAY_PROFILE"]), options))
+    made.check()
+    return made
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return read_study("iris", ["recipe.train.epochs=3", "arms={plain: {model.batch_norm: false}}"], 2)
+
+
+@pytest.fixture
+def scheduled(client: Client, study: Study) -> Iterator[str]:
+    number, _ = put(client, study, SCHEDULE, read_cron("* * * * *"))
+    yield number
+    if SCHEDULE in [one.name for one in schedules(client)]:
+        delete(client, SCHEDULE)
+
+
+def finished_runs(name: str) -> int:
+    """How many finished runs of the study MLflow has."""
+    address = f"{SAID['MLFLOW_HOST'].rstrip('/')}/api/2.0/mlflow"
+    with urllib.request.urlopen(f"{address}/experiments/get-by-name?experiment_name={name}", timeout=30) as answer:
+        experiment = json.load(answer)["experiment"]["experiment_id"]
+    wanted = {"experiment_ids": [experiment], "filter": "tags.`assay.role` = 'study' and status = 'FINISHED'"}
+    request = urllib.request.Request(
+        f"{address}/runs/search", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return len(json.load(answer).get("runs", []))
+
+
+def test_a_submitted_study_succeeds_and_is_in_mlflow(client, study):
+    number = client.submit(study)
+    run = client.wait(number, lambda run: None, LIMIT_SECONDS)
+    assert run.state is State.SUCCEEDED, run
+    assert [step.name for step in run.steps][:2] == ["load", "scale"]
+    assert any(text for _, text in client.logs(number, "load"))
+    assert finished_runs(study.study) >= 1
+
+
+def test_a_schedule_fires_and_is_gone_when_it_is_deleted(client, study, scheduled):
+    assert SCHEDULE in [one.name for one in schedules(client)]
+    deadline = time.monotonic() + FIRE_SECONDS
+    fired: list[str] = []
+    while not fired:
+        assert time.monotonic() < deadline, "the schedule did not fire"
+        time.sleep(10)
+        runs = client.pages("runs", client.runs_api.run_service_list_runs, experiment_id=client.experiment(study))
+        fired = [run.run_id for run in runs if run.recurring_run_id == scheduled]
+    run = client.wait(fired[0], lambda run: None, LIMIT_SECONDS)
+    assert run.state is State.SUCCEEDED, run
+    delete(client, SCHEDULE)
+    assert SCHEDULE not in [one.name for one in schedules(client)]
