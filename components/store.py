@@ -114,15 +114,22 @@ def _link(source: str, target: str) -> None:
 @cache
 def code_version() -> str:
     """Return a hash of this package's source and of the libraries that decide numbers."""
-    sources = {
-        str(file.relative_to(Path(__file__).parent)): file.read_text()
-        for file in sorted(Path(__file__).parent.rglob("*.py"))
-    }
-    return content_hash([sources, [_version(library) for library in LIBRARIES]])
+    return content_hash([_sources(), [_version(library) for library in LIBRARIES]])
+
+
+def source_version() -> str:
+    """Return a hash of this package's source alone."""
+    return content_hash(_sources())
+
+
+def _sources() -> dict[str, str]:
+    here = Path(__file__).parent
+    return {str(file.relative_to(here)): file.read_text() for file in sorted(here.rglob("*.py"))}
 
 
 def _version(library: str) -> str | None:
     """Return a library's version; None of an extra that is not installed."""
-    with suppress(PackageNotFoundError):
-        return version(library)
+    for name in (library, f"{library}-cpu"):  # TensorFlow without CUDA computes the same
+        with suppress(PackageNotFoundError):
+            return version(name)
     return None

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,6 +22,7 @@ from pipeline.cli_cluster import app as cluster_commands
 
 if TYPE_CHECKING:
     from components.study import Study
+    from pipeline.docker_runner import Containers
     from pipeline.local import Finished
 
 app = typer.Typer(
@@ -36,6 +37,8 @@ STUDY = "A ready study (digits, iris), a .yaml file, or a source such as sklearn
 StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
 
 BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
+
+Runner = Literal["local", "docker"]
 
 COMPILED_FAN_OUT = 2  # where the pipeline will run is not known
 
@@ -93,6 +96,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    on: Annotated[Runner, typer.Option(help="Run each step as a process here, or in a Docker container.")] = "local",
+    image: Annotated[
+        str | None,
+        typer.Option(
+            help="With --on docker: this image. Default: this version's, built when needed.", show_default=False
+        ),
+    ] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="With --on docker: give the containers the NVIDIA GPUs.")] = False,
 ) -> None:
     """Run a study and print what helped; a run that was stopped is continued."""
     from pipeline.local import default_fan_out
@@ -100,13 +111,16 @@ def run(
 
     if study is None:
         raise UsageError(f"which study? The ready ones are {', '.join(ready_studies())}: try `assay run digits`")
+    if on == "local" and (image or gpu):
+        raise UsageError("--image and --gpu are for `--on docker`; here the steps use what is installed, and every GPU")
     tasks = fan_out or default_fan_out()
     if budget is None:
-        finished = _run(read_study(study, overrides or [], seeds), tasks)
+        finished = _run(read_study(study, overrides or [], seeds), tasks, _containers(on, image, gpu))
     elif seeds is not None:
         raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
     else:
-        finished = _run_within(budget, read_study(study, overrides or [], None), tasks)
+        described = read_study(study, overrides or [], None)
+        finished = _run_within(budget, described, tasks, _containers(on, image, gpu))
 
     from pipeline.show import show_time, show_verdict
 
@@ -117,7 +131,16 @@ def run(
     screen.print(f"All runs: `assay ui`. This table again: `assay compare {study}`. Log: {log}", markup=False)
 
 
-def _run(study: "Study", tasks: int) -> "Finished":
+def _containers(on: Runner, image: str | None, gpu: bool) -> "Containers | None":
+    """Return what runs the steps; None where they are processes."""
+    if on == "local":
+        return None
+    from pipeline.docker_runner import Containers
+
+    return Containers(image, gpu, lambda text: typer.echo(text, err=True))
+
+
+def _run(study: "Study", tasks: int, containers: "Containers | None") -> "Finished":
     """Run a study and show how far it is."""
     from pipeline.graph import batches
     from pipeline.local import Run, StoppedError, run_study
@@ -131,13 +154,13 @@ def _run(study: "Study", tasks: int) -> "Finished":
                 asides.print(f"run {run.folder.name}, log: {_near(run.log)}", markup=False, soft_wrap=True)
                 return report.show
 
-            return run_study(study, parts, begin)
+            return run_study(study, parts, begin, containers)
     except StoppedError as error:
         again = shlex.join(["assay", *sys.argv[1:]])
         _stop(f"stopped; `{again}` continues: {error.kept} of {len(study.cells())} cells are kept", error.exit_code)
 
 
-def _run_within(budget: str, study: "Study", tasks: int) -> "Finished":
+def _run_within(budget: str, study: "Study", tasks: int, containers: "Containers | None") -> "Finished":
     """Run a study with as many seeds as a budget pays for, of the arms that so many seeds may decide."""
     from pipeline.plan import first_stage, make_plan, read_duration, second_stage
 
@@ -146,13 +169,13 @@ def _run_within(budget: str, study: "Study", tasks: int) -> "Finished":
         plan = make_plan(study, tasks, Path.cwd())
     first, screens = first_stage(plan, seconds)
     asides.print(f"{first.seeds} seeds of all arms" + (", to choose arms" if screens else ""), markup=False)
-    finished = _run(first, tasks)
+    finished = _run(first, tasks, containers)
     if not screens:
         return finished
     second = second_stage(plan, finished.verdict, time.monotonic() - begun, seconds)
     dropped = ", ".join(second.screening.dropped)
     asides.print(f"{second.seeds} more seeds" + (f"; not of: {dropped}" if dropped else " of all arms"), markup=False)
-    return _run(second, tasks)
+    return _run(second, tasks, containers)
 
 
 @app.command()

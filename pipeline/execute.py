@@ -4,7 +4,6 @@ This is a process of its own since kfp patches `print` and the root logger, prin
 stopped but with its process group.
 """
 
-import json
 import os
 import shlex
 import shutil
@@ -19,16 +18,18 @@ def main() -> None:
     _name_python(folder / "bin")
     from kfp import local
 
+    from pipeline.docker_runner import docker_runner
     from pipeline.graph import assay
-    from pipeline.local import cores
+    from pipeline.local import Run, cores
 
+    state = Run(folder).read()
+    arguments, containers = state["arguments"], state["containers"]
     _run_side_by_side(cores())
     local.init(
-        local.SubprocessRunner(use_venv=False),
+        docker_runner(folder, arguments, containers) if containers else local.SubprocessRunner(use_venv=False),
         pipeline_root=str(folder / "outputs"),
         workspace_root=str(folder / "workspace"),  # kfp deletes it
     )
-    arguments = json.loads((folder / "run.json").read_text("utf-8"))["arguments"]
     try:
         outputs = assay(**arguments).outputs
     except RuntimeError as error:  # all that kfp tells of a failed task; the task itself has told more

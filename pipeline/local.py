@@ -17,16 +17,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from components.compute import gpus
 from components.errors import AssayError
 from components.events import EVENTS, THREADS
 from components.study import Study
 from pipeline.offspring import Offspring
+
+if TYPE_CHECKING:
+    from pipeline.docker_runner import Containers
 
 Event = dict[str, Any]
 
@@ -127,13 +130,19 @@ def cores() -> int:
     return found
 
 
-def run_study(study: Study, batches: list[str], begin: Callable[[Run], Callable[[list[Event]], None]]) -> Finished:
+def run_study(
+    study: Study,
+    batches: list[str],
+    begin: Callable[[Run], Callable[[list[Event]], None]],
+    containers: "Containers | None" = None,
+) -> Finished:
     """Run a study in the working folder; an unfinished run of the same study is continued.
 
     Args:
         study: the study.
         batches: its cells, from `pipeline.graph.batches`.
         begin: called with the run when it starts; what it returns is called with the new events, again and again.
+        containers: where each step runs in one; else each is a process.
 
     Raises:
         AssayError: when it can't start or a step fails.
@@ -145,8 +154,13 @@ def run_study(study: Study, batches: list[str], begin: Callable[[Run], Callable[
     base = home / ".assay"
     base.mkdir(exist_ok=True)
     (base / ".gitignore").write_text("*\n")
-    with _lock(base / f"{_slug(study)}.lock", study) as lock, _sigterm_is_ctrl_c():
+    with (
+        _lock(base / f"{_slug(study)}.lock", study) as lock,
+        _sigterm_is_ctrl_c(),
+        containers.removed(home, study) if containers else nullcontext(),
+    ):
         run = _open(base, study, batches)
+        run.write(containers=containers.described() if containers else None)
         return _sit(run, environment, lock, begin(run))
 
 

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +19,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 ASSAY = str(Path(sys.executable).with_name("assay"))
-BASE = "python:3.11-slim"
 TAG = "assay:test"
 START_SECONDS = 180
 STUDY = ("sklearn:iris", "--seeds", "1", "--set", "recipe.train.epochs=3", "--set", "arms={}")
@@ -31,11 +29,7 @@ def docker(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="module")
-def image() -> str:
-    if shutil.which("docker") is None or docker("version").returncode:
-        pytest.skip("no Docker engine answers")
-    if docker("image", "inspect", BASE).returncode and docker("pull", BASE, timeout=600).returncode:
-        pytest.skip(f"the base image {BASE} is not here, and can't be pulled")
+def image(docker_engine: None) -> str:
     built = docker("build", "--file", f"{ROOT}/docker/Dockerfile", "--tag", TAG, str(ROOT), timeout=1800)
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
     return TAG
