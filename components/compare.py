@@ -244,7 +244,7 @@ def hopeless(screened: Paired, spread: float, seeds: int, comparisons: int) -> b
 
     Args:
         screened: the arm's differences on the screening's seeds.
-        spread: standard deviation of a seed's difference, pooled over all arms: a few seeds of one arm don't tell it.
+        spread: standard deviation of a seed's difference, which a few seeds of one arm alone don't tell.
         seeds: how many further ones could be trained.
         comparisons: for how many will be corrected.
     """

@@ -172,7 +172,8 @@ def _run_within(budget: str, study: "Study", tasks: int, containers: "Containers
     finished = _run(first, tasks, containers)
     if not screens:
         return finished
-    second = second_stage(plan, finished.verdict, time.monotonic() - begun, seconds)
+    left = seconds - (time.monotonic() - begun)
+    second = second_stage(plan, finished.verdict, finished.ended - finished.begun, left)
     dropped = ", ".join(second.screening.dropped)
     asides.print(f"{second.seeds} more seeds" + (f"; not of: {dropped}" if dropped else " of all arms"), markup=False)
     return _run(second, tasks, containers)

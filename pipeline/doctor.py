@@ -25,12 +25,13 @@ from rich.text import Text
 from components.compute import gpus
 from components.errors import AssayError
 from components.tracking import SQLITE, check_reachable, tracking_uri
+from pipeline import __version__
 
 if TYPE_CHECKING:
     import requests
 
 DISTRIBUTION = "assay-pipeline"
-IMAGE = "assay"  # the tag that docker/Dockerfile says
+IMAGE = f"assay:{__version__}"  # what `assay run --on docker` builds and takes
 ANSWER_SECONDS = 3.0  # for one request or command
 CHECK_SECONDS = 10.0  # for all of a check
 DEEP_SECONDS = 180.0  # TensorFlow's import alone took 30 on a busy machine
@@ -264,7 +265,7 @@ def check_image() -> Finding:
     done = _command("docker", "image", "inspect", "--format", "{{.Id}}", IMAGE)
     if done.returncode == 0:
         return Finding("ok", f"{IMAGE}, {done.stdout.strip().removeprefix('sha256:')[:12]}")
-    return Finding("warning", f"there is no image {IMAGE}", f"docker build --file docker/Dockerfile --tag {IMAGE} .")
+    return Finding("warning", f"there is no image {IMAGE}", "`assay run STUDY --on docker` builds it")
 
 
 def check_mlflow(uri: str, deep: bool) -> Finding:

@@ -116,30 +116,31 @@ def first_stage(plan: Plan, budget: float) -> tuple[Study, bool]:
     return study.model_copy(update={"seeds": min(seeds, MOST_SEEDS)}), False
 
 
-def second_stage(plan: Plan, verdict: dict[str, Any], spent: float, budget: float) -> Study:
+def second_stage(plan: Plan, verdict: dict[str, Any], took: float, left: float) -> Study:
     """Return what to run after the screening: the arms that may still be decided, with as many seeds as are paid for.
 
     Args:
         plan: of the study as the user gave it.
         verdict: of the screening.
-        spent: seconds, so far.
-        budget: seconds.
+        took: seconds that the screening ran.
+        left: seconds of the budget.
     """
     effects, seconds = verdict["effects"], verdict["seconds"]
     # What the screening's own seconds say of a wall clock's: its tasks ran side by side. No faster than all of them at
     # once: where an earlier run had trained its cells, it took no time at all.
-    a_second = max((spent - OVERHEAD_SECONDS) / (SCREENING_SEEDS * sum(seconds.values())), 1 / plan.tasks)
-    left = max(RESERVE * budget - spent - OVERHEAD_SECONDS, 0.0)
+    a_second = max((took - OVERHEAD_SECONDS) / (SCREENING_SEEDS * sum(seconds.values())), 1 / plan.tasks)
 
     def affordable(dropped: dict[str, float]) -> int:
         a_seed = a_second * sum(of for arm, of in seconds.items() if arm not in dropped)
-        return int(np.clip(left / a_seed, FEWEST_SEEDS, MOST_SEEDS))
+        return int(np.clip((RESERVE * left - OVERHEAD_SECONDS) / a_seed, FEWEST_SEEDS, MOST_SEEDS))
 
-    spread = float(np.sqrt(np.mean([np.var(effect["differences"], ddof=1) for effect in effects])))
+    variances = {effect["arm"]: float(np.var(effect["differences"], ddof=1)) for effect in effects}
+    typical = float(np.median(list(variances.values())))
     dropped: dict[str, float] = {}
     # The least promising goes first, and what it would have cost pays for seeds of the others. One always stays.
     for effect in sorted(effects, key=lambda effect: abs(effect["effect"]))[:-1]:
         screened = Paired(np.array(effect["differences"]), effect["shared"])
+        spread = float(np.sqrt((variances[effect["arm"]] + typical) / 2))  # a few seeds of one arm don't tell it
         if not hopeless(screened, spread, affordable(dropped), len(effects)):
             break
         dropped[effect["arm"]] = effect["effect"]

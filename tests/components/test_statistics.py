@@ -156,8 +156,10 @@ def kept(simulated) -> list[list[int]]:
     count = len(TECHNIQUES) + ARMS
     chosen = []
     for one in simulated:
-        spread = float(np.sqrt(np.mean([of.values.var(ddof=1) for of in one.screened])))
-        chosen.append([arm for arm in range(count) if not hopeless(one.screened[arm], spread, SEEDS - SCREENED, count)])
+        variances = [of.values.var(ddof=1) for of in one.screened]
+        spreads = np.sqrt((variances + np.median(variances)) / 2)  # as `pipeline.plan` takes them
+        left = SEEDS - SCREENED
+        chosen.append([arm for arm in range(count) if not hopeless(one.screened[arm], spreads[arm], left, count)])
     return chosen
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import ASSAY, assay
+from command import ASSAY, assay
 
 from components.study import Study
 from pipeline import __version__

@@ -10,7 +10,7 @@ from pathlib import Path
 import kfp_server_api as api
 import pytest
 import yaml
-from conftest import assay
+from command import assay
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import assay, events
+from command import assay, events
 from PIL import Image
 
 from components.errors import UsageError

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import assay
+from command import assay
 
 from components.study import Study
 from pipeline.docker_runner import _bounds, _mounts, _user_folder

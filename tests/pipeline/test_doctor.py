@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import assay
+from command import assay
 from rich.console import Console
 
 from pipeline import doctor

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from conftest import TINY, assay, events, processes_in, start
+from command import TINY, assay, events, processes_in, start
 
 from components.errors import AssayError
 from pipeline.local import Run, _sit, read_events

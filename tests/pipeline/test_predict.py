@@ -8,7 +8,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ASSAY, assay
+from command import ASSAY, assay
 from sklearn import datasets
 
 from components.errors import AssayError

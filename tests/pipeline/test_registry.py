@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import assay
+from command import assay
 from mlflow import MlflowClient
 from rich.console import Console
 

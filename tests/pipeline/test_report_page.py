@@ -5,7 +5,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import assay
+from command import assay
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import kfp_server_api as api
 import pytest
-from conftest import assay
+from command import assay
 from hypothesis import given, reject
 from hypothesis import strategies as some
 from kfp_server import Kfp, RefusalError

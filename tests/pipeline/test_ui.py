@@ -6,7 +6,7 @@ import socket
 import urllib.request
 
 import pytest
-from conftest import processes_in, start
+from command import processes_in, start
 
 from components.errors import UsageError
 from pipeline.ui import HOST, _free_port
