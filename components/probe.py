@@ -5,6 +5,7 @@ What is known of finished cells is used instead, where there are enough.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -88,7 +89,7 @@ def _trained(study: Study, prepared: Prepared) -> Probe:
         key = f"{program_key(arm.recipe)} {arm.recipe.data}"
         if key not in known:
             trial = _Trial(arm.recipe, prepared)
-            known[key] = trial.epoch_seconds()
+            known[key] = trial.epoch_seconds * trial.scale
             if arm.name == REFERENCE:
                 spread, share = trial.spread(study.metric)
         stops = share if arm.recipe.train.early_stopping else 1.0
@@ -119,9 +120,10 @@ class _Trial:
         )
         self.program = build(recipe, prepared.schema, len(rows), threads_for(prepared.schema))
 
+    @cached_property
     def epoch_seconds(self) -> float:
-        """Return how long an epoch over all train rows takes, without compiling."""
-        return self._train(0, FEW_EPOCHS).epoch_seconds * self.scale
+        """How long an epoch over these rows takes, without compiling; over all train rows `scale` times as long."""
+        return self._train(0, FEW_EPOCHS).epoch_seconds
 
     def spread(self, metric: str) -> tuple[float, float]:
         """Train a few times with other random numbers and the same rows.
@@ -131,9 +133,8 @@ class _Trial:
             of the two gets right would give by themselves;
             the share of the epochs after which early stopping ended, 1 where the trainings were cut short.
         """
-        of_epoch = self._train(0, FEW_EPOCHS).epoch_seconds
         planned = 1 if self.recipe.model.name in TREES else self.recipe.train.epochs
-        epochs = int(np.clip(MOST_SECONDS / max(of_epoch, 1e-6), 1, planned))
+        epochs = int(np.clip(MOST_SECONDS / max(self.epoch_seconds, 1e-6), 1, planned))
         y, of_rows, lengths = self.split.val_y, [], []
         for seed in range(TRAININGS):
             lengths.append(len(self._train(seed, epochs, self._stops(epochs)).curves["loss"]))

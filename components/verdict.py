@@ -162,6 +162,7 @@ def _effects(
             for slicing in cut
         ]
     )
+    resolution = _resolution(prepared.schema.splits["validation"])
     main: list[Paired] = []
     effects: list[dict[str, Any]] = []
     in_slices: list[list[Paired]] = []
@@ -183,11 +184,9 @@ def _effects(
                 )
             ]
         )
-        resolution = _resolution(prepared.schema.splits["validation"])
         others = {of: _small(measure(pair, resolution[of])) for of, pair in pairs.items()}
         effects.append({"arm": arm.name, "technique": arm.technique, "removes": arm.removes, "others": others})
-    resolution = _resolution(prepared.schema.splits["validation"])[study.metric]
-    judged = compare(main, resolution, len(main) + len(study.screening.dropped))
+    judged = compare(main, resolution[study.metric], len(main) + len(study.screening.dropped))
     for effect, of in zip(effects, judged, strict=True):
         effect |= asdict(of)
     enough = [

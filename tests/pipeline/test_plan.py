@@ -158,7 +158,7 @@ def test_a_probe_says_how_long_every_arm_takes(planned):
 
 @pytest.mark.parametrize(("reference", "arm"), [("logistic", "random_forest"), ("random_forest", "logistic")])
 def test_trees_are_fitted_once_and_networks_every_epoch(tmp_path, monkeypatch, reference, arm):
-    monkeypatch.setattr(_Trial, "epoch_seconds", lambda trial: 2.0)
+    monkeypatch.setattr(_Trial, "epoch_seconds", 2.0)
     recipe = {"model": {"name": reference}, "train": {"epochs": 40, "early_stopping": False}}
     study = study_of(arms={"other": {"model.name": arm}}, recipe=recipe)
     seconds = make_plan(study, 2, tmp_path).probe.seconds
