@@ -38,6 +38,15 @@ def _clean_environment():
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _no_tracking_address_of_others():
+    """Forget the address that MLflow itself put into the environment for the tests of another file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "")  # recorded, so that what this file leaves is forgotten too
+        patch.delenv("MLFLOW_TRACKING_URI")
+        yield
+
+
 @pytest.fixture(scope="session")
 def docker_engine() -> None:
     """Skip where no Docker engine answers, or it has no base image for ours and can't pull it."""
