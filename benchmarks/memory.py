@@ -61,9 +61,9 @@ def write(folder: Path, megabytes: int) -> int:
 
 def peak(folder: Path, memory: float) -> dict[str, float]:
     """Train one cell in this process; returns its greatest resident size, and the seconds."""
+    from components import scale
     from components.events import Step
     from components.prepared import Prepared
-    from components.scale import scale
     from components.store import Store
     from components.study import Study
     from components.train import Trainer
@@ -73,7 +73,7 @@ def peak(folder: Path, memory: float) -> dict[str, float]:
 
     study = Study.model_validate({**STUDY, "memory": memory})
     prepared = Prepared(folder)
-    scale(study.model_dump_json(), str(folder), str(folder / "scalers.json"))
+    scale.write(study, prepared, folder / "scalers.json")
     store = Store(folder / "store", prepared.schema.fingerprint)
     trainer = Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
     start = time.perf_counter()

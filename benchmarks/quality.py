@@ -59,10 +59,10 @@ CASES = {
 
 def train(case: str, seed: int, folder: Path) -> dict[str, float]:
     """Train one seed in this process; returns its accuracies and processor minutes."""
+    from components import scale
     from components.events import Step
     from components.load import prepare
     from components.prepared import Prepared
-    from components.scale import scale
     from components.store import Store
     from components.study import Study
     from components.train import Trainer
@@ -76,7 +76,7 @@ def train(case: str, seed: int, folder: Path) -> dict[str, float]:
         prepare(study, folder / "unfinished")
         (folder / "unfinished").rename(folder / "data")
     prepared = Prepared(folder / "data")
-    scale(study.model_dump_json(), str(prepared.folder), str(folder / "scalers.json"))
+    scale.write(study, prepared, folder / "scalers.json")
     store = Store(folder / "store", prepared.schema.fingerprint)
     trainer = Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
     cell = study.cells()[seed]

@@ -29,26 +29,26 @@ if TYPE_CHECKING:
     from components.verdict import Cells
 
 
-def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
+def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
     """Write the verdict, and log it.
 
     Args:
-        study: the study as JSON.
         data: the prepared data.
         runs: the file of MLflow run numbers that `load` wrote.
         cells: the folders that the train tasks wrote, each with a folder a cell.
         verdict: folder to write: `report/` (verdict.json, verdict.csv, verdict.md, report.html and the figures, which
             become MLflow artifacts), and `winner/` with the files of the winner's cell, for `register`.
     """
-    parsed, mlflow_runs = Study.model_validate_json(study), json.loads(Path(runs).read_text())
+    mlflow_runs = json.loads(Path(runs).read_text())
     with step("evaluate") as this:
         with this.span("imports"):
             from components import figures, html, tracking
             from components.verdict import judge, typical
         with this.span("report"):
             prepared = Prepared(data)
-            by_arm = gather(parsed, cells)
-            judged = judge(parsed, by_arm, prepared)
+            study = prepared.study
+            by_arm = gather(study, cells)
+            judged = judge(study, by_arm, prepared)
             judged["sentence"] = sentence(judged)
             judged["run"] = mlflow_runs["run"]
             judged["mlflow"] = {
@@ -65,10 +65,10 @@ def evaluate(study: str, data: str, runs: str, cells: Sequence[str], verdict: st
             figures.draw(report, judged, by_arm, prepared)
             if by_arm[REFERENCE][0].preview.exists():
                 shutil.copy(by_arm[REFERENCE][0].preview, report)
-            html.write(report / "report.html", parsed, judged, by_arm, prepared)
+            html.write(report / "report.html", study, judged, by_arm, prepared)
             shutil.copytree(_winner(judged, by_arm).folder, Path(verdict) / "winner")
         with this.span("mlflow"):
-            tracking.log_verdict(mlflow_runs, judged, description, report, by_arm, typical(by_arm, parsed.metric))
+            tracking.log_verdict(mlflow_runs, judged, description, report, by_arm, typical(by_arm, study.metric))
 
 
 def gather(study: Study, folders: Sequence[str]) -> "Cells":

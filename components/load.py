@@ -9,7 +9,7 @@ import numpy as np
 from components import report
 from components.errors import AssayError
 from components.events import RUN, step
-from components.prepared import Prepared
+from components.prepared import STUDY, Prepared
 from components.slices import slicings
 from components.sources import Rows, read
 from components.split import TEST, Content, content, split
@@ -65,6 +65,7 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
     report.refuse(found)
     prepared = Prepared.write(folder, study.data, rows, of, parts)
     report.write(found, folder / REPORT)
+    (folder / STUDY).write_text(study.model_dump_json(), "utf-8")
     slicings(prepared, study.slices)  # a column that is not there is said before anything is trained
     return prepared
 

@@ -11,6 +11,7 @@ A folder with memory-mapped arrays and JSON:
                     group's
     words.json      of text: all words
     data.json       kind, shape, classes, columns, counts, fingerprint
+    study.json      what is run on it: the study, or the retraining that `load` has made of it
     report/         what was found out about the data, for people: data.md, data.json, data.png
 """
 
@@ -28,6 +29,9 @@ from components.raw import Column
 from components.recipe import Kind
 from components.sources import Rows
 from components.split import TEST, TRAIN, VALIDATION, Content, linked, share_of
+from components.study import Study
+
+STUDY = "study.json"
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,11 @@ class Prepared:
         columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in values["columns"])
         tuples = {key: tuple(values[key]) for key in ("shape", "classes")}
         return Schema(**{**values, **tuples, "inputs": inputs, "columns": columns})
+
+    @cached_property
+    def study(self) -> Study:
+        """What is run on the data."""
+        return Study.model_validate_json((self.folder / STUDY).read_text("utf-8"))
 
     @cached_property
     def x(self) -> np.ndarray:

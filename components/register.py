@@ -50,13 +50,12 @@ FORM_TAG = "assay.form"  # a hash of how rows are read: digests of another form 
 GATE_FILES = "gate"
 
 
-def register(study: str, data: str, runs: str, verdict: str, decision: str, patience: float = PATIENCE) -> None:
+def register(data: str, runs: str, verdict: str, decision: str, patience: float = PATIENCE) -> None:
     """Register the winner under the study's name, decide, and move the aliases.
 
     A repeated step ends as the first one would have: with one version and one decision.
 
     Args:
-        study: the study as JSON.
         data: the prepared data.
         runs: the file of MLflow run numbers that `load` wrote.
         verdict: the folder that `evaluate` wrote.
@@ -66,30 +65,30 @@ def register(study: str, data: str, runs: str, verdict: str, decision: str, pati
             the evidence, see `gate.decide`.
         patience: seconds that MLflow may be away before the step gives up.
     """
-    parsed, mlflow_runs = Study.model_validate_json(study), json.loads(Path(runs).read_text())
+    prepared, mlflow_runs = Prepared(data), json.loads(Path(runs).read_text())
     with step("register") as this:
         with this.span("imports"):
             from components import tracking
 
-            registry = Registry(parsed.study, patience)
+            registry = Registry(prepared.study.study, patience)
         folder = Path(decision)
         folder.mkdir(parents=True, exist_ok=True)
-        if not parsed.promote:
-            made = {"decision": NOT_ASKED, "model": parsed.study, "reason": "the study says promote: false"}
+        if not prepared.study.promote:
+            made = {"decision": NOT_ASKED, "model": registry.name, "reason": "the study says promote: false"}
             with this.span("mlflow"):
                 tracking.finish(mlflow_runs, made)
             (folder / "decision.json").write_text(json.dumps(made, indent=1))
             return
         with this.span("report"):
             judged = json.loads((Path(verdict) / "report" / "verdict.json").read_text())
-            challenger = Challenger.of(parsed, Prepared(data), judged, CellResult(Path(verdict) / "winner"))
+            challenger = Challenger.of(prepared, judged, CellResult(Path(verdict) / "winner"))
         try:
             made = decide_and_write(this, registry, mlflow_runs, challenger, tracking.user())
             with this.span("mlflow"):
                 registry.ask(lambda: tracking.finish(mlflow_runs, made))
         except AwayError as error:
             stands = registry.how_it_stands()
-            failed = {"decision": "failed", "model": parsed.study, "reason": stands, "error": str(error)}
+            failed = {"decision": "failed", "model": registry.name, "reason": stands, "error": str(error)}
             (folder / "decision.json").write_text(json.dumps(failed, indent=1))
             raise AssayError(
                 f"MLflow at {tracking.tracking_uri()} can't be reached, tried for {patience:.0f} s ({error}); "
@@ -103,7 +102,6 @@ class Challenger:
     """The winner of a study, and the data that it was found with.
 
     Attributes:
-        study: the study.
         prepared: the data.
         verdict: see `components.evaluate`.
         cell: whose model it is.
@@ -112,7 +110,6 @@ class Challenger:
         scores: on all test rows.
     """
 
-    study: Study
     prepared: Prepared
     verdict: dict[str, Any]
     cell: CellResult
@@ -121,10 +118,15 @@ class Challenger:
     scores: dict[str, float]
 
     @classmethod
-    def of(cls, study: Study, prepared: Prepared, verdict: dict[str, Any], cell: CellResult) -> "Challenger":
+    def of(cls, prepared: Prepared, verdict: dict[str, Any], cell: CellResult) -> "Challenger":
         """Score the cell on the test rows."""
         answers, y = cell.probabilities("test"), np.asarray(prepared.y[prepared.test_rows])
-        return cls(study, prepared, verdict, cell, answers, y, scores(answers, y))
+        return cls(prepared, verdict, cell, answers, y, scores(answers, y))
+
+    @property
+    def study(self) -> Study:
+        """What was run."""
+        return self.prepared.study
 
     @property
     def predictions(self) -> str:

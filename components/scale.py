@@ -23,17 +23,26 @@ CHUNK_VALUES = 2**22  # values read at a time: 32 MB as float64
 BINS = 2**16  # of a histogram of pixels that are no bytes: quartiles are exact to 1/65536 of the range
 
 
-def scale(study: str, data: str, scalers: str) -> None:
-    """Write the encoders of all seeds and of all scalings that an arm uses, as JSON: `{seed: {scaling: encoder}}`."""
-    parsed = Study.model_validate_json(study)
+def scale(data: str, scalers: str) -> None:
+    """Write the encoders of all seeds and of all scalings that an arm uses, as JSON: `{seed: {scaling: encoder}}`.
+
+    Args:
+        data: the prepared data.
+        scalers: file to write.
+    """
     with step("scale") as this, this.span("data"):
         prepared = Prepared(data)
-        wanted = {variant(arm.recipe): arm.recipe for arm in parsed.expand()}
-        fitted = {
-            seed: {name: encoder.to_json() for name, encoder in fit(prepared, seed, wanted).items()}
-            for seed in parsed.seed_numbers
-        }
-        Path(scalers).write_text(json.dumps(fitted))
+        write(prepared.study, prepared, scalers)
+
+
+def write(study: Study, prepared: Prepared, scalers: str | Path) -> None:
+    """Write the file that `read_encoder` reads."""
+    wanted = {variant(arm.recipe): arm.recipe for arm in study.expand()}
+    fitted = {
+        seed: {name: encoder.to_json() for name, encoder in fit(prepared, seed, wanted).items()}
+        for seed in study.seed_numbers
+    }
+    Path(scalers).write_text(json.dumps(fitted))
 
 
 def variant(recipe: Recipe) -> str:
@@ -43,7 +52,7 @@ def variant(recipe: Recipe) -> str:
 
 
 def read_encoder(scalers: str | Path, seed: int, recipe: Recipe, prepared: Prepared) -> Encoder:
-    """Return one encoder out of the file that `scale` wrote."""
+    """Return one encoder out of the file that `write` wrote."""
     schema = prepared.schema
     values = json.loads(Path(scalers).read_text())[str(seed)][variant(recipe)]
     return Encoder.from_json(values, schema.kind, schema.inputs, schema.columns)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components import compute
+from components import batches, compute
 from components.checkpoint import Checkpoint
 from components.encode import Encoder
 from components.engine import Split
@@ -29,30 +29,30 @@ if TYPE_CHECKING:
 SMALL = 2**20  # values in the train rows up to which one thread is faster than two (measured on 8x8 images)
 
 
-def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str, cells: str) -> None:
+def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: str, cells: str) -> None:
     """Train the batch's cells and write each one's folder below `cells`.
 
     Args:
-        study: the study as JSON.
-        batch: JSON: `label`, and `cells`, their ids.
+        batch: its label, see `components.batches`.
+        fan_out: over how many batches the cells are spread at most.
         store: folder of the finished cells.
         data: the prepared data.
         scalers: the file that `scale` wrote.
         runs: the file of MLflow run numbers that `load` wrote.
         cells: folder to write to, one folder a cell, named by its id.
     """
-    parsed, wanted = Study.model_validate_json(study), json.loads(batch)
-    with step("train", wanted["label"]) as this:
+    with step("train", batch) as this:
         prepared = Prepared(data)
+        study = prepared.study
         finished = Store(store, prepared.schema.fingerprint)
-        mine = [cell for cell in parsed.cells() if cell.id in set(wanted["cells"])]
+        mine = batches.batch(study, fan_out, batch)
         with this.span("imports"):
             from components import tracking
         logger = tracking.CellLogger(json.loads(Path(runs).read_text()), prepared.schema)
         trainer: Trainer | None = None
         if any(finished.find(cell.key) is None for cell in mine):
             with this.span("imports"):
-                trainer = Trainer(parsed, prepared, scalers, finished, this)
+                trainer = Trainer(study, prepared, scalers, finished, this)
             mine = trainer.in_order(mine)
         for cell in mine:
             with this.span("mlflow"):
@@ -71,7 +71,7 @@ def train(study: str, batch: str, store: str, data: str, scalers: str, runs: str
                 "cell_finished",
                 arm=cell.arm,
                 seed=cell.seed,
-                value=scores[parsed.metric],
+                value=scores[study.metric],
                 epochs=result.result["epochs"],
                 seconds=result.result["seconds"],
                 reused=reused,

@@ -142,19 +142,18 @@ def _containers(on: Runner, image: str | None, gpu: bool) -> "Containers | None"
 
 def _run(study: "Study", tasks: int, containers: "Containers | None") -> "Finished":
     """Run a study and show how far it is."""
-    from pipeline.graph import batches
     from pipeline.local import Run, StoppedError, run_study
     from pipeline.progress import Report
 
-    parts, asides = batches(study, tasks), Console(stderr=True, highlight=False)
+    asides = Console(stderr=True, highlight=False)
     try:
-        with Report(study, parts, asides) as report:
+        with Report(study, tasks, asides) as report:
 
             def begin(run: Run):
                 asides.print(f"run {run.folder.name}, log: {_near(run.log)}", markup=False, soft_wrap=True)
                 return report.show
 
-            return run_study(study, parts, begin, containers)
+            return run_study(study, tasks, begin, containers)
     except StoppedError as error:
         again = shlex.join(["assay", *sys.argv[1:]])
         _stop(f"stopped; `{again}` continues: {error.kept} of {len(study.cells())} cells are kept", error.exit_code)
@@ -305,11 +304,10 @@ def compile_(
 
     described = read_study(study, [], None) if study else None
 
-    from pipeline.graph import batches, compile_pipeline
+    from components.batches import arguments
+    from pipeline.graph import compile_pipeline
 
-    defaults: dict[str, object] = {}
-    if described:
-        defaults = {"study": described.model_dump_json(), "batches": batches(described, COMPILED_FAN_OUT)}
+    defaults = arguments(described, COMPILED_FAN_OUT) if described else {}
     _write(compile_pipeline(defaults), output, overwrite=True)
 
 

@@ -25,10 +25,11 @@ import kfp
 import kfp_server_api as api
 import urllib3
 
+from components.batches import arguments
 from components.errors import AssayError, UsageError
 from components.study import Study
 from pipeline.cluster_settings import Cluster
-from pipeline.graph import PIPELINE, batches
+from pipeline.graph import PIPELINE
 from pipeline.platform import VOLUME, compile_for, store
 
 TOKEN = "KFP_TOKEN"
@@ -281,10 +282,9 @@ class Client:
                 "`cluster` as `mlflow: http://mlflow.NAMESPACE:5000`, or a config map's name in that section"
             )
         parameters = {
-            "study": study.model_dump_json(),
+            **arguments(study, self.cluster.fan_out),
             "run": "",  # each run of a schedule needs a name of its own: see components.load
             "store": store(self.cluster),
-            "batches": batches(study, self.cluster.fan_out),
         }
         pipeline, version = self.upload()
         return {

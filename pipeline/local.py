@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from components.batches import arguments
 from components.compute import gpus
 from components.errors import AssayError
 from components.events import EVENTS, THREADS
@@ -132,7 +133,7 @@ def cores() -> int:
 
 def run_study(
     study: Study,
-    batches: list[str],
+    fan_out: int,
     begin: Callable[[Run], Callable[[list[Event]], None]],
     containers: "Containers | None" = None,
 ) -> Finished:
@@ -140,7 +141,7 @@ def run_study(
 
     Args:
         study: the study.
-        batches: its cells, from `pipeline.graph.batches`.
+        fan_out: over how many train tasks its cells are spread at most.
         begin: called with the run when it starts; what it returns is called with the new events, again and again.
         containers: where each step runs in one; else each is a process.
 
@@ -159,7 +160,7 @@ def run_study(
         _sigterm_is_ctrl_c(),
         containers.removed(home, study) if containers else nullcontext(),
     ):
-        run = _open(base, study, batches)
+        run = _open(base, study, fan_out)
         run.write(containers=containers.described() if containers else None)
         return _sit(run, environment, lock, begin(run))
 
@@ -249,7 +250,7 @@ def _slug(study: Study) -> str:
     return re.sub(r"[^a-z0-9]+", "-", study.study.lower()).strip("-")
 
 
-def _open(base: Path, study: Study, batches: list[str]) -> Run:
+def _open(base: Path, study: Study, fan_out: int) -> Run:
     """Return the study's last run if it is unfinished, else a new one."""
     last = max(
         (
@@ -266,13 +267,8 @@ def _open(base: Path, study: Study, batches: list[str]) -> Run:
         folder.mkdir(parents=True)
     run = Run(folder)
     run.clean()
-    arguments = {
-        "study": study.model_dump_json(),
-        "run": folder.name,
-        "store": str(base / "store"),
-        "batches": batches,
-    }
-    run.write(digest=study.digest(), started=time.time(), arguments=arguments)
+    told = {**arguments(study, fan_out), "run": folder.name, "store": str(base / "store")}
+    run.write(digest=study.digest(), started=time.time(), arguments=told)
     return run
 
 

@@ -1,6 +1,5 @@
 """What is seen while a study runs: a bar on a terminal, else a plain line a finished arm or about every ten seconds."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from components.batches import batches
 from components.study import HIGHER_IS_BETTER, Study
 from components.words import duration
 
@@ -28,15 +28,14 @@ PHASES = {
 class Standing:
     """How far a run is, known from its events."""
 
-    def __init__(self, study: Study, batches: Iterable[str]):
-        """Start with nothing done; `batches` say in which order each task trains its cells."""
-        cells = {cell.id: (cell.arm, cell.seed) for cell in study.cells()}
+    def __init__(self, study: Study, fan_out: int):
+        """Start with nothing done; the cells are spread over at most `fan_out` tasks."""
+        self._plan = [[(cell.arm, cell.seed) for cell in batch] for batch in batches(study, fan_out)]
         self.phase = "starting"
-        self.total = len(cells)
+        self.total = sum(len(batch) for batch in self._plan)
         self.finished_arms: list[str] = []
         self._higher = HIGHER_IS_BETTER[study.metric]
         self._seeds = study.seeds
-        self._plan = [[cells[cell] for cell in json.loads(batch)["cells"]] for batch in batches]
         self._values: dict[tuple[str, int], float] = {}
         self._seconds: dict[str, list[float]] = defaultdict(list)
 
@@ -92,9 +91,9 @@ class Standing:
 class Report:
     """Shows a run's standing; a context manager, since a bar must be put away."""
 
-    def __init__(self, study: Study, batches: Iterable[str], console: Console):
+    def __init__(self, study: Study, fan_out: int, console: Console):
         """Show a bar if the console is a terminal, else plain lines."""
-        self.standing = Standing(study, batches)
+        self.standing = Standing(study, fan_out)
         self._console = console
         self._bar = Progress(
             TextColumn("{task.description}"),

@@ -99,13 +99,12 @@ class Steps:
         from components.train import train
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        batch = json.dumps({"label": "1/1", "cells": [cell.id for cell in self.study.cells()]})
         with self._watched():
             load(self._json, self.run, str(self.store), self._path("data"), self._path("runs.json"))
-            scale(self._json, self._path("data"), self._path("scalers.json"))
+            scale(self._path("data"), self._path("scalers.json"))
             train(
-                self._json,
-                batch,
+                "1/1",
+                1,
                 str(self.store),
                 self._path("data"),
                 self._path("scalers.json"),
@@ -123,9 +122,7 @@ class Steps:
         from components.evaluate import evaluate
 
         with self._watched():
-            evaluate(
-                self._json, self._path("data"), self._path("runs.json"), [self._path("cells")], self._path("verdict")
-            )
+            evaluate(self._path("data"), self._path("runs.json"), [self._path("cells")], self._path("verdict"))
         return self
 
     def registered(self, **options: Any) -> "Steps":
@@ -134,7 +131,7 @@ class Steps:
 
         data, runs, verdict = self._path("data"), self._path("runs.json"), self._path("verdict")
         with self._watched():
-            register(self._json, data, runs, verdict, self._path("decision"), **options)
+            register(data, runs, verdict, self._path("decision"), **options)
         return self
 
     @property

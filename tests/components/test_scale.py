@@ -13,7 +13,7 @@ from components.errors import AssayError
 from components.prepared import Prepared
 from components.raw import Column
 from components.recipe import Recipe
-from components.scale import fit, image_statistics, read_encoder, scale, vocabulary
+from components.scale import fit, image_statistics, read_encoder, vocabulary
 from components.sources import Rows
 
 SCALES = ("none", "minmax", "tanh", "standardize", "robust")
@@ -261,7 +261,7 @@ def test_no_test_or_validation_row_reaches_a_statistic_or_a_vocabulary(tmp_path_
 
 def test_the_step_writes_an_encoder_for_each_seed_and_scaling_in_use(make_study, iris, tmp_path):
     study = make_study("sklearn:iris", seeds=3, arms={"scale": ["minmax"]})
-    scale(study.model_dump_json(), str(iris.folder), str(tmp_path / "scalers.json"))
+    module.write(study, iris, tmp_path / "scalers.json")
     written = json.loads((tmp_path / "scalers.json").read_text())
     assert {seed: sorted(of) for seed, of in written.items()} == {s: ["minmax", "standardize"] for s in "012"}
     for seed in range(3):
@@ -275,13 +275,13 @@ def test_each_channel_is_a_scaling_of_its_own(tmp_path):
     study = study_of(seeds=1, arms={"scale_per_channel": [True]}, data={"source": "tfds:any"})
     x = np.random.default_rng(0).integers(0, 256, (40, 3, 3, 3)).astype(np.uint8)
     prepared = prepare_rows(Rows(x, np.arange(40) % 2, ("a", "b")), tmp_path, "tfds:any")
-    scale(study.model_dump_json(), str(prepared.folder), str(tmp_path / "scalers.json"))
+    module.write(study, prepared, tmp_path / "scalers.json")
     whole, each = (read_encoder(tmp_path / "scalers.json", 0, arm.recipe, prepared) for arm in study.expand())
     assert (whole.offset.shape, each.offset.shape) == ((), (3,))
 
 
 def test_an_encoder_for_images_survives_its_file(make_study, digits, tmp_path):
     study = make_study(seeds=1, arms={})
-    scale(study.model_dump_json(), str(digits.folder), str(tmp_path / "scalers.json"))
+    module.write(study, digits, tmp_path / "scalers.json")
     read = read_encoder(tmp_path / "scalers.json", 0, study.recipe, digits)
     assert (read.offset.shape, float(read.offset), float(read.divisor)) == ((), 0.0, 16.0)

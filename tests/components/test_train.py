@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from small import rewritten
 
+from components import scale
 from components.errors import AssayError
 from components.events import Step
 from components.metrics import scores
 from components.prepared import Prepared
-from components.scale import scale
 from components.serve import Served
 from components.store import CellResult, Store, code_version, hand_over
 from components.train import Trainer
@@ -26,7 +26,7 @@ class Silent:
 def trainer_on(prepared: Prepared, study, folder) -> Trainer:
     """Return a trainer with a store and scalers of its own in the folder."""
     folder.mkdir(exist_ok=True)
-    scale(study.model_dump_json(), str(prepared.folder), str(folder / "scalers.json"))
+    scale.write(study, prepared, folder / "scalers.json")
     store = Store(folder / "store", prepared.schema.fingerprint)
     return Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
 

@@ -17,12 +17,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from kfp_server import Kfp, RefusalError
 from test_graph import dangling
 
+from components.batches import labels
 from components.errors import UsageError
 from components.study import Study
 from pipeline import cluster as module
 from pipeline.cluster import Client, ClusterError, RemoteRun, State
 from pipeline.cluster_settings import Cluster, read_cluster
-from pipeline.graph import batches
 from pipeline.platform import compile_for
 from pipeline.study_file import read_study
 
@@ -88,7 +88,7 @@ def test_a_study_is_uploaded_once_and_run(server, connect, study):
     assert run.pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
     parameters = run.runtime_config.parameters
     assert Study.model_validate_json(parameters["study"]) == study
-    assert parameters["batches"] == batches(study, Cluster().fan_out)
+    assert parameters["batches"] == labels(study, Cluster().fan_out)
     assert parameters["run"] == ""
     wanted = version.pipeline_spec["root"]["inputDefinitions"]["parameters"]
     assert set(wanted) == set(parameters)

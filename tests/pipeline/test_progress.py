@@ -6,12 +6,10 @@ import pytest
 from rich.console import Console
 
 from components.words import duration
-from pipeline.graph import batches
 from pipeline.progress import Report, Standing
 from pipeline.study_file import read_study
 
 STUDY = read_study("sklearn:iris", ["arms={a: {model.batch_norm: false}, b: {model.dropout: 0.5}}"], 2)
-PARTS = batches(STUDY, 2)
 
 
 def cell(arm, seed, value, seconds=2.0):
@@ -23,7 +21,7 @@ def started(step):
 
 
 def test_the_best_arm_is_one_that_has_all_its_seeds():
-    standing = Standing(STUDY, PARTS)
+    standing = Standing(STUDY, 2)
     for event in (cell("reference", 0, 0.8), cell("a", 0, 1.0), cell("reference", 1, 0.9)):
         standing.take(event)
     assert (standing.done, standing.total) == (3, 6)
@@ -34,14 +32,14 @@ def test_the_best_arm_is_one_that_has_all_its_seeds():
 
 
 def test_with_a_loss_the_lowest_is_the_best():
-    standing = Standing(read_study("sklearn:iris", ["metric=loss"], 1), PARTS[:0])
+    standing = Standing(read_study("sklearn:iris", ["metric=loss"], 1), 2)
     standing.take(cell("reference", 0, 0.8))
     standing.take(cell("no scaling", 0, 0.9))
     assert standing.best() == "reference"
 
 
 def test_current_arms_and_the_time_left_are_those_of_each_task():
-    standing = Standing(STUDY, PARTS)
+    standing = Standing(STUDY, 2)
     assert standing.seconds_left() is None
     assert standing.current() == ["reference", "a"]
     standing.take(cell("reference", 0, 0.8, seconds=4.0))
@@ -53,7 +51,7 @@ def test_current_arms_and_the_time_left_are_those_of_each_task():
 
 def test_without_a_terminal_it_is_plain_lines_one_an_arm():
     stream = io.StringIO()
-    with Report(STUDY, PARTS, Console(file=stream, width=80)) as report:
+    with Report(STUDY, 2, Console(file=stream, width=80)) as report:
         report.show([started("load")])
         report.show([])
         report.show([started("train"), cell("a", 0, 0.9), cell("reference", 0, 0.8)])
@@ -71,7 +69,7 @@ def test_without_a_terminal_it_is_plain_lines_one_an_arm():
 def test_on_a_terminal_it_is_a_bar_that_is_put_away():
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True)
-    with Report(STUDY, PARTS, console) as report:
+    with Report(STUDY, 2, console) as report:
         report.show([started("train"), cell("a", 0, 0.9), cell("a", 1, 0.9)])
     text = stream.getvalue()
     assert "2/6" in text
