@@ -32,6 +32,8 @@ def arguments(study: Study, fan_out: int) -> dict[str, Any]:
 def labels(study: Study, fan_out: int) -> list[str]:
     """Return a label for each batch, such as `1/3`, `2/3` and `3/3`."""
     count = len(batches(study, fan_out))
+    if study.retrain.enabled:  # which of both it is going to be is not known before the data is there
+        count = max(count, min(study.retrain.seeds, fan_out))
     return [f"{number}/{count}" for number in range(1, count + 1)]
 
 

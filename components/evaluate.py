@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.events import step
+from components.load import REPORT
 from components.prepared import Prepared
 from components.store import CellResult
 from components.study import METRICS, REFERENCE, Study
@@ -42,13 +43,15 @@ def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
     mlflow_runs = json.loads(Path(runs).read_text())
     with step("evaluate") as this:
         with this.span("imports"):
-            from components import figures, html, tracking
+            from components import figures, html, retrain, tracking
             from components.verdict import judge, typical
         with this.span("report"):
             prepared = Prepared(data)
             study = prepared.study
             by_arm = gather(study, cells)
             judged = judge(study, by_arm, prepared)
+            if found := retrain.read(prepared.folder / REPORT):
+                judged["retrain"] = {**found, "changes": retrain.changes(found["techniques"], judged["effects"])}
             judged["sentence"] = sentence(judged)
             judged["run"] = mlflow_runs["run"]
             judged["mlflow"] = {
@@ -102,27 +105,11 @@ def as_csv(verdict: dict[str, Any]) -> str:
 def as_markdown(verdict: dict[str, Any]) -> str:
     """Return the verdict as Markdown, for the description of the study's run."""
     metric = verdict["metric"]
-    unit = "" if metric == "loss" else " (points)"
-    worth = " worth in data |" if verdict.get("curve") else ""
-    lines = [
-        f"**{verdict['sentence']}**",
-        "",
-        f"Effect of each technique on validation {METRICS[metric]}, paired over {verdict['seeds']} seeds; the "
-        f"reference has {verdict['reference']['mean']:.4f}.",
-        "",
-        f"| technique | effect{unit} | 95 % interval | probability to help | p (Holm) | verdict | training time |"
-        f"{worth}",
-        "|---|---|---|---|---|---|---|" + ("---|" if worth else ""),
-    ]
-    for e in sorted(verdict["effects"], key=lambda e: -e["effect"]):
-        ends = f"{number(e['low'], metric)} to {number(e['high'], metric)}" if e["low"] is not None else "one seed"
-        sure = f"{chance(e['probability'])} | {e['p_holm']:.3f}" if e["probability"] is not None else " | "
-        word = e["verdict"] + (f" (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else "")
-        technique = e["technique"].replace("|", "\\|")
-        lines.append(
-            f"| {technique} | {number(e['effect'], metric)} | {ends} | {sure} | {word} | {e['cost']:+z.0%} |"
-            + (f" {worth_of(e)} |" if worth else "")
-        )
+    lines = [f"**{verdict['sentence']}**", ""]
+    if found := verdict.get("retrain"):
+        lines += [*(f"- {line}" for line in (*found["said"], *found["changes"])), ""]
+    if verdict["effects"]:
+        lines += _table(verdict)
     if verdict["dropped"]:
         told = ", ".join(f"{arm} ({amount(effect, metric)})" for arm, effect in verdict["dropped"].items())
         lines += ["", f"Not trained further after the screening, whose effects are in brackets: {told}."]
@@ -143,3 +130,28 @@ def as_markdown(verdict: dict[str, Any]) -> str:
         lines += ["", "What was wrong while training:", ""]
         lines += [f"- {finding_as_text(finding, verdict['seeds'])}" for finding in verdict["findings"]]
     return "\n".join(lines) + "\n"
+
+
+def _table(verdict: dict[str, Any]) -> list[str]:
+    """Return the effects as a table, with a line above that says what they are."""
+    metric = verdict["metric"]
+    unit = "" if metric == "loss" else " (points)"
+    worth = " worth in data |" if verdict.get("curve") else ""
+    lines = [
+        f"Effect of each technique on validation {METRICS[metric]}, paired over {verdict['seeds']} seeds; the "
+        f"reference has {verdict['reference']['mean']:.4f}.",
+        "",
+        f"| technique | effect{unit} | 95 % interval | probability to help | p (Holm) | verdict | training time |"
+        f"{worth}",
+        "|---|---|---|---|---|---|---|" + ("---|" if worth else ""),
+    ]
+    for e in sorted(verdict["effects"], key=lambda e: -e["effect"]):
+        ends = f"{number(e['low'], metric)} to {number(e['high'], metric)}" if e["low"] is not None else "one seed"
+        sure = f"{chance(e['probability'])} | {e['p_holm']:.3f}" if e["probability"] is not None else " | "
+        word = e["verdict"] + (f" (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else "")
+        technique = e["technique"].replace("|", "\\|")
+        lines.append(
+            f"| {technique} | {number(e['effect'], metric)} | {ends} | {sure} | {word} | {e['cost']:+z.0%} |"
+            + (f" {worth_of(e)} |" if worth else "")
+        )
+    return lines

@@ -42,10 +42,14 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
         with this.span("data"):
             prepared = prepare(parsed, data)
         with this.span("imports"):
-            from components import tracking
+            from components import retrain, tracking
         with this.span("mlflow"):
+            if parsed.retrain.enabled:
+                parsed = retrain.resolve(parsed, prepared, prepared.folder / REPORT, this)
+                prepared = record(parsed, prepared.folder)
             opened = tracking.open_runs(parsed, run, prepared.schema)
             tracking.log_data(opened, prepared.folder / REPORT)
+            retrain.log(opened, prepared.folder / REPORT)
         found = json.loads((prepared.folder / REPORT / "data.json").read_text("utf-8"))
         for line in report.short(found, "MLflow, data/data.md"):
             this.emit("warning", message=line)
@@ -65,9 +69,14 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
     report.refuse(found)
     prepared = Prepared.write(folder, study.data, rows, of, parts)
     report.write(found, folder / REPORT)
-    (folder / STUDY).write_text(study.model_dump_json(), "utf-8")
     slicings(prepared, study.slices)  # a column that is not there is said before anything is trained
-    return prepared
+    return record(study, folder)
+
+
+def record(study: Study, folder: Path) -> Prepared:
+    """Write what is run on prepared data, and open it."""
+    (folder / STUDY).write_text(study.model_dump_json(), "utf-8")
+    return Prepared(folder)
 
 
 def read_checked(study: Study, folder: Path) -> tuple[Rows, Content, np.ndarray]:
@@ -83,7 +92,8 @@ def read_checked(study: Study, folder: Path) -> tuple[Rows, Content, np.ndarray]
     rows = read(study.data, folder)
     check(rows)
     of = content(rows)
-    parts = split(rows, study.data, study.seed_numbers.stop, of)
+    seeds = max(study.seed_numbers.stop, study.retrain.seeds) if study.retrain.enabled else study.seed_numbers.stop
+    parts = split(rows, study.data, seeds, of)
     if rows.words:  # text: no row is longer than the longest that is not for the test, which must not decide anything
         longest = max(int(np.count_nonzero(rows.x[parts[0] != TEST], axis=1).max()), 1)
         rows.x = rows.x[:, :longest]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from components import gate
+from components import drift, gate
 from components.errors import AssayError
 from components.events import Step, step
 from components.metrics import scores
@@ -28,6 +28,7 @@ from components.registry import (
     CHALLENGER,
     CHAMPION,
     KEPT,
+    KEPT_FILES,
     METRIC_TAG,
     NOT_ASKED,
     PATIENCE,
@@ -38,7 +39,7 @@ from components.registry import (
     UNDECIDED,
     AwayError,
     Registry,
-    found_or,
+    kept_files,
 )
 from components.slices import slices_of
 from components.store import CellResult
@@ -47,7 +48,6 @@ from components.study import Study
 DATA_TAG = "assay.data"  # the fingerprint of the data: the same test rows when it is the same
 CLASSES_TAG = "assay.classes"  # a hash: names may be many and long
 FORM_TAG = "assay.form"  # a hash of how rows are read: digests of another form tell nothing
-GATE_FILES = "gate"
 
 
 def register(data: str, runs: str, verdict: str, decision: str, patience: float = PATIENCE) -> None:
@@ -239,7 +239,8 @@ def _add(registry: Registry, run: str, challenger: Challenger) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "used.npy", _used(challenger.prepared))
         shutil.copy(challenger.cell.folder / "test.npy", folder)
-        registry.ask(lambda: registry.api.log_artifacts(run, folder, GATE_FILES))
+        drift.save(challenger.prepared, Path(folder) / drift.PROFILE)
+        registry.ask(lambda: registry.api.log_artifacts(run, folder, KEPT_FILES))
     text = challenger.study.data.text or "text"
     logged = registry.ask(lambda: log_model(run, challenger.cell, challenger.prepared, text))
     registry.ask(lambda: registry.api.update_run(run, status="RUNNING"))  # logging a model has ended it
@@ -273,7 +274,7 @@ def judge(registry: Registry, champion: Any, challenger: Challenger) -> dict[str
     prepared, study = challenger.prepared, challenger.study
     same_data = champion.tags.get(DATA_TAG) == prepared.schema.fingerprint
     with tempfile.TemporaryDirectory() as folder:
-        kept = _gate_files(registry.api, champion.run_id, folder)
+        kept = kept_files(registry.api, champion.run_id, folder)
         unseen = _unseen(champion, challenger, kept, same_data)
         numbers = prepared.test_rows[unseen]
         groups = np.asarray(prepared.digests[numbers, 1]) if prepared.digests.shape[1] > 1 else None
@@ -311,12 +312,6 @@ def _unseen(champion: Any, challenger: Challenger, kept: dict[str, Path], same_d
         )
     of_test = prepared.digests[prepared.test_rows]
     return np.logical_not(np.isin(of_test, np.concatenate(used)).any(axis=1))
-
-
-def _gate_files(api: Any, run_id: str, folder: str) -> dict[str, Path]:
-    """Download what a version's run keeps for the gate: files by name, none where the run or they are gone."""
-    there = found_or(lambda: api.list_artifacts(run_id, GATE_FILES), [])
-    return {Path(file.path).name: Path(api.download_artifacts(run_id, file.path, folder)) for file in there}
 
 
 def _answers(name: str, champion: Any, prepared: Prepared, numbers: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ VERSION_TAG = "assay.version"
 MODEL_TAG = "assay.registered_model"
 CHAMPION_TAG = "assay.champion"  # the version that is the champion after it
 DECISION_FILE = "decision.json"
+KEPT_FILES = "gate"  # folder of a version's run: what a gate or a retraining asks about it
 
 PATIENCE = 60.0  # seconds that a registry may be away before a step gives up
 LONGEST_PAUSE = 10.0
@@ -297,6 +298,12 @@ class Registry:
             "mlflow.note.content": f"**{made['decision']}**: {made['reason']}"[:LONGEST_TAG],
         }
         self.api.log_batch(run_id, metrics=metrics, tags=[RunTag(name, value) for name, value in tags.items()])
+
+
+def kept_files(api: Any, run_id: str, folder: str) -> dict[str, Path]:
+    """Download what a version's run keeps for later: files by name, none where the run or they are gone."""
+    there = found_or(lambda: api.list_artifacts(run_id, KEPT_FILES), [])
+    return {Path(file.path).name: Path(api.download_artifacts(run_id, file.path, folder)) for file in there}
 
 
 def found_or(call: Callable[[], T], otherwise: T) -> T:

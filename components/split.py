@@ -65,8 +65,8 @@ def content(rows: Rows) -> Content:
 
 def _digests(rows: Rows) -> Iterator[bytes]:
     """Yield the digest of each row, 16 bytes."""
-    words = np.array([0, *(_hash(word) for word in rows.words)], np.uint64)
-    values = {i: np.array([_hash(v) for v in c.values], np.uint64) for i, c in enumerate(rows.columns) if c.values}
+    words = np.array([0, *(hashed(word) for word in rows.words)], np.uint64)
+    values = {i: np.array([hashed(v) for v in c.values], np.uint64) for i, c in enumerate(rows.columns) if c.values}
     for start in range(0, len(rows.x), CHUNK):
         chunk = np.ascontiguousarray(rows.x[start : start + CHUNK])
         if np.issubdtype(chunk.dtype, np.floating):
@@ -83,7 +83,8 @@ def _digests(rows: Rows) -> Iterator[bytes]:
             yield hashlib.blake2b(row.data, digest_size=16).digest()
 
 
-def _hash(text: str) -> int:
+def hashed(text: str) -> int:
+    """Return 64 bits that stand for a text."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 

@@ -127,6 +127,22 @@ class Gate(Part):
     )
 
 
+class Retrain(Part):
+    """What `--retrain` does instead of the study: train the champion's recipe again, on the data of today.
+
+    See `components.retrain`.
+    """
+
+    enabled: bool = Field(default=False, description="retrain, as `--retrain` says")
+    seeds: int = Field(default=3, ge=1, le=1000, strict=True, description="the recipe is trained once per seed")
+    study_if_drift: bool = Field(
+        default=False, description="run the whole study where the data has drifted, as `--study-if-drift` says"
+    )
+    drift: float = Field(
+        default=0.2, gt=0, description="population stability index from which a column, say, has drifted"
+    )
+
+
 class Study(Part):
     """A whole study, as its YAML file says it."""
 
@@ -152,6 +168,7 @@ class Study(Part):
     )
     metric: Metric = Field(default="accuracy", description="what the verdict is about; on validation rows")
     gate: Gate = Field(default=Gate(), description="what a new model must show to become the champion")
+    retrain: Retrain = Field(default=Retrain(), description="what `--retrain` does instead of the study")
     memory: float = Field(
         default=2.0, gt=0, description="GiB of rows that a train task may hold; more is streamed, with the same numbers"
     )
@@ -235,6 +252,11 @@ class Study(Part):
                 ("screening", "dropped"), f"no arm is called {name!r}; expected {did_you_mean(name, names)}"
             )
         return [arm for arm in arms if not {arm.name, *(arm.pair or ())} & dropped]
+
+    def of_recipe(self, recipe: Recipe, seeds: int) -> "Study":
+        """Return this study with a recipe alone: nothing is compared with it."""
+        alone = {"recipe": recipe.model_dump(), "arms": {}, "seeds": seeds, "pairs": False, "screening": {}}
+        return Study.model_validate({**self.model_dump(), **alone})
 
     def cells(self) -> list[Cell]:
         """Return every arm with every seed, arm by arm."""

@@ -64,6 +64,7 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
             the comparisons that are corrected for;
         `interactions`: with `pairs`, how much more a technique brings beside another one than without it;
         `seconds`: of training a cell, by arm;
+        `retrain`: None; of a retraining `evaluate` puts here what `components.retrain` found, and `changes`;
         and `reference`, `winner`, `test`, `curve`, `findings`.
     """
     metric, schema = study.metric, prepared.schema
@@ -96,6 +97,7 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
         "harms": harms,
         "interactions": _interactions(study, [arm for arm in others if arm.pair], comparison),
         "dropped": study.screening.dropped,
+        "retrain": None,
         "curve": curve,
         "winner": {
             "arm": winner,

@@ -11,6 +11,10 @@ MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
 def sentence(verdict: dict[str, Any]) -> str:
     """Return the answer in plain sentences."""
     metric, by_verdict = verdict["metric"], {}
+    if not verdict["effects"]:
+        alone = "The champion's recipe" if verdict.get("retrain") else "The reference, compared with nothing,"
+        mean = verdict["reference"]["mean"]
+        return f"{alone} has a validation {METRICS[metric]} of {mean:.4f} with {seeds_as_text(verdict['seeds'])}."
     for effect in sorted(verdict["effects"], key=lambda e: -e["effect"]):
         by_verdict.setdefault(effect["verdict"], []).append(effect)
     parts = []

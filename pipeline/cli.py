@@ -38,6 +38,9 @@ StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
 
 BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
 
+RETRAIN = "Train the champion's recipe again, on the data of today, instead of the study; the gate then decides."
+STUDY_IF_DRIFT = "With --retrain: run the whole study where the data that is new since the champion has drifted."
+
 Runner = Literal["local", "docker"]
 
 COMPILED_FAN_OUT = 2  # where the pipeline will run is not known
@@ -104,6 +107,8 @@ def run(
         ),
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="With --on docker: give the containers the NVIDIA GPUs.")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help=RETRAIN)] = False,
+    study_if_drift: Annotated[bool, typer.Option("--study-if-drift", help=STUDY_IF_DRIFT)] = False,
 ) -> None:
     """Run a study and print what helped; a run that was stopped is continued."""
     from pipeline.local import default_fan_out
@@ -115,7 +120,10 @@ def run(
         raise UsageError("--image and --gpu are for `--on docker`; here the steps use what is installed, and every GPU")
     tasks = fan_out or default_fan_out()
     if budget is None:
-        finished = _run(read_study(study, overrides or [], seeds), tasks, _containers(on, image, gpu))
+        described = read_study(study, overrides or [], seeds, retrain, study_if_drift)
+        finished = _run(described, tasks, _containers(on, image, gpu))
+    elif retrain or study_if_drift:
+        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
     elif seeds is not None:
         raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
     else:
@@ -146,8 +154,9 @@ def _run(study: "Study", tasks: int, containers: "Containers | None") -> "Finish
     from pipeline.progress import Report
 
     asides = Console(stderr=True, highlight=False)
+    report = Report(study, tasks, asides)
     try:
-        with Report(study, tasks, asides) as report:
+        with report:
 
             def begin(run: Run):
                 asides.print(f"run {run.folder.name}, log: {_near(run.log)}", markup=False, soft_wrap=True)
@@ -156,7 +165,7 @@ def _run(study: "Study", tasks: int, containers: "Containers | None") -> "Finish
             return run_study(study, tasks, begin, containers)
     except StoppedError as error:
         again = shlex.join(["assay", *sys.argv[1:]])
-        _stop(f"stopped; `{again}` continues: {error.kept} of {len(study.cells())} cells are kept", error.exit_code)
+        _stop(f"stopped; `{again}` continues: {error.kept} of {report.standing.total} cells are kept", error.exit_code)
 
 
 def _run_within(budget: str, study: "Study", tasks: int, containers: "Containers | None") -> "Finished":

@@ -94,6 +94,7 @@ class Report:
     def __init__(self, study: Study, fan_out: int, console: Console):
         """Show a bar if the console is a terminal, else plain lines."""
         self.standing = Standing(study, fan_out)
+        self._fan_out = fan_out
         self._console = console
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -124,10 +125,21 @@ class Report:
             self.standing.take(event)
             if event["event"] == "warning":
                 self._say(f"warning: {event['message']}")
+            elif event["event"] == "said":
+                self._say(event["message"])
+            elif event["event"] == "study":
+                self._begin(Study.model_validate_json(event["study"]))
             if not self._live:
                 self._say_arms()
         if not self._live:
             self._say_phase()
+
+    def _begin(self, study: Study) -> None:
+        """Start anew with the study that a retraining has become; nothing of it is trained yet."""
+        phase = self.standing.phase
+        self.standing = Standing(study, self._fan_out)
+        self.standing.phase = phase
+        self._bar.update(self._task, total=self.standing.total)
 
     def _picture(self) -> Group:
         """Return the bar, and below it what is being trained and the best so far."""

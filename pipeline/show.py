@@ -37,14 +37,18 @@ def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, 
     """
     metric = METRICS[verdict["metric"]]
     console.print()
-    console.print(Text(f"What each technique does to {metric}", style="bold"))
-    console.print(_table(verdict))
-    _say(console, _how(verdict, metric), "dim")
+    found = verdict.get("retrain") or {"said": [], "changes": []}
+    _show_list(console, "Retraining:", found["said"])
+    if verdict["effects"]:
+        console.print(Text(f"What each technique does to {metric}", style="bold"))
+        console.print(_table(verdict))
+        _say(console, _how(verdict, metric), "dim")
     for line in _dropped(verdict):
         _say(console, line, "dim")
     console.print()
     _say(console, verdict["sentence"], "bold")
     console.print()
+    _show_list(console, "What is not as it was:", found["changes"])
     _show_list(console, "How techniques work with each other:", _interactions(verdict))
     _show_findings(console, verdict)
     _show_test(console, verdict)

@@ -60,13 +60,17 @@ def ready_studies() -> dict[str, str]:
     return {entry.name.removesuffix(".yaml"): entry.read_text("utf-8") for entry in sorted(files, key=lambda e: e.name)}
 
 
-def read_study(study: str, overrides: list[str], seeds: int | None) -> Study:
+def read_study(
+    study: str, overrides: list[str], seeds: int | None, retrain: bool = False, study_if_drift: bool = False
+) -> Study:
     """Return the study that the user means, with the overrides laid over it.
 
     Args:
         study: the name of a ready study, the path of a YAML file, or a source such as `sklearn:wine`.
         overrides: `path=value` each; the path counts from the study's top, the value is YAML.
-        seeds: replaces the study's number of seeds.
+        seeds: replaces the study's number of seeds; of a retraining, that one's.
+        retrain: whether to train the champion's recipe again instead.
+        study_if_drift: whether a retraining becomes the whole study where the data has drifted.
 
     Raises:
         UsageError: for anything wrong with it; the message names the file and line, or the option.
@@ -74,7 +78,13 @@ def read_study(study: str, overrides: list[str], seeds: int | None) -> Study:
     document = read_document(study)
     given = [_parse_override(text) for text in overrides]
     if seeds is not None:
-        given.append(_Override(f"--seeds {seeds}", ("seeds",), seeds))
+        given.append(_Override(f"--seeds {seeds}", ("retrain", "seeds") if retrain else ("seeds",), seeds))
+    if retrain:
+        given.append(_Override("--retrain", ("retrain", "enabled"), True))
+    if study_if_drift and not retrain:
+        raise UsageError("--study-if-drift is for a retraining; add --retrain")
+    if study_if_drift:
+        given.append(_Override("--study-if-drift", ("retrain", "study_if_drift"), True))
     values = document.values
     for override in given:
         values = _put(values, override.path, override.value)

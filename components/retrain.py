@@ -1,0 +1,169 @@
+"""Retraining: the champion's recipe on the data of today, or the whole study again where that data has drifted.
+
+It is a run like any other. `load` alone decides what is trained, since only there are the data and the registry known,
+and writes it beside the prepared data, where all later steps find it. The gate then compares the new model with the
+champion on rows that neither has used, and promotes or keeps.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from components import drift
+from components.events import Step
+from components.prepared import Prepared
+from components.registry import Registry, found_or, kept_files
+from components.study import REFERENCE, Study
+from components.tracking import ROLE_TAG, client
+
+FILE = "retrain.json"  # in the folder of the data report
+TRAINED_TAG = "assay.retrain"  # of a study's run: recipe or study
+MOST_RUNS = 100  # in which the last study is looked for
+MOST_TOLD = 3  # values that have drifted, in a sentence
+
+Trained = Literal["recipe", "study"]
+
+
+def resolve(study: Study, prepared: Prepared, report: Path, running: Step) -> Study:
+    """Return what is to be run, and write and say why.
+
+    Args:
+        study: as the user gave it; the champion is looked for under its name.
+        prepared: the data of today.
+        report: folder to write retrain.json to: `champion` (its version, or None), `arm` (whose recipe it has),
+            `trained` (recipe or study), `drift` (see `drift.measure`; None where there is nothing to measure it by),
+            `techniques` (the verdict of the last study on each, and `since`, its date) and `said`, all this in words.
+        running: the step.
+
+    Raises:
+        AwayError: where MLflow does not answer.
+    """
+    registry = Registry(study.study)
+    champion = registry.find_champion()
+    found: dict[str, Any] = {"champion": registry.champion, "arm": None, "drift": None, "techniques": {}, "since": None}
+    chosen, trained = study, "study"
+    if champion is None:
+        said = ["No version is the champion yet, so the whole study is run."]
+    else:
+        found |= {"arm": champion.tags.get("assay.arm", REFERENCE), **_last_study(registry, champion, study)}
+        with tempfile.TemporaryDirectory() as folder:
+            kept = registry.ask(lambda: kept_files(registry.api, champion.run_id, folder))
+            if drift.PROFILE in kept:
+                found["drift"] = drift.measure(prepared, kept[drift.PROFILE], study.retrain.drift)
+        said = [drift_as_text(found["drift"], registry.champion)]
+        recipe = _recipe(registry, champion, found["arm"])
+        of = f"version {registry.champion} ({found['arm']})"
+        if study.retrain.study_if_drift and found["drift"] and found["drift"]["drifted"]:
+            said.append("So the whole study is run.")
+        elif recipe is None:
+            said.append(f"The run of {of} is gone, and its recipe with it, so the whole study is run.")
+        else:
+            chosen, trained = study.of_recipe(recipe, study.retrain.seeds), "recipe"
+            said.append(f"The recipe of {of} is trained again.")
+    (report / FILE).write_text(json.dumps({**found, "trained": trained, "said": said}, indent=1), "utf-8")
+    for line in said:
+        running.emit("said", message=line)
+    running.emit("study", study=chosen.model_dump_json())
+    return chosen
+
+
+def read(report: Path) -> dict[str, Any] | None:
+    """Return what `resolve` wrote; None where nothing is retrained."""
+    file = report / FILE
+    return json.loads(file.read_text("utf-8")) if file.exists() else None
+
+
+def log(runs: Mapping[str, Any], report: Path) -> None:
+    """Log to the study's run what is retrained, if anything is, and how far the data has drifted.
+
+    Args:
+        runs: what `tracking.open_runs` returned.
+        report: the folder of retrain.json.
+    """
+    found = read(report)
+    if found is None:
+        return
+    api, run_id = client(), runs["parent"]
+    api.set_tag(run_id, TRAINED_TAG, found["trained"])
+    api.set_tag(run_id, "assay.retrain_reason", " ".join(found["said"]))
+    if found["drift"]:
+        api.log_metric(run_id, "drift/new_rows", found["drift"]["new"])
+        api.log_metric(run_id, "drift/psi", max((value["psi"] for value in found["drift"]["values"]), default=0.0))
+
+
+def drift_as_text(found: Mapping[str, Any] | None, champion: str | None) -> str:
+    """Return what `drift.measure` found in one sentence."""
+    if found is None:
+        return f"How far the data has drifted is not known: nothing was kept of that of version {champion}."
+    if not found["new"]:
+        return f"No row is new since version {champion}."
+    new = f"{found['new']:,} of {found['rows']:,} rows are new since version {champion}"
+    if found["compared"] == "all":
+        new = f"Rows have come and gone since version {champion}; all {found['rows']:,} are compared"
+    if not found["enough"]:
+        return f"{new}, too few to tell whether the data has drifted (it takes {drift.FEWEST_ROWS})."
+    moved = [value for value in found["values"] if value["drifted"]]
+    if moved:
+        told = [f"{of['name']} ({of['then']}, now {of['now']}; PSI {of['psi']:.2f})" for of in moved[:MOST_TOLD]]
+        more = f" and {len(moved) - MOST_TOLD} more" if len(moved) > MOST_TOLD else ""
+        return f"{new}, and they have drifted: {', '.join(told)}{more}."
+    most = max(found["values"], key=lambda value: value["psi"])
+    return f"{new}, and they have not drifted: the greatest PSI is {most['psi']:.2f} ({most['name']})."
+
+
+def changes(before: Mapping[str, str], effects: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return which techniques are shown to help now and were not before, or the other way, a line each.
+
+    Args:
+        before: by technique the last study's verdict on it.
+        effects: of this study's verdict.
+    """
+    lines = []
+    for effect in effects:
+        technique, now = effect["technique"], effect["verdict"]
+        then = before.get(technique)
+        if then is not None and then != now and "helped" in (then, now):
+            lines.append(f"{technique}: {then} in the last study, now {now}")
+    return lines
+
+
+def _recipe(registry: Registry, champion: Any, arm: str):
+    """Return the recipe of the champion; None where its run is gone."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = registry.ask(
+            lambda: found_or(lambda: registry.api.download_artifacts(champion.run_id, "study.json", folder), None)
+        )
+        if file is None:
+            return None
+        trained = Study.model_validate_json(Path(file).read_text("utf-8"))
+    return next((other.recipe for other in trained.expand() if other.name == arm), None)
+
+
+def _last_study(registry: Registry, champion: Any, study: Study) -> dict[str, Any]:
+    """Return `techniques` and `since` of the last whole study."""
+    for run in registry.ask(lambda: _finished(registry.api, champion)):
+        if run.data.tags.get(TRAINED_TAG) == "recipe":
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            file = registry.ask(
+                lambda run=run, folder=folder: found_or(
+                    lambda: registry.api.download_artifacts(run.info.run_id, "verdict.json", folder), None
+                )
+            )
+            verdict = json.loads(Path(file).read_text("utf-8")) if file else {}
+        if verdict.get("study") == study.study and verdict["effects"]:
+            on = datetime.fromtimestamp(run.info.start_time / 1000, UTC).date().isoformat()
+            return {"techniques": {of["technique"]: of["verdict"] for of in verdict["effects"]}, "since": on}
+    return {}
+
+
+def _finished(api: Any, champion: Any) -> list[Any]:
+    """Return the finished runs of studies that are with the champion's in MLflow, the newest first."""
+    experiment = found_or(lambda: api.get_run(champion.run_id).info.experiment_id, None)
+    if experiment is None:
+        return []
+    where = f"tags.`{ROLE_TAG}` = 'study' and attributes.status = 'FINISHED'"
+    return api.search_runs([experiment], where, max_results=MOST_RUNS, order_by=["attributes.start_time DESC"])
