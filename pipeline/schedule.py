@@ -1,10 +1,12 @@
 """Schedules of runs: on a cluster as Kubeflow's recurring runs, elsewhere as a line for crontab or a systemd timer."""
 
+import os
 import re
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kfp_server_api as api
 
@@ -12,6 +14,7 @@ from components.errors import UsageError
 from components.explain import did_you_mean
 from components.study import Study
 from pipeline.cluster import Client, ClusterError
+from pipeline.cluster_settings import TRACKING
 from pipeline.cron import Cron, read_cron
 
 ENABLED = "ENABLED"
@@ -113,7 +116,7 @@ def delete(client: Client, name: str) -> None:
 
 def crontab(cron: Cron, command: list[str], folder: Path) -> str:
     """Return a line for `crontab -e`; it means this machine's time."""
-    run = f"mkdir -p .assay && {shlex.join([_assay(), *command])} >> .assay/schedule.log 2>&1"
+    run = f"mkdir -p .assay && {shlex.join(_words(command))} >> .assay/schedule.log 2>&1"
     line = f"cd {shlex.quote(str(folder))} && {run}".replace("%", "\\%")  # to cron a bare % ends the line
     return f"{cron} {line}\n"
 
@@ -121,22 +124,35 @@ def crontab(cron: Cron, command: list[str], folder: Path) -> str:
 def systemd(cron: Cron, command: list[str], folder: Path, name: str, zone: str) -> str:
     """Return a user's service and timer; systemd never starts a service that still runs."""
     unit = "assay-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
-    quoted = " ".join(f'"{_escaped(part)}"' for part in (_assay(), *command))
-    where = str(folder).replace("%", "%%")
+    quoted = " ".join(f'"{_escaped(part)}"' for part in _words(command))
+    where, told = str(folder).replace("%", "%%"), " ".join(command).replace("%", "%%")
     times = "".join(f"OnCalendar={time}\n" for time in cron.systemd(zone))
     home = "~/.config/systemd/user"
     return (
-        f"# {home}/{unit}.service\n[Unit]\nDescription=assay {' '.join(command)}\n\n[Service]\nType=oneshot\n"
+        f"# {home}/{unit}.service\n[Unit]\nDescription=assay {told}\n\n[Service]\nType=oneshot\n"
         f"WorkingDirectory={where}\nExecStart={quoted}\n\n"
         f"# {home}/{unit}.timer; then: systemctl --user enable --now {unit}.timer\n"
-        f"[Unit]\nDescription=when to run assay {' '.join(command)}\n\n[Timer]\n{times}Persistent=false\n\n"
+        f"[Unit]\nDescription=when to run assay {told}\n\n[Timer]\n{times}Persistent=false\n\n"
         "[Install]\nWantedBy=timers.target\n"
     )
 
 
-def _assay() -> str:
-    """Return the command with its folder: neither cron nor systemd knows of a virtual environment."""
-    return str(Path(sys.executable).with_name("assay"))
+def _words(command: list[str]) -> list[str]:
+    """Return the command as cron and systemd need it: they know neither the virtual environment nor this shell's.
+
+    Raises:
+        UsageError: when MLflow's address holds a password, which the line would show.
+    """
+    words = [str(Path(sys.executable).with_name("assay")), *command]
+    own = os.environ.get(TRACKING)
+    if not own:
+        return words
+    if urlsplit(own).password:
+        raise UsageError(
+            f"{TRACKING}: a schedule would show its password; expected an address without one, and the login in "
+            "~/.mlflow/credentials"
+        )
+    return ["/usr/bin/env", f"{TRACKING}={own}", *words]
 
 
 def _escaped(text: str) -> str:

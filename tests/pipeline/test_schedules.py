@@ -277,6 +277,22 @@ def test_a_line_for_crontab_survives_spaces_and_percent_signs(tmp_path, monkeypa
     assert (folder / ".assay" / "schedule.log").read_text() == "run;my study.yaml;--set;x='50%';"
 
 
+def test_a_schedule_here_keeps_its_runs_where_this_shell_does(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000/a b")
+    words = ("/usr/bin/env", "MLFLOW_TRACKING_URI=http://mlflow:5000/a b")
+    assert "/usr/bin/env 'MLFLOW_TRACKING_URI=http://mlflow:5000/a b' " in crontab(NIGHTLY, ["run", "iris"], Path("/w"))
+    assert f'ExecStart="{words[0]}" "{words[1]}" ' in systemd(NIGHTLY, ["run", "iris"], Path("/w"), "iris", "UTC")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:planted-4f1d@mlflow:5000")
+    with pytest.raises(UsageError, match="MLFLOW_TRACKING_URI: a schedule would show its password") as refused:
+        crontab(NIGHTLY, ["run", "iris"], Path("/w"))
+    assert "planted-4f1d" not in str(refused.value)
+
+
+def test_systemd_reads_no_percent_sign_of_the_command():
+    text = systemd(NIGHTLY, ["run", "iris", "--set", "study=50%"], Path("/w"), "iris", "UTC")
+    assert text.count("study=50%%") == text.count("%%") == 3
+
+
 def test_a_systemd_timer_has_the_zone_and_both_kinds_of_days():
     text = systemd(read_cron("0,30 2 13 */6 fri"), ["run", "a b.yaml"], Path("/home/a b"), "my study", "Europe/Berlin")
     assert "OnCalendar=*-01,07-13 02:00,30:00 Europe/Berlin\n" in text
