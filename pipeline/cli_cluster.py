@@ -124,12 +124,17 @@ def submit(
     }
     described = read_study(study, overrides or [], seeds)
     client, say = _client(read_cluster(study, profile, options)), _asides()
+
+    from pipeline.platform import image as image_of
+
     if warning := client.check():
         say(warning)
     number = client.submit(described)
     typer.echo(number)
     say(f"run:    {client.page(number)}")
     say(_where_mlflow_is(client.cluster, described.study))
+    if not client.cluster.image:
+        say(f"without --image the cluster must have {image_of(client.cluster)} already: no registry has it")
     if not client.cluster.pvc:
         say("without --pvc a run that fails starts anew the next time: nothing keeps its finished cells")
     if wait:

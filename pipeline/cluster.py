@@ -48,6 +48,8 @@ OUTAGE_SECONDS = 300.0  # of the server, which a run outlives
 PAGE = 100
 LONGEST_MESSAGE = 300  # characters of what a server says
 JSON = "application/json"
+# Kubeflow hands all parameters to the run's first pod as one argument of a command, which Linux limits to 128 KiB.
+MAX_PARAMETERS = 120_000
 LOGIN = f"log in again, and give the token or the cookie by --token-file, --cookie-file, {TOKEN} or {COOKIE}"
 BUSY = 429
 UNSURE = (500, 502, 503, 504)
@@ -55,6 +57,7 @@ UNSURE = (500, 502, 503, 504)
 VERSION = re.compile(r"(\d+)\.(\d+)")
 
 STEPS = ("load", "scale", "train", "evaluate", "register")
+EXECUTOR = "executor"  # Kubeflow's name for what runs the container of any step; executor(0) and so on are its tries
 
 Found = TypeVar("Found")
 
@@ -169,7 +172,10 @@ class Client:
                     404,
                 ) from None
             raise
-        said = str(json.loads(self._api.last_response.data).get("tag_name") or "")  # the API's model drops it
+        about = json.loads(self._api.last_response.data)  # the API's model drops the version
+        if about.get("apiServerReady") is False:  # said by the server of Kubeflow's pages, which answers in any case
+            raise ClusterError(f"{self.host} has no answer from its own pipeline API; look at the service ml-pipeline")
+        said = str(about.get("tag_name") or about.get("apiServerTagName") or "")  # the API, or the pages' server
         of_server, of_sdk = VERSION.search(said), VERSION.search(kfp.__version__)
         if not of_server or not of_sdk or tuple(map(int, of_server.groups())) >= tuple(map(int, of_sdk.groups())):
             return ""
@@ -274,7 +280,7 @@ class Client:
         Raises:
             UsageError: when the steps would not know where MLflow is, or would not see the data.
         """
-        _refuse_data_of_this_machine(study)
+        _refuse_data_of_this_machine(study, self.cluster)
         if not self.cluster.tracks():
             raise UsageError(
                 "where is MLflow? Give an address that the steps reach, in MLFLOW_TRACKING_URI or in the section "
@@ -286,6 +292,12 @@ class Client:
             "store": store(self.cluster),
             "batches": batches(study, self.cluster.fan_out),
         }
+        size = len(json.dumps({"parameters": parameters}).encode())
+        if size > MAX_PARAMETERS:
+            raise UsageError(
+                f"the study and its {len(study.cells())} cells are {size} bytes to tell Kubeflow, more than the "
+                f"{MAX_PARAMETERS} that fit; expected fewer arms or seeds"
+            )
         pipeline, version = self.upload()
         return {
             "pipeline_version_reference": api.V2beta1PipelineVersionReference(pipeline, version),
@@ -302,8 +314,8 @@ class Client:
             name=found.display_name or number,
             state=State(found.state),
             error=self._hide(_message(found.error)),
-            started=found.created_at,
-            ended=found.finished_at if State(found.state).ended else None,  # before that the server says 1970
+            started=_time(found.created_at),
+            ended=_time(found.finished_at),
             steps=tuple(self._steps(found)),
         )
 
@@ -361,8 +373,8 @@ class Client:
         any_found = False
         for task in self.run(number).steps:
             if step in (None, task.name):
-                text = next(filter(None, (self._log(number, pod) for pod in task.pods)), None)
-                if text is not None:
+                text = "".join(filter(None, (self._log(number, pod) for pod in task.pods)))
+                if text:
                     any_found = True
                     yield task, self._hide(text)
         if not any_found:
@@ -469,32 +481,45 @@ class Client:
     def _steps(self, run: Any) -> Iterator[Step]:
         """Yield the tasks that are steps; Kubeflow's own (drivers, loops, the pods below a step) are not."""
         tasks = (run.run_details and run.run_details.task_details) or []
+        by_hash = {_hash(task.pod_name): task for task in tasks if task.pod_name}
         ours = [task for task in tasks if task.display_name in STEPS]
-        for task in sorted(ours, key=lambda task: str(task.start_time or task.create_time or "9")):
-            below = [child.pod_name for child in task.child_tasks or [] if child.pod_name]
+        for task in sorted(ours, key=lambda task: str(_time(task.start_time) or "9")):
             yield Step(
                 name=task.display_name,
                 state=State(task.state),
-                started=task.start_time,
-                ended=task.end_time if State(task.state).ended else None,
+                started=_time(task.start_time),
+                ended=_time(task.end_time),
                 error=self._hide(_message(task.error)),
-                pods=tuple(filter(None, (*below, task.pod_name))),
+                pods=tuple(_pods(task, by_hash)),
             )
 
     def _log(self, number: str, pod: str) -> str | None:
-        """Return a pod's log, None where it has none."""
-        path = f"/apis/v1alpha1/runs/{quote(number, safe='')}/nodes/{quote(pod, safe='')}/log"
+        """Return a pod's log, None where it has none.
 
-        def read(**more: Any) -> str:
-            self._api.call_api(path, "GET", **more)
-            return self._api.last_response.data
+        The API has logs at an address that the server of Kubeflow's pages does not pass on; that one has its own.
 
-        try:
-            return self.ask(f"read the log of {pod}", read, once=True, plain=True)
-        except ClusterError as error:
-            if error.status in (404, 500):  # no pod (a group of tasks has none), or not any more
-                return None
-            raise
+        Raises:
+            UsageError: when it must be told the namespace.
+            ClusterError: when it refuses.
+        """
+        of_api = f"/apis/v1alpha1/runs/{quote(number, safe='')}/nodes/{quote(pod, safe='')}/log"
+        query = {"podname": pod, "runid": number, "podnamespace": self.cluster.namespace or ""}
+        for path, arguments in ((of_api, {}), ("/k8s/pod/logs", query)):
+
+            def read(path: str = path, arguments: dict[str, str] = arguments, **more: Any) -> str | None:
+                self._api.call_api(path, "GET", query_params=list(arguments.items()), **more)
+                answer = self._api.last_response
+                return None if answer.getheader("content-type", "").startswith("text/html") else answer.data
+
+            try:
+                if (text := self.ask(f"read the log of {pod}", read, once=True, plain=True)) is not None:
+                    return text
+            except ClusterError as error:
+                if error.status == 422:
+                    raise UsageError(f"{self.host} has several users; give yours by --namespace") from None
+                if error.status not in (400, 404, 500):  # no such address; or no pod there, or not any more
+                    raise
+        return None
 
     def _log_in(self) -> tuple[str | None, str | None]:
         """Put the present token and cookie into the requests, and return them."""
@@ -552,9 +577,12 @@ class Client:
         return text
 
 
-def _refuse_data_of_this_machine(study: Study) -> None:
+def _refuse_data_of_this_machine(study: Study, cluster: Cluster) -> None:
     scheme, _, path = study.data.source.partition(":")
-    if scheme in ("images", "table", "text") and "://" not in path and Path(path).expanduser().exists():
+    if scheme not in ("images", "table", "text") or "://" in path:
+        return
+    on_the_volume = cluster.pvc and Path(path).is_relative_to(VOLUME)  # it may be mounted here, too
+    if not on_the_volume and Path(path).expanduser().exists():
         raise UsageError(
             f"data.source: the cluster does not see {path} of this machine; put it in a bucket (s3://, gs://), or on "
             f"the volume of --pvc, which the steps see as {VOLUME}"
@@ -567,22 +595,35 @@ def _credentials(cluster: Cluster) -> tuple[str | None, str | None]:
     Raises:
         UsageError: for a file that can't be read.
     """
-    pod = Path(os.environ.get(POD_TOKEN_AT, POD_TOKEN))
-    token = _secret("token_file", cluster.token_file) or os.environ.get(TOKEN)
-    if not token and pod.is_file():
-        token = _secret(POD_TOKEN_AT, str(pod))
-    return token or None, _secret("cookie_file", cluster.cookie_file) or os.environ.get(COOKIE) or None
+    pod = os.environ.get(POD_TOKEN_AT, POD_TOKEN)
+    token = _of_file("token_file", cluster.token_file) or _of_environment(TOKEN)
+    if not token and Path(pod).is_file():
+        token = _of_file(POD_TOKEN_AT, pod)
+    return token, _of_file("cookie_file", cluster.cookie_file) or _of_environment(COOKIE)
 
 
-def _secret(name: str, file: str | None) -> str | None:
+def _of_file(name: str, file: str | None) -> str | None:
     if file is None:
         return None
     try:
-        text = Path(file).expanduser().read_text("utf-8").strip()
+        text = Path(file).expanduser().read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{name}: {file} can't be read ({getattr(error, 'strerror', 'it is not text')})") from None
-    if not text or "\n" in text:
-        raise UsageError(f"{name}: {file} holds {'several lines' if text else 'nothing'}; expected one line")
+    if not text.strip():
+        raise UsageError(f"{name}: {file} holds nothing; expected one line")
+    return _checked(f"{name}: {file}", text)
+
+
+def _of_environment(name: str) -> str | None:
+    return _checked(name, os.environ.get(name, "")) or None
+
+
+def _checked(where: str, text: str) -> str:
+    """Return what can stand in a header; an error of the HTTP library would repeat it."""
+    text = text.strip()
+    if not text.isascii() or not text.isprintable():
+        what = "several lines" if "\n" in text else "characters that no login has"
+        raise UsageError(f"{where} holds {what}; expected one line")
     return text
 
 
@@ -595,7 +636,8 @@ def _message(said: Any) -> str:
             body = json.loads(said)
         except ValueError:
             body = {}  # a proxy's page
-        text = (body.get("message") or body.get("error") or "") if isinstance(body, dict) else ""
+        keys = ("message", "error_message", "error")  # the second one where a file is uploaded or a log is read
+        text = next(filter(None, map(body.get, keys)), "") if isinstance(body, dict) else ""
     text = " ".join(str(text).split())
     return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."
 
@@ -613,3 +655,23 @@ def _asked_pause(error: api.ApiException, otherwise: float) -> float:
         )
     except ValueError:
         return otherwise
+
+
+def _time(said: datetime | None) -> datetime | None:
+    """Return when something happened; for what has not yet the server says 1970, or the year 1."""
+    return said if said and said.year > 1970 else None
+
+
+def _hash(name: str) -> str:
+    """Return what the names of a node of the workflow and of its pod share: they are otherwise made differently."""
+    return name.rpartition("-")[2]
+
+
+def _pods(task: Any, by_hash: dict[str, Any]) -> Iterator[str]:
+    """Yield the pods that run a step: the executor below it, or where it may be tried again the tries below that."""
+    below = [by_hash.get(_hash(child.pod_name or "")) for child in task.child_tasks or []]
+    inner = [one for one in below if one is not None and one.display_name.startswith(EXECUTOR)]
+    for one in inner:
+        yield from _pods(one, by_hash)
+    if not inner and task.pod_name:
+        yield task.pod_name

@@ -42,7 +42,7 @@ class Cluster(Part):
     host: str | None = Field(default=None, description="address of Kubeflow Pipelines, such as http://localhost:8080")
     namespace: str | None = Field(default=None, description="yours, where several users share Kubeflow")
     experiment: str | None = Field(default=None, description="in Kubeflow; the study's name by default")
-    image: str | None = Field(default=None, description="of all steps; Assay's own name and version by default")
+    image: str | None = Field(default=None, description="of all steps; by default the name that Assay builds it under")
     gpu: int = Field(default=0, ge=0, strict=True, description="GPUs of each train task")
     gpu_type: str = Field(default="nvidia.com/gpu", description="the resource that Kubernetes knows them as")
     cpu: str = Field(default="4", description="cores of each train task; other steps get one")

@@ -7,6 +7,7 @@ KFP loses some, and a number of GPUs that is no text is dropped without a word.
 from kfp import dsl, kubernetes
 
 from components.events import RUN
+from pipeline import __version__
 from pipeline.cluster_settings import TRACKING, Cluster
 from pipeline.graph import build, compile_pipeline
 
@@ -15,6 +16,7 @@ KEPT_STORE = f"{VOLUME}/store"
 PASSING_STORE = "/tmp/assay/store"  # goes with the pod: nothing is resumed
 RUN_LABEL = "metadata.labels['pipeline/runid']"  # Kubeflow puts it on every pod
 LIGHT_CPU = "1"
+IMAGE = f"assay:{__version__}"  # what `assay run --on docker` builds
 TRIES = 2  # more, of a train task whose pod was taken away: it continues. Some servers don't heed it in a loop.
 
 
@@ -28,10 +30,14 @@ def store(cluster: Cluster) -> str:
     return KEPT_STORE if cluster.pvc else PASSING_STORE
 
 
+def image(cluster: Cluster) -> str:
+    """Return the name of the steps' image."""
+    return cluster.image or (f"{IMAGE}-gpu" if cluster.gpu else IMAGE)
+
+
 def settle(step: str, task: dsl.PipelineTask, cluster: Cluster) -> None:
     """Give a step's task what the cluster's settings say."""
-    if cluster.image:
-        task.set_container_image(cluster.image)
+    task.set_container_image(image(cluster))
     cpu = cluster.cpu if step == "train" else LIGHT_CPU
     task.set_cpu_request(cpu).set_cpu_limit(cpu)
     task.set_memory_request(cluster.memory).set_memory_limit(cluster.memory)

@@ -19,6 +19,7 @@ from test_graph import dangling
 
 from components.errors import UsageError
 from components.study import Study
+from pipeline import __version__
 from pipeline import cluster as module
 from pipeline.cluster import Client, ClusterError, RemoteRun, State
 from pipeline.cluster_settings import Cluster, read_cluster
@@ -124,7 +125,17 @@ def test_a_cluster_of_several_users_is_asked_in_ones_own_namespace(server, conne
         connect(namespace="carol").submit(study)
 
 
-def test_without_mlflow_or_with_data_of_this_machine_nothing_is_submitted(server, tmp_path, study):
+def test_what_does_not_fit_an_argument_of_a_command_is_refused_before_anything_is_sent(server, connect):
+    arms = ", ".join(f"arm number {number}: {{model.dropout: 0.{number + 1:03}}}" for number in range(200))
+    large = read_study("sklearn:iris", [f"arms={{{arms}}}"], 30)
+    with pytest.raises(UsageError, match=r"its 6030 cells are \d+ bytes to tell Kubeflow.*fewer arms or seeds"):
+        connect(fan_out=8).submit(large)
+    assert server.seen == []
+
+
+def test_without_mlflow_or_with_data_of_this_machine_nothing_is_submitted(
+    server, connect, tmp_path, study, monkeypatch
+):
     client = Client(Cluster(host=server.url))
     with pytest.raises(UsageError, match="where is MLflow"):
         client.submit(study)
@@ -134,6 +145,9 @@ def test_without_mlflow_or_with_data_of_this_machine_nothing_is_submitted(server
     with pytest.raises(UsageError, match=r"data.source: the cluster does not see .*rows.csv"):
         client.submit(here)
     assert server.seen == []
+    monkeypatch.setattr(module, "VOLUME", str(tmp_path))  # mounted here as in the steps
+    connect(pvc="assay").submit(here)
+    server.runs.clear()
     by_name = Cluster(host=server.url, config_maps={"mlflow": {"uri": "MLFLOW_TRACKING_URI"}})
     assert Client(by_name).submit(study) == server.runs[0].run_id
 
@@ -180,6 +194,15 @@ def test_logins_come_from_a_file_the_environment_or_the_pod(server, connect, tmp
         connect(token_file="no-such-file").check()
 
 
+@pytest.mark.parametrize("name", ["KFP_TOKEN", "KFP_COOKIE"])
+@pytest.mark.parametrize("ending", ["\nmore", "\N{EURO SIGN}", "\x07"])
+def test_a_login_that_no_header_can_hold_is_refused_and_not_repeated(connect, monkeypatch, name, ending):
+    monkeypatch.setenv(name, PLANTED + ending)
+    with pytest.raises(UsageError, match=f"{name} holds .*; expected one line") as refused:
+        connect().check()
+    assert PLANTED not in str(refused.value)
+
+
 # Trouble
 
 
@@ -224,6 +247,12 @@ def test_a_server_that_never_makes_it_is_given_up(server, connect, study):
         connect().submit(study)
     assert server.asked("POST .*/runs") == module.TRIES
     assert server.runs == []
+
+
+def test_a_refused_upload_says_why(server, connect, study):
+    server.failures = {"POST .*/upload_version": [RefusalError(400, "unknown executor")]}
+    with pytest.raises(ClusterError, match=r"refuses to upload the pipeline \(400\) \(unknown executor\)"):
+        connect().submit(study)
 
 
 def test_two_that_make_the_same_thing_at_once_share_it(server, connect, study):
@@ -283,7 +312,12 @@ def test_a_server_older_than_the_sdk_is_named_and_what_it_does_not_know_too(serv
     assert connect().check() == ""
     server.tag = "2.4.1"
     assert "Kubeflow Pipelines 2.4.1, older than the 2.17" in connect().check()
-    server.tag = "unknown"
+    server.pages = True
+    assert "Kubeflow Pipelines 2.4.1, older than the 2.17" in connect().check()
+    server.pages = "broken"
+    with pytest.raises(ClusterError, match="no answer from its own pipeline API; look at the service ml-pipeline"):
+        connect().check()
+    server.pages, server.tag = False, "unknown"
     assert connect().check() == ""
     server.fields = {"runtime_config"}
     with pytest.raises(ClusterError, match=r"is older than this version of Assay.*runtime_config.*needs an update"):
@@ -333,22 +367,43 @@ def test_cancel_stops_a_run_and_leaves_an_ended_one(server, connect, study):
     assert server.asked("POST .*:terminate") == 1
 
 
-def test_steps_and_their_logs_are_found_among_kubeflows_own_tasks(server, connect, study):
-    def child(pod: str) -> api.PipelineTaskDetailChildTask:
-        return api.PipelineTaskDetailChildTask(pod_name=pod)
+def node(name: str, template: str, number: str, state: str, began: int, *below: str, **more: object):
+    """A node of the workflow as the server gives it: its own pod's name, and the numbers of the nodes below.
 
+    A pod is called by workflow, template and number, a node by workflow and number.
+    """
+    children = [api.PipelineTaskDetailChildTask(pod_name=f"assay-x7k2p-{one}") for one in below]
+    return task(name, state, began, pod_name=f"assay-x7k2p-{template}-{number}", child_tasks=children, **more)
+
+
+@pytest.mark.parametrize("pages", [False, True])
+def test_steps_and_their_logs_are_found_among_kubeflows_own_tasks(server, connect, study, pages):
+    server.pages = pages
+    impl, retried = "system-container-impl", "retry-system-container-impl"
     failed = api.GoogleRpcStatus(code=1, message="OOMKilled")
     server.details = api.V2beta1RunDetails(
         task_details=[
-            task("root", "FAILED", 0, pod_name="n0"),
-            task("train", "FAILED", 9, pod_name="n3", child_tasks=[child("p3")], error=failed),
-            task("train-driver", "SUCCEEDED", 8, pod_name="d3"),
-            task("train", "RUNNING", 8, pod_name="n2", child_tasks=[child("p2")]),
-            task("load", "SUCCEEDED", 1, pod_name="n1", child_tasks=[child("p1")]),
-            task("executor", "SUCCEEDED", 1, pod_name="p1"),
+            node("root", "root", "10", "FAILED", 0, "11"),
+            node("train", "retry-system-container-executor", "30", "FAILED", 9, "31", error=failed),
+            node("executor", retried, "31", "FAILED", 9, "32", "33"),
+            node("executor(0)", retried, "32", "FAILED", 9),
+            node("executor(1)", retried, "33", "FAILED", 12),
+            node("train-driver", "system-container-driver", "29", "SUCCEEDED", 8, "30"),
+            node("train", "retry-system-container-executor", "20", "RUNNING", 8, "21"),
+            node("executor", retried, "21", "RUNNING", 8, "22"),
+            node("executor(0)", retried, "22", "RUNNING", 8),
+            node("load", "system-container-executor", "12", "SUCCEEDED", 1, "13"),
+            node("executor", impl, "13", "SUCCEEDED", 1, "14"),
+            node("scale-driver", "system-container-driver", "14", "SUCCEEDED", 3),
         ]
     )
-    server.logs = {"p1": "loaded\n", "p2": "epoch 1\n", "p3": "memory\n", "d3": "never shown"}
+    server.logs = {
+        f"assay-x7k2p-{impl}-13": "loaded\n",
+        f"assay-x7k2p-{retried}-22": "epoch 1\n",
+        f"assay-x7k2p-{retried}-32": "killed\n",
+        f"assay-x7k2p-{retried}-33": "memory\n",
+        "assay-x7k2p-system-container-driver-14": "never shown",
+    }
     client = connect()
     number = client.submit(study)
     steps = client.run(number).steps
@@ -360,14 +415,43 @@ def test_steps_and_their_logs_are_found_among_kubeflows_own_tasks(server, connec
     assert [(step.name, text) for step, text in client.logs(number)] == [
         ("load", "loaded\n"),
         ("train", "epoch 1\n"),
-        ("train", "memory\n"),
+        ("train", "killed\nmemory\n"),
     ]
-    assert [text for _, text in client.logs(number, "train")] == ["epoch 1\n", "memory\n"]
+    assert [text for _, text in client.logs(number, "train")] == ["epoch 1\n", "killed\nmemory\n"]
     server.logs = {}
     with pytest.raises(ClusterError, match="no log of the step train"):
         list(client.logs(number, "train"))
     with pytest.raises(UsageError, match="--step fit: expected one of load, scale"):
         list(client.logs(number, "fit"))
+
+
+def test_logs_of_a_cluster_of_several_users_want_a_namespace(server, connect, study):
+    server.namespaces, server.pages = ("alice",), True
+    server.details = api.V2beta1RunDetails(task_details=[task("load", "RUNNING", 1, pod_name="p1")])
+    server.logs = {"p1": "loaded\n"}
+    number = connect(namespace="alice").submit(study)
+    assert [text for _, text in connect(namespace="alice").logs(number)] == ["loaded\n"]
+    with pytest.raises(UsageError, match="give yours by --namespace"):
+        list(connect().logs(number))
+
+
+def test_a_page_in_the_place_of_a_log_is_none(server, connect, study):
+    server.details = api.V2beta1RunDetails(task_details=[task("load", "RUNNING", 1, pod_name="p1")])
+    client = connect()
+    number = client.submit(study)
+    server.failures = {"GET .*/logs?": [RefusalError(200, "<html>", headers={"Content-Type": "text/html"})] * 2}
+    with pytest.raises(ClusterError, match="no log of any step"):
+        list(client.logs(number))
+
+
+def test_what_has_not_begun_has_no_time(server, connect, study):
+    never = datetime(1, 1, 1, tzinfo=UTC)
+    waiting = task("scale", "PENDING", 0)
+    waiting.start_time = waiting.end_time = never
+    server.details = api.V2beta1RunDetails(task_details=[waiting])
+    client = connect()
+    run = client.run(client.submit(study))
+    assert (run.steps[0].started, run.steps[0].ended, run.ended) == (None, None, None)
 
 
 # The settings
@@ -518,6 +602,8 @@ def test_what_is_sent_to_compile_does_not_grow_with_the_study(server, connect):
 
 def test_without_a_gpu_or_a_volume_none_is_asked_for():
     text = compile_for(Cluster(mlflow=MLFLOW))
+    assert f"image: assay:{__version__}\n" in text  # what `assay run --on docker` builds
+    assert f"image: assay:{__version__}-gpu\n" in compile_for(Cluster(gpu=1))
     assert "accelerator" not in text
     assert "pvcMount" not in text
     assert "tolerations" not in text
