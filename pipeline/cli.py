@@ -19,6 +19,7 @@ from rich.text import Text
 from components.errors import AssayError, UsageError
 from pipeline import __version__
 from pipeline.cli_cluster import app as cluster_commands
+from pipeline.cli_schedule import app as schedule_commands
 
 if TYPE_CHECKING:
     from components.study import Study
@@ -454,6 +455,7 @@ def doctor(
 
 
 app.add_typer(cluster_commands)
+app.add_typer(schedule_commands)
 
 
 @contextmanager

@@ -17,8 +17,10 @@ from components.errors import StudyError, UsageError
 from components.explain import explain
 from components.recipe import Part, merge
 from components.study import Study
+from pipeline import __version__
 from pipeline.study_file import CLUSTER, Document, read_document, read_yaml
 
+IMAGE = f"assay:{__version__}"  # what `assay run --on docker` builds and takes
 TOLERATION = re.compile(r"(?P<key>[^=:]+)(=(?P<value>[^=:]*))?(:(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$")
 TRACKING = "MLFLOW_TRACKING_URI"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -132,6 +134,10 @@ class Cluster(Part):
             if names.count(name) > 1:
                 raise ValueError(f"the variable {name} is given more than once by mlflow, secrets and config_maps")
         return self
+
+    def image_name(self) -> str:
+        """Return the name of the steps' image."""
+        return self.image or (f"{IMAGE}-gpu" if self.gpu else IMAGE)
 
     def taints(self) -> list[Toleration]:
         """Return the tolerations in Kubernetes' own terms."""

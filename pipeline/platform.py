@@ -4,25 +4,51 @@ All is written into the compiled pipeline as constants. Pipeline parameters woul
 KFP loses some, and a number of GPUs that is no text is dropped without a word.
 """
 
+import json
+from collections.abc import Mapping
+
 from kfp import dsl, kubernetes
 
+from components.errors import UsageError
 from components.events import RUN
-from pipeline import __version__
+from components.study import Study
 from pipeline.cluster_settings import TRACKING, Cluster
-from pipeline.graph import build, compile_pipeline
+from pipeline.graph import batches, build, compile_pipeline
 
 VOLUME = "/mnt/assay"
 KEPT_STORE = f"{VOLUME}/store"
 PASSING_STORE = "/tmp/assay/store"  # goes with the pod: nothing is resumed
 RUN_LABEL = "metadata.labels['pipeline/runid']"  # Kubeflow puts it on every pod
 LIGHT_CPU = "1"
-IMAGE = f"assay:{__version__}"  # what `assay run --on docker` builds
+# Kubeflow hands all parameters to the run's first pod as one argument of a command, which Linux limits to 128 KiB.
+MAX_PARAMETERS = 120_000
 TRIES = 2  # more, of a train task whose pod was taken away: it continues. Some servers don't heed it in a loop.
 
 
-def compile_for(cluster: Cluster) -> str:
-    """Return the pipeline for a cluster as YAML; it holds no study, so that all studies share it."""
-    return compile_pipeline({}, build(lambda step, task: settle(step, task, cluster)))
+def compile_for(cluster: Cluster, defaults: Mapping[str, object] | None = None) -> str:
+    """Return the pipeline for a cluster as YAML; without defaults it holds no study, so that all studies share it."""
+    return compile_pipeline(dict(defaults or {}), build(lambda step, task: settle(step, task, cluster)))
+
+
+def parameters(study: Study, cluster: Cluster) -> dict[str, object]:
+    """Return what a run of the pipeline is told.
+
+    Raises:
+        UsageError: when it is more than Kubeflow can hand over.
+    """
+    told: dict[str, object] = {
+        "study": study.model_dump_json(),
+        "run": "",  # each run of a schedule needs a name of its own: see components.load
+        "store": store(cluster),
+        "batches": batches(study, cluster.fan_out),
+    }
+    size = len(json.dumps({"parameters": told}).encode())
+    if size > MAX_PARAMETERS:
+        raise UsageError(
+            f"the study and its {len(study.cells())} cells are {size} bytes to tell Kubeflow, more than the "
+            f"{MAX_PARAMETERS} that fit; expected fewer arms or seeds"
+        )
+    return told
 
 
 def store(cluster: Cluster) -> str:
@@ -30,14 +56,9 @@ def store(cluster: Cluster) -> str:
     return KEPT_STORE if cluster.pvc else PASSING_STORE
 
 
-def image(cluster: Cluster) -> str:
-    """Return the name of the steps' image."""
-    return cluster.image or (f"{IMAGE}-gpu" if cluster.gpu else IMAGE)
-
-
 def settle(step: str, task: dsl.PipelineTask, cluster: Cluster) -> None:
     """Give a step's task what the cluster's settings say."""
-    task.set_container_image(image(cluster))
+    task.set_container_image(cluster.image_name())
     cpu = cluster.cpu if step == "train" else LIGHT_CPU
     task.set_cpu_request(cpu).set_cpu_limit(cpu)
     task.set_memory_request(cluster.memory).set_memory_limit(cluster.memory)

@@ -13,9 +13,10 @@ import kfp_server_api as api
 from components.errors import UsageError
 from components.explain import did_you_mean
 from components.study import Study
-from pipeline.cluster import Client, ClusterError
+from pipeline.cluster import pipeline_id, what_runs
 from pipeline.cluster_settings import TRACKING
 from pipeline.cron import Cron, read_cron
+from pipeline.kfp_client import Client, ClusterError
 
 ENABLED = "ENABLED"
 
@@ -60,7 +61,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
     Returns:
         Its number, and those that it has replaced.
     """
-    fields = client.what_runs(study)
+    fields = what_runs(client, study)
     body = api.V2beta1RecurringRun(
         display_name=name,
         description=f"assay schedule {study.study}: {cron.words()}",
@@ -79,7 +80,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
         return found[0].recurring_run_id if found else None
 
     def create() -> str:
-        call = client.recurring_api.recurring_run_service_create_recurring_run
+        call = client.recurring.recurring_run_service_create_recurring_run
         return client.ask(f"make the schedule {name}", call, once=True, recurring_run=body).recurring_run_id
 
     number = client.ensure(find, create)
@@ -97,14 +98,14 @@ def schedules(client: Client) -> list[Schedule]:
 def pause(client: Client, name: str) -> None:
     """Let no more runs start; one that runs goes on."""
     for one in _find(client, name):
-        call = client.recurring_api.recurring_run_service_disable_recurring_run
+        call = client.recurring.recurring_run_service_disable_recurring_run
         client.ask(f"pause the schedule {name}", call, recurring_run_id=one.id)
 
 
 def resume(client: Client, name: str) -> None:
     """Let runs start again, from the next time on."""
     for one in _find(client, name):
-        call = client.recurring_api.recurring_run_service_enable_recurring_run
+        call = client.recurring.recurring_run_service_enable_recurring_run
         client.ask(f"resume the schedule {name}", call, recurring_run_id=one.id)
 
 
@@ -161,11 +162,11 @@ def _escaped(text: str) -> str:
 
 
 def _ours(client: Client) -> list[api.V2beta1RecurringRun]:
-    pipeline = client.pipeline_id()
+    pipeline = pipeline_id(client)
     if pipeline is None:
         return []
     where = {"namespace": client.cluster.namespace} if client.cluster.namespace else {}
-    found = client.pages("recurring_runs", client.recurring_api.recurring_run_service_list_recurring_runs, **where)
+    found = client.pages("recurring_runs", client.recurring.recurring_run_service_list_recurring_runs, **where)
     return [
         one
         for one in found
@@ -211,7 +212,7 @@ def _find(client: Client, name: str) -> list[Schedule]:
 
 
 def _delete(client: Client, one: Schedule) -> None:
-    call = client.recurring_api.recurring_run_service_delete_recurring_run
+    call = client.recurring.recurring_run_service_delete_recurring_run
     try:
         client.ask(f"delete the schedule {one.name}", call, recurring_run_id=one.id)
     except ClusterError as error:
