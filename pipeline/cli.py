@@ -19,10 +19,12 @@ from rich.text import Text
 from components.errors import AssayError, UsageError
 from pipeline import __version__
 from pipeline.cli_cluster import app as cluster_commands
+from pipeline.cli_options import with_cluster
 from pipeline.cli_schedule import app as schedule_commands
 
 if TYPE_CHECKING:
     from components.study import Study
+    from pipeline.cluster_settings import Cluster
     from pipeline.docker_runner import Containers
     from pipeline.local import Finished
 
@@ -40,8 +42,6 @@ StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
 BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
 
 Runner = Literal["local", "docker"]
-
-COMPILED_FAN_OUT = 2  # where the pipeline will run is not known
 
 
 def main() -> None:
@@ -301,17 +301,15 @@ def compile_(
         Path | None, typer.Option("-o", "--output", help="Write to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """Write the pipeline as YAML for Kubeflow Pipelines."""
+    """Write the pipeline as YAML for Kubeflow Pipelines; `submit` would upload the same for a study's `cluster`."""
+    from pipeline.cluster_settings import read_cluster
     from pipeline.study_file import read_study
 
-    described = read_study(study, [], None) if study else None
+    described, cluster = read_study(study, [], None) if study else None, read_cluster(study, None, {})
 
-    from pipeline.graph import batches, compile_pipeline
+    from pipeline.platform import compile_for, parameters
 
-    defaults: dict[str, object] = {}
-    if described:
-        defaults = {"study": described.model_dump_json(), "batches": batches(described, COMPILED_FAN_OUT)}
-    _write(compile_pipeline(defaults), output, overwrite=True)
+    _write(compile_for(cluster, parameters(described, cluster) if described else {}), output, overwrite=True)
 
 
 @app.command()
@@ -437,19 +435,19 @@ def report(
 
 
 @app.command()
+@with_cluster
 def doctor(
-    host: Annotated[
-        str | None, typer.Option(envvar="KFP_HOST", help="Ask this Kubeflow Pipelines API, too.", show_default=False)
-    ] = None,
+    cluster: "Cluster",
     deep: Annotated[
         bool,
         typer.Option("--deep", help="Let TensorFlow look for GPUs, and write to MLflow; takes a minute."),
     ] = False,
 ) -> None:
     """Say what is missing, unreachable or of a wrong version, and how to mend it."""
-    from pipeline.doctor import CHECK_SECONDS, DEEP_SECONDS, checks, examine, show
+    from pipeline.doctor import CHECK_SECONDS, checks, examine, show
+    from pipeline.finding import DEEP_SECONDS
 
-    found = examine(checks(host, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
+    found = examine(checks(cluster, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
     show(Console(highlight=False), found)
     raise typer.Exit(any(finding.state == "missing" for finding in found.values()))
 
