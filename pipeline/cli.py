@@ -19,9 +19,12 @@ from rich.text import Text
 from components.errors import AssayError, UsageError
 from pipeline import __version__
 from pipeline.cli_cluster import app as cluster_commands
+from pipeline.cli_options import RetrainOption, StudyIfDriftOption, with_cluster
+from pipeline.cli_schedule import app as schedule_commands
 
 if TYPE_CHECKING:
     from components.study import Study
+    from pipeline.cluster_settings import Cluster
     from pipeline.docker_runner import Containers
     from pipeline.local import Finished
 
@@ -38,12 +41,7 @@ StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
 
 BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
 
-RETRAIN = "Train the champion's recipe again, on the data of today, instead of the study; the gate then decides."
-STUDY_IF_DRIFT = "With --retrain: run the whole study where the data that is new since the champion has drifted."
-
 Runner = Literal["local", "docker"]
-
-COMPILED_FAN_OUT = 2  # where the pipeline will run is not known
 
 
 def main() -> None:
@@ -107,8 +105,8 @@ def run(
         ),
     ] = None,
     gpu: Annotated[bool, typer.Option("--gpu", help="With --on docker: give the containers the NVIDIA GPUs.")] = False,
-    retrain: Annotated[bool, typer.Option("--retrain", help=RETRAIN)] = False,
-    study_if_drift: Annotated[bool, typer.Option("--study-if-drift", help=STUDY_IF_DRIFT)] = False,
+    retrain: RetrainOption = False,
+    study_if_drift: StudyIfDriftOption = False,
 ) -> None:
     """Run a study and print what helped; a run that was stopped is continued."""
     from pipeline.local import default_fan_out
@@ -308,16 +306,15 @@ def compile_(
         Path | None, typer.Option("-o", "--output", help="Write to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """Write the pipeline as YAML for Kubeflow Pipelines."""
+    """Write the pipeline as YAML for Kubeflow Pipelines; `submit` would upload the same for a study's `cluster`."""
+    from pipeline.cluster_settings import read_cluster
     from pipeline.study_file import read_study
 
-    described = read_study(study, [], None) if study else None
+    described, cluster = read_study(study, [], None) if study else None, read_cluster(study, None, {})
 
-    from components.batches import arguments
-    from pipeline.graph import compile_pipeline
+    from pipeline.platform import compile_for, parameters
 
-    defaults = arguments(described, COMPILED_FAN_OUT) if described else {}
-    _write(compile_pipeline(defaults), output, overwrite=True)
+    _write(compile_for(cluster, parameters(described, cluster) if described else {}), output, overwrite=True)
 
 
 @app.command()
@@ -443,24 +440,25 @@ def report(
 
 
 @app.command()
+@with_cluster
 def doctor(
-    host: Annotated[
-        str | None, typer.Option(envvar="KFP_HOST", help="Ask this Kubeflow Pipelines API, too.", show_default=False)
-    ] = None,
+    cluster: "Cluster",
     deep: Annotated[
         bool,
         typer.Option("--deep", help="Let TensorFlow look for GPUs, and write to MLflow; takes a minute."),
     ] = False,
 ) -> None:
     """Say what is missing, unreachable or of a wrong version, and how to mend it."""
-    from pipeline.doctor import CHECK_SECONDS, DEEP_SECONDS, checks, examine, show
+    from pipeline.doctor import CHECK_SECONDS, checks, examine, show
+    from pipeline.finding import DEEP_SECONDS
 
-    found = examine(checks(host, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
+    found = examine(checks(cluster, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
     show(Console(highlight=False), found)
     raise typer.Exit(any(finding.state == "missing" for finding in found.values()))
 
 
 app.add_typer(cluster_commands)
+app.add_typer(schedule_commands)
 
 
 @contextmanager

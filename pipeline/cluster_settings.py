@@ -17,8 +17,10 @@ from components.errors import StudyError, UsageError
 from components.explain import explain
 from components.recipe import Part, merge
 from components.study import Study
+from pipeline import __version__
 from pipeline.study_file import CLUSTER, Document, read_document, read_yaml
 
+IMAGE = f"assay:{__version__}"  # what `assay run --on docker` builds and takes
 TOLERATION = re.compile(r"(?P<key>[^=:]+)(=(?P<value>[^=:]*))?(:(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$")
 TRACKING = "MLFLOW_TRACKING_URI"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -42,7 +44,7 @@ class Cluster(Part):
     host: str | None = Field(default=None, description="address of Kubeflow Pipelines, such as http://localhost:8080")
     namespace: str | None = Field(default=None, description="yours, where several users share Kubeflow")
     experiment: str | None = Field(default=None, description="in Kubeflow; the study's name by default")
-    image: str | None = Field(default=None, description="of all steps; Assay's own name and version by default")
+    image: str | None = Field(default=None, description="of all steps; by default the name that Assay builds it under")
     gpu: int = Field(default=0, ge=0, strict=True, description="GPUs of each train task")
     gpu_type: str = Field(default="nvidia.com/gpu", description="the resource that Kubernetes knows them as")
     cpu: str = Field(default="4", description="cores of each train task; other steps get one")
@@ -132,6 +134,10 @@ class Cluster(Part):
             if names.count(name) > 1:
                 raise ValueError(f"the variable {name} is given more than once by mlflow, secrets and config_maps")
         return self
+
+    def image_name(self) -> str:
+        """Return the name of the steps' image."""
+        return self.image or (f"{IMAGE}-gpu" if self.gpu else IMAGE)
 
     def taints(self) -> list[Toleration]:
         """Return the tolerations in Kubernetes' own terms."""

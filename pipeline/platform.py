@@ -4,9 +4,15 @@ All is written into the compiled pipeline as constants. Pipeline parameters woul
 KFP loses some, and a number of GPUs that is no text is dropped without a word.
 """
 
+import json
+from collections.abc import Mapping
+
 from kfp import dsl, kubernetes
 
+from components.batches import arguments
+from components.errors import UsageError
 from components.events import RUN
+from components.study import Study
 from pipeline.cluster_settings import TRACKING, Cluster
 from pipeline.graph import build, compile_pipeline
 
@@ -15,12 +21,33 @@ KEPT_STORE = f"{VOLUME}/store"
 PASSING_STORE = "/tmp/assay/store"  # goes with the pod: nothing is resumed
 RUN_LABEL = "metadata.labels['pipeline/runid']"  # Kubeflow puts it on every pod
 LIGHT_CPU = "1"
+# Kubeflow hands all parameters to the run's first pod as one argument of a command, which Linux limits to 128 KiB.
+MAX_PARAMETERS = 120_000
 TRIES = 2  # more, of a train task whose pod was taken away: it continues. Some servers don't heed it in a loop.
 
 
-def compile_for(cluster: Cluster) -> str:
-    """Return the pipeline for a cluster as YAML; it holds no study, so that all studies share it."""
-    return compile_pipeline({}, build(lambda step, task: settle(step, task, cluster)))
+def compile_for(cluster: Cluster, defaults: Mapping[str, object] | None = None) -> str:
+    """Return the pipeline for a cluster as YAML; without defaults it holds no study, so that all studies share it."""
+    return compile_pipeline(dict(defaults or {}), build(lambda step, task: settle(step, task, cluster)))
+
+
+def parameters(study: Study, cluster: Cluster) -> dict[str, object]:
+    """Return what a run of the pipeline is told.
+
+    Raises:
+        UsageError: when it is more than Kubeflow can hand over.
+    """
+    told: dict[str, object] = {
+        **arguments(study, cluster.fan_out),
+        "run": "",  # each run of a schedule needs a name of its own: see components.load
+        "store": store(cluster),
+    }
+    size = len(json.dumps({"parameters": told}).encode())
+    if size > MAX_PARAMETERS:
+        raise UsageError(
+            f"the study is {size} bytes to tell Kubeflow, more than the {MAX_PARAMETERS} that fit; expected fewer arms"
+        )
+    return told
 
 
 def store(cluster: Cluster) -> str:
@@ -30,8 +57,7 @@ def store(cluster: Cluster) -> str:
 
 def settle(step: str, task: dsl.PipelineTask, cluster: Cluster) -> None:
     """Give a step's task what the cluster's settings say."""
-    if cluster.image:
-        task.set_container_image(cluster.image)
+    task.set_container_image(cluster.image_name())
     cpu = cluster.cpu if step == "train" else LIGHT_CPU
     task.set_cpu_request(cpu).set_cpu_limit(cpu)
     task.set_memory_request(cluster.memory).set_memory_limit(cluster.memory)

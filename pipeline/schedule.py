@@ -1,18 +1,22 @@
 """Schedules of runs: on a cluster as Kubeflow's recurring runs, elsewhere as a line for crontab or a systemd timer."""
 
+import os
 import re
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import kfp_server_api as api
 
 from components.errors import UsageError
 from components.explain import did_you_mean
 from components.study import Study
-from pipeline.cluster import Client, ClusterError
+from pipeline.cluster import pipeline_id, what_runs
+from pipeline.cluster_settings import TRACKING
 from pipeline.cron import Cron, read_cron
+from pipeline.kfp_client import Client, ClusterError
 
 ENABLED = "ENABLED"
 
@@ -57,7 +61,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
     Returns:
         Its number, and those that it has replaced.
     """
-    fields = client.what_runs(study)
+    fields = what_runs(client, study)
     body = api.V2beta1RecurringRun(
         display_name=name,
         description=f"assay schedule {study.study}: {cron.words()}",
@@ -76,7 +80,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
         return found[0].recurring_run_id if found else None
 
     def create() -> str:
-        call = client.recurring_api.recurring_run_service_create_recurring_run
+        call = client.recurring.recurring_run_service_create_recurring_run
         return client.ask(f"make the schedule {name}", call, once=True, recurring_run=body).recurring_run_id
 
     number = client.ensure(find, create)
@@ -94,14 +98,14 @@ def schedules(client: Client) -> list[Schedule]:
 def pause(client: Client, name: str) -> None:
     """Let no more runs start; one that runs goes on."""
     for one in _find(client, name):
-        call = client.recurring_api.recurring_run_service_disable_recurring_run
+        call = client.recurring.recurring_run_service_disable_recurring_run
         client.ask(f"pause the schedule {name}", call, recurring_run_id=one.id)
 
 
 def resume(client: Client, name: str) -> None:
     """Let runs start again, from the next time on."""
     for one in _find(client, name):
-        call = client.recurring_api.recurring_run_service_enable_recurring_run
+        call = client.recurring.recurring_run_service_enable_recurring_run
         client.ask(f"resume the schedule {name}", call, recurring_run_id=one.id)
 
 
@@ -113,7 +117,7 @@ def delete(client: Client, name: str) -> None:
 
 def crontab(cron: Cron, command: list[str], folder: Path) -> str:
     """Return a line for `crontab -e`; it means this machine's time."""
-    run = f"mkdir -p .assay && {shlex.join([_assay(), *command])} >> .assay/schedule.log 2>&1"
+    run = f"mkdir -p .assay && {shlex.join(_words(command))} >> .assay/schedule.log 2>&1"
     line = f"cd {shlex.quote(str(folder))} && {run}".replace("%", "\\%")  # to cron a bare % ends the line
     return f"{cron} {line}\n"
 
@@ -121,22 +125,35 @@ def crontab(cron: Cron, command: list[str], folder: Path) -> str:
 def systemd(cron: Cron, command: list[str], folder: Path, name: str, zone: str) -> str:
     """Return a user's service and timer; systemd never starts a service that still runs."""
     unit = "assay-" + re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
-    quoted = " ".join(f'"{_escaped(part)}"' for part in (_assay(), *command))
-    where = str(folder).replace("%", "%%")
+    quoted = " ".join(f'"{_escaped(part)}"' for part in _words(command))
+    where, told = str(folder).replace("%", "%%"), " ".join(command).replace("%", "%%")
     times = "".join(f"OnCalendar={time}\n" for time in cron.systemd(zone))
     home = "~/.config/systemd/user"
     return (
-        f"# {home}/{unit}.service\n[Unit]\nDescription=assay {' '.join(command)}\n\n[Service]\nType=oneshot\n"
+        f"# {home}/{unit}.service\n[Unit]\nDescription=assay {told}\n\n[Service]\nType=oneshot\n"
         f"WorkingDirectory={where}\nExecStart={quoted}\n\n"
         f"# {home}/{unit}.timer; then: systemctl --user enable --now {unit}.timer\n"
-        f"[Unit]\nDescription=when to run assay {' '.join(command)}\n\n[Timer]\n{times}Persistent=false\n\n"
+        f"[Unit]\nDescription=when to run assay {told}\n\n[Timer]\n{times}Persistent=false\n\n"
         "[Install]\nWantedBy=timers.target\n"
     )
 
 
-def _assay() -> str:
-    """Return the command with its folder: neither cron nor systemd knows of a virtual environment."""
-    return str(Path(sys.executable).with_name("assay"))
+def _words(command: list[str]) -> list[str]:
+    """Return the command as cron and systemd need it: they know neither the virtual environment nor this shell's.
+
+    Raises:
+        UsageError: when MLflow's address holds a password, which the line would show.
+    """
+    words = [str(Path(sys.executable).with_name("assay")), *command]
+    own = os.environ.get(TRACKING)
+    if not own:
+        return words
+    if urlsplit(own).password:
+        raise UsageError(
+            f"{TRACKING}: a schedule would show its password; expected an address without one, and the login in "
+            "~/.mlflow/credentials"
+        )
+    return ["/usr/bin/env", f"{TRACKING}={own}", *words]
 
 
 def _escaped(text: str) -> str:
@@ -145,11 +162,11 @@ def _escaped(text: str) -> str:
 
 
 def _ours(client: Client) -> list[api.V2beta1RecurringRun]:
-    pipeline = client.pipeline_id()
+    pipeline = pipeline_id(client)
     if pipeline is None:
         return []
     where = {"namespace": client.cluster.namespace} if client.cluster.namespace else {}
-    found = client.pages("recurring_runs", client.recurring_api.recurring_run_service_list_recurring_runs, **where)
+    found = client.pages("recurring_runs", client.recurring.recurring_run_service_list_recurring_runs, **where)
     return [
         one
         for one in found
@@ -195,7 +212,7 @@ def _find(client: Client, name: str) -> list[Schedule]:
 
 
 def _delete(client: Client, one: Schedule) -> None:
-    call = client.recurring_api.recurring_run_service_delete_recurring_run
+    call = client.recurring.recurring_run_service_delete_recurring_run
     try:
         client.ask(f"delete the schedule {one.name}", call, recurring_run_id=one.id)
     except ClusterError as error:

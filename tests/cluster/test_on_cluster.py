@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from components.study import Study
-from pipeline.cluster import Client, State
+from pipeline.cluster import experiment, submit
 from pipeline.cluster_settings import read_cluster
 from pipeline.cron import read_cron
+from pipeline.kfp_client import Client
+from pipeline.remote_runs import State, logs, wait
 from pipeline.schedule import delete, put, schedules
 from pipeline.study_file import read_study
 
@@ -72,11 +74,11 @@ def finished_runs(name: str) -> int:
 
 
 def test_a_submitted_study_succeeds_and_is_in_mlflow(client, study):
-    number = client.submit(study)
-    run = client.wait(number, lambda run: None, LIMIT_SECONDS)
+    number = submit(client, study)
+    run = wait(client, number, lambda run: None, LIMIT_SECONDS)
     assert run.state is State.SUCCEEDED, run
     assert [step.name for step in run.steps][:2] == ["load", "scale"]
-    assert any(text for _, text in client.logs(number, "load"))
+    assert any(text for _, text in logs(client, number, "load"))
     assert finished_runs(study.study) >= 1
 
 
@@ -87,9 +89,9 @@ def test_a_schedule_fires_and_is_gone_when_it_is_deleted(client, study, schedule
     while not fired:
         assert time.monotonic() < deadline, "the schedule did not fire"
         time.sleep(10)
-        runs = client.pages("runs", client.runs_api.run_service_list_runs, experiment_id=client.experiment(study))
+        runs = client.pages("runs", client.runs.run_service_list_runs, experiment_id=experiment(client, study))
         fired = [run.run_id for run in runs if run.recurring_run_id == scheduled]
-    run = client.wait(fired[0], lambda run: None, LIMIT_SECONDS)
+    run = wait(client, fired[0], lambda run: None, LIMIT_SECONDS)
     assert run.state is State.SUCCEEDED, run
     delete(client, SCHEDULE)
     assert SCHEDULE not in [one.name for one in schedules(client)]

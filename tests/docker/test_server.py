@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.doctor import check_mlflow
+from pipeline.doctor_servers import check_mlflow
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = (ROOT / "mlflow.yaml").read_text()

@@ -1,11 +1,20 @@
-"""One finished run that several tests look at."""
+"""What several test files use: one finished run, a Kubeflow Pipelines server and a client of it."""
 
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from command import TINY, assay
+
+from pipeline.cluster_settings import Cluster
+
+if TYPE_CHECKING:
+    from kfp_server import Kfp
+
+    from pipeline.kfp_client import Client
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +39,32 @@ def run_of() -> Callable[[Path], Path]:
         return run
 
     return find
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[Kfp]":
+    """A server that answers as Kubeflow Pipelines does; nobody here is logged in anywhere."""
+    from kfp_server import Kfp
+
+    monkeypatch.setattr("pipeline.kfp_client.BACKOFF_SECONDS", 0.01)
+    for name in ("KFP_TOKEN", "KFP_COOKIE", "KFP_HOST", "KFP_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+    running = Kfp()
+    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield running
+    running.shutdown()
+    running.server_close()
+
+
+@pytest.fixture
+def connect(server: "Kfp") -> "Callable[..., Client]":
+    """Makes clients of the server, with settings of a cluster."""
+    from pipeline.kfp_client import Client
+
+    def make(answer_seconds: float = 10.0, **settings: object) -> Client:
+        return Client(
+            Cluster.model_validate({"host": server.url, "mlflow": "http://mlflow.team:5000", **settings}),
+            answer_seconds,
+        )
+
+    return make

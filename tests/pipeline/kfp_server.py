@@ -1,6 +1,7 @@
 """A server that answers as the v2beta1 API of Kubeflow Pipelines does, on loopback.
 
 All that it takes and gives goes through the models of `kfp_server_api`: a field that they do not have is refused.
+Most users reach the API through the server of Kubeflow's pages, which answers for some addresses itself: `pages`.
 """
 
 import json
@@ -13,7 +14,7 @@ from contextlib import suppress
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import kfp_server_api as api
@@ -52,6 +53,7 @@ class Kfp(ThreadingHTTPServer):
         logs: by pod.
         seen: all requests, as (method, path, headers, body).
         fields: of the API that the server does not know yet.
+        pages: whether the server of the pages is in between; "broken" where it does not reach the API.
     """
 
     daemon_threads = True
@@ -69,6 +71,7 @@ class Kfp(ThreadingHTTPServer):
         self.logs: dict[str, str] = {}
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
         self.fields: set[str] = set()
+        self.pages: bool | Literal["broken"] = False
         self.pipelines: list[api.V2beta1Pipeline] = []
         self.versions: list[api.V2beta1PipelineVersion] = []
         self.experiments: list[api.V2beta1Experiment] = []
@@ -121,11 +124,14 @@ class Handler(BaseHTTPRequestHandler):
                 status, kind, headers = 200, "application/json", {}
             except RefusalError as refused:
                 failure = refused
-                answer = json.dumps({"error": refused.message, "code": 2, "message": refused.message, "details": []})
+                told = {"error": refused.message, "code": 2, "message": refused.message, "details": []}
+                if path.path.endswith("/upload_version"):
+                    told = {"error_message": refused.message, "error_details": "a trace"}
+                answer = json.dumps(told)
                 status, kind, headers = refused.status, "application/json", refused.headers
         if failure:
             time.sleep(failure.delay)
-        if path.path.endswith("/log") and status == 200:
+        if path.path.endswith(("/log", "/logs")) and status == 200:
             kind = "text/plain"
         with suppress(BrokenPipeError, ConnectionResetError):
             self.send_response(status)
@@ -157,12 +163,16 @@ class Handler(BaseHTTPRequestHandler):
             "runs": (server.runs, "V2beta1Run", "run_id"),
             "recurringruns": (server.recurring, "V2beta1RecurringRun", "recurring_run_id"),
         }
-        if match := re.fullmatch(r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", path):
-            if match[2] not in server.logs:
-                raise RefusalError(500, f"pods {match[2]} not found")
-            return server.logs[match[2]]
+        if server.pages and path == "/k8s/pod/logs":
+            if server.namespaces and not query.get("podnamespace"):
+                raise RefusalError(422, "podnamespace argument is required")
+            return self._log(query["podname"])
+        if not server.pages and (match := re.fullmatch(r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", path)):
+            return self._log(match[2])
         if path == f"{V2}/healthz":
             known = sent(api.V2beta1GetHealthzResponse(multi_user=server.namespaces is not None))
+            if server.pages:
+                return json.dumps({"apiServerTagName": server.tag, "apiServerReady": server.pages is True, **known})
             return json.dumps({"commit_sha": "abc", "tag_name": server.tag, **known})
         if path == f"{V2}/pipelines/upload_version":
             return self._upload(query, body)
@@ -189,6 +199,11 @@ class Handler(BaseHTTPRequestHandler):
         if found is None:
             raise RefusalError(404, f"{model} {match[2]} not found")
         return self._act(found, kept, match[3])
+
+    def _log(self, pod: str) -> str:
+        if pod not in self.server.logs:
+            raise RefusalError(500, f"pods {pod} not found")
+        return self.server.logs[pod]
 
     def _act(self, found: Any, kept: list[Any], action: str | None) -> str:
         if action == "terminate":

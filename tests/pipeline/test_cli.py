@@ -10,7 +10,8 @@ from command import ASSAY, assay
 
 from components.study import Study
 from pipeline import __version__
-from pipeline.cluster_settings import Cluster
+from pipeline.cluster_settings import Cluster, read_cluster
+from pipeline.platform import compile_for, parameters
 from pipeline.study_file import read_study
 
 # Run in a process of its own; says which heavy modules the command has loaded.
@@ -132,10 +133,26 @@ def test_preview_draws_what_the_recipe_augments(tmp_path, arguments, file):
 
 def test_compile_writes_a_pipeline_with_the_study_as_default(tmp_path):
     assert assay("compile", "sklearn:iris", "-o", "iris.ir.yaml", cwd=tmp_path).returncode == 0
-    spec = yaml.safe_load((tmp_path / "iris.ir.yaml").read_text())
+    spec, _ = yaml.safe_load_all((tmp_path / "iris.ir.yaml").read_text())
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     assert Study.model_validate_json(parameters["study"]["defaultValue"]) == read_study("sklearn:iris", [], None)
-    assert "defaultValue" not in parameters["run"]
+    assert parameters["run"]["defaultValue"] == ""  # the number that Kubeflow gives it
+
+
+def test_compile_writes_what_submit_uploads_for_the_section_cluster(tmp_path):
+    section = (
+        "cluster: {image: 'registry.example.com/assay:1', gpu: 2, pvc: assay, fan_out: 3, mlflow: 'http://m:5000'}\n"
+    )
+    (tmp_path / "study.yaml").write_text(HEAD + section)
+    done = assay("compile", "study.yaml", cwd=tmp_path)
+    spec, platform = yaml.safe_load_all(done.stdout)
+    cluster = read_cluster(str(tmp_path / "study.yaml"), None, {})
+    uploaded, settings = yaml.safe_load_all(compile_for(cluster))
+    assert (platform, spec["deploymentSpec"]) == (settings, uploaded["deploymentSpec"])
+    told = spec["root"]["inputDefinitions"]["parameters"]
+    described = read_study(str(tmp_path / "study.yaml"), [], None)
+    assert {name: told[name]["defaultValue"] for name in told} == parameters(described, cluster)
+    assert len(told["batches"]["defaultValue"]) == 3
 
 
 def test_the_schema_is_that_of_a_study_and_its_cluster(tmp_path):

@@ -3,7 +3,6 @@
 import base64
 import importlib.metadata
 import io
-import json
 import socket
 import stat
 import threading
@@ -15,8 +14,12 @@ import pytest
 from command import assay
 from rich.console import Console
 
-from pipeline import doctor
-from pipeline.doctor import Finding, check_mlflow, check_packages, check_pipelines, examine
+from pipeline import doctor, doctor_machine, doctor_servers
+from pipeline.cluster_settings import Cluster
+from pipeline.doctor import examine
+from pipeline.doctor_machine import check_packages
+from pipeline.doctor_servers import check_mlflow, check_pipelines
+from pipeline.finding import Finding
 
 MLFLOW = importlib.metadata.version("mlflow")
 KFP = importlib.metadata.version("kfp")
@@ -132,13 +135,15 @@ def test_what_is_not_mlflow_is_not_taken_for_it(serve):
 
 
 def test_a_server_that_is_not_there_or_silent_is_told(nobody, monkeypatch):
-    monkeypatch.setattr(doctor, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(doctor_servers, "ANSWER_SECONDS", 0.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         gone = f"http://127.0.0.1:{free.getsockname()[1]}"
     assert "Connection refused" in check_mlflow(gone, deep=False).told
     assert "no answer within" in check_mlflow(nobody, deep=False).told
-    assert "no answer within" in check_pipelines(nobody).told
+    assert "did not look at the server within 0.5 s" in check_pipelines(Cluster(host=nobody)).told
+    found = check_pipelines(Cluster(host=gone))
+    assert ("nobody answers" in found.told, "port-forward" in found.mend) == (True, True)
 
 
 def test_no_password_of_an_address_is_shown(serve):
@@ -154,12 +159,12 @@ def test_a_store_that_only_the_server_reaches_is_told(serve, monkeypatch):
         "/api/2.0/mlflow-artifacts/presigned/1/a/x.txt": (200, '{"url": "http://127.0.0.1:9/x?signature=s3cret"}')
     }
     address = serve(mlflow(more={**signed, "/api/2.0/mlflow-artifacts/artifacts/1/a/x.txt": (200, "x")}))
-    found = doctor._fetch(address, "1/a/x.txt", {})
+    found = doctor_servers._fetch(address, "1/a/x.txt", {})
     assert found
     assert "can't be fetched at http://127.0.0.1:9: Connection refused" in found.told
     assert "s3cret" not in found.told
     monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")  # what it says to set
-    assert doctor._fetch(address, "1/a/x.txt", {}) is None
+    assert doctor_servers._fetch(address, "1/a/x.txt", {}) is None
 
 
 def test_without_a_server_the_folder_of_the_database_counts(tmp_path):
@@ -167,50 +172,46 @@ def test_without_a_server_the_folder_of_the_database_counts(tmp_path):
     assert check_mlflow(f"sqlite:///{tmp_path}/none/mlflow.db", deep=False).state == "missing"
 
 
-def pipelines(tag: str | None = KFP, more: Answers | None = None) -> Answers:
-    older: Answers = {"/apis/v1beta1/healthz": (200, json.dumps({"tag_name": tag, "multi_user": True}))} if tag else {}
-    return {
-        "/apis/v2beta1/healthz": (200, '{"multi_user": true}'),
-        "/apis/v2beta1/pipelines": (200, "{}"),
-        **older,
-        **(more or {}),
-    }
-
-
+@pytest.mark.parametrize("pages", [False, True])
 @pytest.mark.parametrize(
     ("tag", "state", "part"),
-    [
-        (KFP, "ok", "for several users"),
-        (None, "ok", "does not tell"),
-        ("2.4.0", "warning", "2.4.0"),
-        ("1.8.5", "missing", "1.8.5"),
-    ],
+    [(KFP, "ok", f"has {KFP}"), ("", "ok", "does not tell"), ("2.4.0", "warning", "2.4.0")],
 )
-def test_the_version_of_a_pipeline_api_is_compared_with_the_sdk(serve, tag, state, part):
-    found = check_pipelines(serve(pipelines(tag)))
+def test_the_version_of_a_pipeline_api_is_compared_with_the_sdk(server, tag, state, part, pages):
+    server.tag, server.pages = tag, pages
+    found = check_pipelines(Cluster(host=server.url))
     assert found.state == state
     assert part in found.told
 
 
-@pytest.mark.parametrize("status", [302, 401, 403])
-def test_a_pipeline_api_behind_a_login_wants_a_token(serve, status, tmp_path, monkeypatch):
-    def door(headers: dict[str, str]) -> Answer:
-        return (200, "{}") if headers.get("Authorization") == "Bearer t0ken" else (status, "")
+def test_a_pipeline_api_is_asked_with_every_login_that_submit_has(server, tmp_path, monkeypatch):
+    pod, file, biscuit = tmp_path / "pod", tmp_path / "token", tmp_path / "cookie"
+    server.token = "t0ken"
+    refused = check_pipelines(Cluster(host=server.url))
+    assert (refused.state, "does not accept the login (401)" in refused.told) == ("missing", True)
+    file.write_text("t0ken\n")
+    assert check_pipelines(Cluster(host=server.url, token_file=str(file))).state == "ok"
+    pod.write_text("t0ken")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(pod))
+    assert check_pipelines(Cluster(host=server.url)).state == "ok"
+    monkeypatch.setenv("KFP_TOKEN", "old")  # comes before the pod's
+    assert "(401)" in check_pipelines(Cluster(host=server.url)).told
+    server.token, server.cookie = None, "session=abc"
+    assert "(302)" in check_pipelines(Cluster(host=server.url)).told
+    biscuit.write_text("session=abc")
+    assert check_pipelines(Cluster(host=server.url, cookie_file=str(biscuit))).state == "ok"
 
-    address = serve(pipelines(more={"/apis/v2beta1/pipelines": door}))
-    asked = check_pipelines(address)
-    assert (asked.state, "wants a login" in asked.told) == ("missing", True)
-    (tmp_path / "token").write_text("t0ken\n")
-    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
-    assert check_pipelines(address).state == "ok"
-    (tmp_path / "token").write_text("old")
-    assert "refuses the token" in check_pipelines(address).told
+
+def test_a_cluster_of_several_users_is_asked_in_ones_own_namespace(server):
+    server.namespaces = ("alice",)
+    assert check_pipelines(Cluster(host=server.url, namespace="alice")).state == "ok"
+    assert "(403)" in check_pipelines(Cluster(host=server.url, namespace="bob")).told
 
 
-def test_a_page_is_not_a_pipeline_api(serve):
-    page = (200, "<!doctype html>")
-    found = check_pipelines(serve({"/apis/v2beta1/healthz": page, "/apis/v2beta1/pipelines": page}))
-    assert "is not a Kubeflow Pipelines API" in found.told
+def test_a_page_or_another_server_is_not_a_pipeline_api(serve):
+    assert "no API of Kubeflow Pipelines 2" in check_pipelines(Cluster(host=serve({}))).told
+    page = serve({"/apis/v2beta1/healthz": (200, "{}")})  # without a type
+    assert "answers with a page" in check_pipelines(Cluster(host=page)).told
 
 
 def test_packages_are_compared_with_their_ranges():
@@ -224,14 +225,14 @@ def test_packages_are_compared_with_their_ranges():
 
 
 def test_disk_and_memory_have_two_thresholds(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "MEMORY_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(doctor_machine, "MEMORY_LIMIT", tmp_path / "memory.max")
     for limit, state in (("300000000", "missing"), ("1000000000", "warning")):
-        doctor.MEMORY_LIMIT.write_text(limit + "\n")
-        found = doctor.checks(None, deep=False)["memory"]()
+        doctor_machine.MEMORY_LIMIT.write_text(limit + "\n")
+        found = doctor_machine.check_memory()
         assert (found.state, f"{int(limit) / 1e9:.1f} GB" in found.told) == (state, True)
         assert "--fan-out 1" in found.mend
-    doctor.MEMORY_LIMIT.write_text("max\n")
-    assert doctor._memory() > 300_000_000
+    doctor_machine.MEMORY_LIMIT.write_text("max\n")
+    assert doctor_machine._memory() > 300_000_000
 
 
 def executable(folder: Path, name: str, script: str) -> None:
@@ -254,11 +255,11 @@ def test_a_docker_engine_may_be_there_closed_stopped_or_missing(tmp_path, monkey
         executable(tmp_path, "docker", script)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    found = doctor.check_docker()
+    found = doctor_machine.check_docker()
     assert (found.state, part in found.told) == (state, True), found
     if state == "warning":
         monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")  # now it was asked for
-        assert doctor.check_docker().state == "missing"
+        assert doctor_machine.check_docker().state == "missing"
 
 
 def test_a_gpu_without_cuda_for_tensorflow_is_worth_a_warning(tmp_path, monkeypatch):
@@ -267,17 +268,17 @@ def test_a_gpu_without_cuda_for_tensorflow_is_worth_a_warning(tmp_path, monkeypa
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("components.compute.GPUS", tmp_path / "none")
     installed = any((package.name or "").startswith("nvidia-cudnn") for package in importlib.metadata.distributions())
-    found = doctor.check_gpu(deep=False)
+    found = doctor_machine.check_gpu(deep=False)
     assert found.state == ("ok" if installed else "warning")
     assert "NVIDIA H200" in found.told
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert doctor.check_gpu(deep=False) == Finding("ok", "none; the CPU computes")
+    assert doctor_machine.check_gpu(deep=False) == Finding("ok", "none; the CPU computes")
 
 
 @pytest.mark.slow
 def test_tensorflow_and_jax_are_asked_for_their_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert doctor._seen_by_libraries() == {"TensorFlow": 0, "JAX": 0}
+    assert doctor_machine._seen_by_libraries() == {"TensorFlow": 0, "JAX": 0}
 
 
 def test_a_check_that_hangs_or_breaks_hides_no_other():
@@ -316,12 +317,22 @@ def test_the_table_says_how_to_mend():
     assert ["->", "start", "it"] in lines
 
 
-def test_the_command_fails_where_what_was_asked_for_is_not_there(tmp_path, serve, nobody):
+def test_the_command_fails_where_what_was_asked_for_is_not_there(tmp_path, server, nobody):
     plain = assay("doctor", cwd=tmp_path)
     assert plain.returncode == 0, plain.stdout + plain.stderr
     assert "runs are kept in" in plain.stdout
-    for asked in ({"MLFLOW_TRACKING_URI": nobody}, {"KFP_HOST": nobody}):
+    for asked, part in (
+        ({"MLFLOW_TRACKING_URI": nobody}, "no answer within"),
+        ({"KFP_HOST": nobody}, "did not look at"),
+    ):
         done = assay("doctor", cwd=tmp_path, **asked)
         assert done.returncode == 1, done.stdout
-        assert "no answer within" in " ".join(done.stdout.split())
-    assert assay("doctor", "--host", serve(pipelines()), cwd=tmp_path).returncode == 0
+        assert part in " ".join(done.stdout.split())
+    (tmp_path / "token").write_text("planted-4f1d")
+    (tmp_path / "profile.yaml").write_text(f"host: {server.url}\ntoken_file: token\n")
+    server.token = "planted-4f1d"
+    assert assay("doctor", "--profile", "profile.yaml", cwd=tmp_path).returncode == 0
+    (tmp_path / "token").write_text("planted-4f1d\nmore")
+    done = assay("doctor", "--profile", "profile.yaml", cwd=tmp_path)
+    assert (done.returncode, "holds several lines" in " ".join(done.stdout.split())) == (1, True)
+    assert "planted-4f1d" not in done.stdout + done.stderr

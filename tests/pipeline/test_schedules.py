@@ -3,8 +3,6 @@
 import re
 import shutil
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -15,13 +13,10 @@ import pytest
 from command import assay
 from hypothesis import given, reject
 from hypothesis import strategies as some
-from kfp_server import Kfp, RefusalError
+from kfp_server import RefusalError
 
 from components.errors import UsageError
 from components.study import Study
-from pipeline import cluster as module
-from pipeline.cluster import Client
-from pipeline.cluster_settings import Cluster
 from pipeline.cron import minutes_between, next_change, read_cron
 from pipeline.schedule import crontab, delete, pause, put, resume, schedules, systemd
 from pipeline.study_file import read_study
@@ -29,24 +24,6 @@ from pipeline.study_file import read_study
 NIGHTLY = read_cron("0 2 * * *")
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)  # a Thursday
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kfp]:
-    monkeypatch.setattr(module, "BACKOFF_SECONDS", 0.01)
-    running = Kfp()
-    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
-
-
-@pytest.fixture
-def connect(server: Kfp) -> Callable[..., Client]:
-    def make(**settings: object) -> Client:
-        return Client(Cluster.model_validate({"host": server.url, "mlflow": "http://mlflow:5000", **settings}))
-
-    return make
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +200,7 @@ def test_schedules_are_listed_paused_resumed_and_deleted_by_name(server, connect
 
 
 def test_a_list_longer_than_a_page_is_read_to_its_end(server, connect, study, monkeypatch):
-    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr("pipeline.kfp_client.PAGE", 2)
     for number in range(5):
         put(connect(), study, f"s{number}", NIGHTLY)
     assert [one.name for one in schedules(connect())] == [f"s{number}" for number in range(5)]
@@ -275,6 +252,22 @@ def test_a_line_for_crontab_survives_spaces_and_percent_signs(tmp_path, monkeypa
     assert line.count("%") == line.count(r"\%") == 1
     subprocess.run(["sh", "-c", line[len("0 2 * * * ") :].replace(r"\%", "%")], check=True)  # cron takes the backslash
     assert (folder / ".assay" / "schedule.log").read_text() == "run;my study.yaml;--set;x='50%';"
+
+
+def test_a_schedule_here_keeps_its_runs_where_this_shell_does(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000/a b")
+    words = ("/usr/bin/env", "MLFLOW_TRACKING_URI=http://mlflow:5000/a b")
+    assert "/usr/bin/env 'MLFLOW_TRACKING_URI=http://mlflow:5000/a b' " in crontab(NIGHTLY, ["run", "iris"], Path("/w"))
+    assert f'ExecStart="{words[0]}" "{words[1]}" ' in systemd(NIGHTLY, ["run", "iris"], Path("/w"), "iris", "UTC")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:planted-4f1d@mlflow:5000")
+    with pytest.raises(UsageError, match="MLFLOW_TRACKING_URI: a schedule would show its password") as refused:
+        crontab(NIGHTLY, ["run", "iris"], Path("/w"))
+    assert "planted-4f1d" not in str(refused.value)
+
+
+def test_systemd_reads_no_percent_sign_of_the_command():
+    text = systemd(NIGHTLY, ["run", "iris", "--set", "study=50%"], Path("/w"), "iris", "UTC")
+    assert text.count("study=50%%") == text.count("%%") == 3
 
 
 def test_a_systemd_timer_has_the_zone_and_both_kinds_of_days():
