@@ -73,7 +73,7 @@ def test_what_does_not_fit_an_argument_of_a_command_is_refused_before_anything_i
     server, connect, study, monkeypatch
 ):
     monkeypatch.setattr("pipeline.platform.MAX_PARAMETERS", 1000)
-    with pytest.raises(UsageError, match=r"its \d+ cells are \d+ bytes to tell Kubeflow, more than the 1000 that fit"):
+    with pytest.raises(UsageError, match=r"the study is \d+ bytes to tell Kubeflow, more than the 1000 that fit"):
         submit(connect(), study)
     assert server.seen == []
 

@@ -1,0 +1,182 @@
+"""What a retraining trains, and what it says: on rows of scikit-learn's wine, through all steps and a real registry."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn import datasets
+from small import study_of
+
+from components import retrain
+from components.registry import Registry
+from components.study import Study
+
+pytestmark = pytest.mark.usefixtures("in_workplace")
+
+ROWS = 110  # of 178 that are there at first; the others come later
+RECIPE = {"model": {"name": "mlp", "units": [8]}, "train": {"epochs": 4, "early_stopping": False}}
+ARMS = {"no scaling": {"scale": "none"}, "dropout": {"model.dropout": 0.3}}
+
+
+@pytest.fixture(scope="module")
+def wine():
+    frame = datasets.load_wine(as_frame=True).frame.sample(frac=1, random_state=0, ignore_index=True)
+    return frame[["alcohol", "color_intensity", "proline", "hue", "target"]]
+
+
+@pytest.fixture(scope="module")
+def first(run_steps, workplace, wine, tmp_path_factory):
+    """The whole study on the first rows, which made the champion."""
+    file = tmp_path_factory.mktemp("wine") / "wine.csv"
+    wine[:ROWS].to_csv(file, index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workplace)
+        steps = run_steps(
+            "wine nightly", data={"source": f"table:{file}", "target": "target"}, recipe=RECIPE, arms=ARMS
+        )
+        return steps.all()
+
+
+@pytest.fixture
+def again(first, run_steps, wine):
+    """Returns a retraining on other rows."""
+
+    def steps(rows, **settings):
+        _, _, file = first.study.data.source.partition(":")
+        rows.to_csv(file, index=False)
+        made = run_steps(first.study.study)
+        settings = {"enabled": True, "seeds": 2, **settings}
+        return replace(made, study=Study.model_validate({**first.study.model_dump(), "retrain": settings}))
+
+    yield steps
+    _, _, file = first.study.data.source.partition(":")
+    wine[:ROWS].to_csv(file, index=False)
+
+
+def shifted(wine):
+    """All rows; the new ones have twice the proline."""
+    rows = wine.copy()
+    rows.loc[ROWS:, "proline"] *= 2
+    return rows
+
+
+def test_the_champions_recipe_alone_is_trained_on_the_rows_of_today(first, again, wine):
+    arm = first.verdict["winner"]["arm"]
+    steps = again(wine).all()
+    (reference,) = steps.prepared.study.expand()
+    assert reference.recipe == next(one.recipe for one in first.study.expand() if one.name == arm)
+    assert {(event["arm"], event["seed"]) for event in steps.finished} == {("reference", 0), ("reference", 1)}
+    assert steps.prepared.schema.rows == len(wine)
+    found = steps.verdict["retrain"]
+    assert (found["trained"], found["champion"], found["arm"]) == ("recipe", first.decision["champion"], arm)
+    assert (found["drift"]["new"], found["drift"]["drifted"], found["changes"]) == (len(wine) - ROWS, False, [])
+    assert found["said"][0].startswith(f"{len(wine) - ROWS} of {len(wine)} rows are new since version 1")
+    assert steps.verdict["sentence"].startswith("The champion's recipe has a validation accuracy of ")
+    assert steps.decision["before"] == first.decision["champion"]
+    assert steps.decision["decision"] in ("undecided", "kept", "promoted")
+    assert [event["message"] for event in steps.events if event["event"] == "said"] == found["said"]
+    (told,) = [event["study"] for event in steps.events if event["event"] == "study"]
+    assert Study.model_validate_json(told) == steps.prepared.study
+
+
+def test_mlflow_has_what_was_retrained_and_how_far_the_data_moved(again, wine):
+    from components.tracking import client
+
+    steps = again(shifted(wine)).all()
+    run = client().get_run(steps.runs["parent"])
+    assert run.data.tags["assay.retrain"] == "recipe"
+    assert "column proline (median " in run.data.tags["assay.retrain_reason"]
+    assert run.data.metrics["drift/new_rows"] == len(wine) - ROWS
+    assert run.data.metrics["drift/psi"] > 0.2
+    assert {file.path for file in client().list_artifacts(run.info.run_id, "data")} >= {"data/retrain.json"}
+    assert "have drifted: column proline" in run.data.tags["mlflow.note.content"]
+    page = (steps.folder / "verdict" / "report" / "report.html").read_text()
+    assert "How the new rows differ" in page
+    assert "have drifted: column proline" in page
+
+
+def test_drift_brings_the_whole_study_back_and_what_changed_is_said(first, again, wine):
+    steps = again(shifted(wine), study_if_drift=True).all()
+    assert {event["arm"] for event in steps.finished} == {"reference", *ARMS}
+    assert steps.prepared.study.seeds == first.study.seeds
+    found = steps.verdict["retrain"]
+    assert (found["trained"], found["drift"]["drifted"]) == ("study", True)
+    assert found["said"][-1] == "So the whole study is run."
+    assert found["techniques"] == {effect["technique"]: effect["verdict"] for effect in first.verdict["effects"]}
+    assert found["since"] is not None
+
+
+def test_without_drift_the_whole_study_does_not_come_back(again, wine):
+    steps = again(wine, study_if_drift=True)
+    steps.until_trained()
+    assert {event["arm"] for event in steps.finished} == {"reference"}
+
+
+def test_the_same_rows_again_give_the_champion_again(first, again, wine):
+    """Same recipe, rows and seeds: nothing new is registered."""
+    steps = again(wine[:ROWS], seeds=first.study.seeds).all()
+    assert steps.verdict["retrain"]["said"][0] == "No row is new since version 1."
+    assert steps.decision["reason"].startswith("the winner is the champion already")
+    assert all(event["reused"] for event in steps.finished)
+
+
+def test_before_there_is_a_champion_the_whole_study_is_run(run_steps):
+    steps = run_steps("nothing yet", retrain={"enabled": True}, arms={"narrow": {"model.units": [3]}}, seeds=1)
+    steps.until_trained()
+    assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
+    found = retrain.read(steps.prepared.folder / "report")
+    assert found is not None
+    assert (found["trained"], found["champion"]) == ("study", None)
+    assert found["said"] == ["No version is the champion yet, so the whole study is run."]
+
+
+def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
+    from components.tracking import client
+
+    made = run_steps("run is gone", seeds=1, arms={"narrow": {"model.units": [3]}}).all()
+    champion = Registry("run is gone").find_champion()
+    client().delete_run(made.runs["parent"])
+    for artifact in ("study.json", "gate"):
+        run = client().get_run(champion.run_id)
+        path = run.info.artifact_uri.removeprefix("file://") + f"/{artifact}"
+        _remove(path)
+    steps = run_steps("run is gone", retrain={"enabled": True}, seeds=1, arms={"narrow": {"model.units": [3]}})
+    steps.until_trained()
+    assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
+    found = retrain.read(steps.prepared.folder / "report")
+    assert found is not None
+    assert found["said"][0] == "How far the data has drifted is not known: nothing was kept of that of version 1."
+    assert found["said"][1].startswith("The run of version 1 (")
+
+
+def _remove(path):
+    import shutil
+    from pathlib import Path
+
+    shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+
+
+def test_a_technique_that_no_longer_helps_and_one_that_does_now_are_told():
+    before = {"dropout": "helped", "L2": "no evidence", "scaling": "hurt", "gone": "helped", "rotate": "helped"}
+    effects = [
+        {"technique": "dropout", "verdict": "no evidence"},
+        {"technique": "L2", "verdict": "helped"},
+        {"technique": "scaling", "verdict": "no evidence"},
+        {"technique": "rotate", "verdict": "helped"},
+        {"technique": "new", "verdict": "helped"},
+    ]
+    assert retrain.changes(before, effects) == [
+        "dropout: helped in the last study, now no evidence",
+        "L2: no evidence in the last study, now helped",
+    ]
+
+
+def test_the_recipe_alone_keeps_the_data_the_gate_and_the_name():
+    study = study_of(seeds=7, pairs=True, gate={"margin": -0.01}, arms={"a": {"scale": "tanh"}})
+    alone = study.of_recipe(study.expand()[1].recipe, 3)
+    assert [arm.name for arm in alone.expand()] == ["reference"]
+    assert (alone.recipe.scale, alone.seeds, alone.gate.margin) == ("tanh", 3, -0.01)
+    assert (alone.study, alone.data) == (study.study, study.data)
+    assert np.array_equal(list(alone.seed_numbers), range(3))
+    assert json.loads(alone.model_dump_json())["pairs"] is False
