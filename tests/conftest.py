@@ -21,6 +21,15 @@ settings.load_profile("assay")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when it is imported
 
 
+# Where tests run side by side, a worker takes a file at a time: these take minutes, and none should be left to the end.
+LONGEST = ("test_kills.py", "test_runner.py", "test_resume.py", "test_local.py", "test_image.py", "test_register.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _ctrl_c_reaches_children():
     """Let the commands that tests start hear SIGINT: it is ignored by all that a shell started in the background."""

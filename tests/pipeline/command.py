@@ -2,8 +2,11 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 ASSAY = str(Path(sys.executable).with_name("assay"))
@@ -52,3 +55,30 @@ def processes_in(cwd: Path) -> list[int]:
         except OSError:  # it has ended, or is another user's
             continue
     return found
+
+
+def wait_for(condition, seconds=120.0, every=0.02):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(every)
+    return found
+
+
+def cells(folder):
+    return [event for event in events(folder) if event["event"] == "cell_finished"]
+
+
+def statuses(folder):
+    """The statuses of all runs in the folder's MLflow store."""
+    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True, timeout=20)) as store:
+        return {status for (status,) in store.execute("select status from runs where lifecycle_stage = 'active'")}
+
+
+def table(run):
+    """The verdict without what differs from run to run: times and names."""
+    verdict = json.loads((run / "verdict.json").read_text())
+    for effect in verdict["effects"]:
+        for name in ("cost", "cost_low", "cost_high"):
+            del effect[name]
+    return verdict["effects"], verdict["test"], verdict["winner"]

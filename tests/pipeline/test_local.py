@@ -1,47 +1,16 @@
-"""The whole line, with real steps: it runs, it stops, it resumes, it fails, and it never leaves a process behind."""
+"""The whole line, with real steps: it runs, it fails, and it never leaves a process behind."""
 
 import json
 import os
-import random
 import signal
-import sqlite3
-import subprocess
 import time
-from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from command import TINY, assay, events, processes_in, start
+from command import TINY, assay, cells, events, processes_in, start, wait_for
 
 from components.errors import AssayError
 from pipeline.local import Run, _sit, read_events
-
-
-def wait_for(condition, seconds=120.0, every=0.02):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(every)
-    return found
-
-
-def cells(folder):
-    return [event for event in events(folder) if event["event"] == "cell_finished"]
-
-
-def statuses(folder):
-    """The statuses of all runs in the folder's MLflow store."""
-    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True, timeout=20)) as store:
-        return {status for (status,) in store.execute("select status from runs where lifecycle_stage = 'active'")}
-
-
-def table(run):
-    """The verdict without what differs from run to run: times and names."""
-    verdict = json.loads((run / "verdict.json").read_text())
-    for effect in verdict["effects"]:
-        for name in ("cost", "cost_low", "cost_high"):
-            del effect[name]
-    return verdict["effects"], verdict["test"], verdict["winner"]
 
 
 @pytest.mark.slow
@@ -73,95 +42,6 @@ def test_a_second_run_trains_nothing_and_compare_prints_the_same_table(tmp_path,
     assert compared.returncode == 0, compared.stderr
     assert compared.stdout.strip() in again.stdout
     assert first.stdout.partition("On 30 test rows")[0] == again.stdout.partition("On 30 test rows")[0]
-
-
-@pytest.mark.slow
-def test_kills_at_random_moments_change_no_number(tmp_path):
-    """Every second kill waits until a cell has begun; the others come whenever they come."""
-    # Twenty take five to ten minutes, and all of CI has thirty.
-    most, epochs = (6, 100) if os.environ.get("CI") else (20, 300)
-    study = ("sklearn:digits", "--seeds", "2", "--fan-out", "1")
-    study += (
-        "--set",
-        "checkpoint=0",
-        "--set",
-        f"recipe.train.epochs={epochs}",
-        "--set",
-        "recipe.train.early_stopping=false",
-    )
-    study += ("--set", "arms={small: {model.units: [16, 32]}}")
-    folders = tmp_path / "whole", tmp_path / "killed"
-    for folder in folders:
-        folder.mkdir()
-    moments, kills = random.Random(4), 0
-
-    def written() -> set[int]:
-        """When the checkpoint of the cell that is trained was written."""
-        return {file.stat().st_mtime_ns for file in folders[1].glob(".assay/store/.*.checkpoint")}
-
-    while kills < most:
-        before = written()
-        with start("run", *study, cwd=folders[1]) as running:
-            if kills % 2:
-                wait_for(lambda: running.poll() is not None or written() - before)  # noqa: B023
-            with suppress(subprocess.TimeoutExpired):
-                running.wait(moments.uniform(0.0, 1.0 if kills % 2 else 8.0))
-            if running.poll() is not None:
-                break
-            running.send_signal(moments.choice((signal.SIGKILL, signal.SIGTERM)))
-            kills += 1
-        wait_for(lambda: not processes_in(folders[1]), seconds=10)
-    runs = []
-    for folder in folders:
-        done = assay("run", *study, cwd=folder)
-        assert done.returncode == 0, done.stderr
-        runs.append(sorted(folder.glob(".assay/runs/*"))[0])
-    resumed = [event["epochs"] for event in events(folders[1]) if event["event"] == "cell_resumed"]
-    assert kills == most, "the study was finished too soon for this test to mean anything"
-    assert len(resumed) > 0
-    assert table(runs[1]) == table(runs[0])
-    assert not list((folders[1] / ".assay" / "store").glob(".*.checkpoint"))
-
-
-@pytest.mark.slow
-def test_killed_in_the_middle_of_training_it_leaves_no_orphan_and_resumes(tmp_path, finished, run_of):
-    with start("run", *TINY, "--fan-out", "1", cwd=tmp_path) as running:
-        wait_for(lambda: cells(tmp_path))
-        running.send_signal(signal.SIGKILL)
-    wait_for(lambda: not processes_in(tmp_path), seconds=5)
-    before = len(cells(tmp_path))
-    assert 0 < before < 4, "killed too late for this test to mean anything"
-
-    again = assay("run", *TINY, "--fan-out", "1", cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    trained = [(cell["arm"], cell["seed"]) for cell in cells(tmp_path) if not cell["reused"]]
-    assert sorted(trained) == [("plain", 0), ("plain", 1), ("reference", 0), ("reference", 1)]
-    assert table(run_of(tmp_path)) == table(sorted(finished[0].glob(".assay/runs/*"))[0])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_it_says_how_to_resume_and_leaves_no_process(tmp_path, sent):
-    running = start("run", *TINY, cwd=tmp_path)
-    wait_for(lambda: [event for event in events(tmp_path) if event["event"] == "step_finished"])
-    assert statuses(tmp_path) == {"RUNNING"}
-
-    second = assay("run", *TINY, cwd=tmp_path)
-    assert second.returncode == 1
-    assert f"study 'iris' is already running here (process {running.pid})" in second.stderr
-
-    running.send_signal(sent)
-    _, said = running.communicate(timeout=10)
-    assert running.returncode == 130
-    assert "stopped; `assay run sklearn:iris --seeds 2" in said
-    assert "continues: 0 of 4 cells are kept" in said
-    assert "Traceback" not in said
-    assert processes_in(tmp_path) == []
-
-    wait_for(lambda: statuses(tmp_path) == {"KILLED"}, seconds=60)  # soon after, MLflow knows
-    again = assay("run", *TINY, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
-    assert statuses(tmp_path) == {"FINISHED"}
 
 
 @pytest.mark.slow
