@@ -139,7 +139,7 @@ def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
     client().delete_run(made.runs["parent"])
     for artifact in ("study.json", "gate"):
         run = client().get_run(champion.run_id)
-        path = run.info.artifact_uri.removeprefix("file://") + f"/{artifact}"
+        path = str(run.info.artifact_uri).removeprefix("file://") + f"/{artifact}"
         _remove(path)
     steps = run_steps("run is gone", retrain={"enabled": True}, seeds=1, arms={"narrow": {"model.units": [3]}})
     steps.until_trained()
