@@ -42,10 +42,10 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
         with this.span("data"):
             prepared = prepare(parsed, data)
         with this.span("imports"):
-            from components import tracking
+            from components import opening
         with this.span("mlflow"):
-            opened = tracking.open_runs(parsed, run, prepared.schema)
-            tracking.log_data(opened, prepared.folder / REPORT)
+            opened = opening.open_runs(parsed, run, prepared.schema)
+            opening.log_data(opened, prepared.folder / REPORT)
         found = json.loads((prepared.folder / REPORT / "data.json").read_text("utf-8"))
         for line in report.short(found, "MLflow, data/data.md"):
             this.emit("warning", message=line)
