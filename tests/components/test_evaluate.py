@@ -375,7 +375,7 @@ def test_fewer_rows_are_no_technique_but_a_curve(sizes):
     assert (sizes.folder / "verdict" / "report" / "data_curve.png").stat().st_size > 10_000
 
 
-def test_a_point_of_the_curve_has_its_rows_in_mlflow(sizes):
+def test_a_point_of_the_curve_has_its_rows_in_mlflow(sizes, in_workplace):
     run = tracking.client().get_run(sizes.runs["arms"]["data=0.3"])
     assert run.info.status == "FINISHED"
     assert run.data.metrics["train_rows"] == 345
