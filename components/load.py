@@ -42,13 +42,13 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
         with this.span("data"):
             prepared = prepare(parsed, data)
         with this.span("imports"):
-            from components import retrain, tracking
+            from components import opening, retrain
         with this.span("mlflow"):
             if parsed.retrain.enabled:
                 parsed = retrain.resolve(parsed, prepared, prepared.folder / REPORT, this)
                 prepared = record(parsed, prepared.folder)
-            opened = tracking.open_runs(parsed, run, prepared.schema)
-            tracking.log_data(opened, prepared.folder / REPORT)
+            opened = opening.open_runs(parsed, run, prepared.schema)
+            opening.log_data(opened, prepared.folder / REPORT)
             retrain.log(opened, prepared.folder / REPORT)
         found = json.loads((prepared.folder / REPORT / "data.json").read_text("utf-8"))
         for line in report.short(found, "MLflow, data/data.md"):

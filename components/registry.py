@@ -259,11 +259,12 @@ class Registry:
         self.ask(lambda: self.api.set_tag(run_id, RUN_TAG, "overtaken"))
         self.ask(lambda: self.api.set_terminated(run_id, status="FAILED"))
 
-    def decisions(self, experiment: str, most: int) -> list[Any]:
-        """Return the runs of the latest decisions on this model, the newest first."""
+    def decisions(self, most: int) -> list[Any]:
+        """Return the runs of the latest decisions on this model, in whatever experiment, the newest first."""
         where = f"tags.`{ROLE_TAG}` = 'decision' and tags.`{MODEL_TAG}` = '{self.name}'"
         latest = ["attributes.start_time DESC"]
-        return list(self.ask(lambda: self.api.search_runs([experiment], where, max_results=most, order_by=latest)))
+        everywhere = [experiment.experiment_id for experiment in self.ask(self.api.search_experiments)]
+        return list(self.ask(lambda: self.api.search_runs(everywhere, where, max_results=most, order_by=latest)))
 
     def how_it_stands(self) -> str:
         """Return what is the champion, as far as is known, when MLflow is away."""

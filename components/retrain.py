@@ -17,7 +17,7 @@ from components.events import Step
 from components.prepared import Prepared
 from components.registry import Registry, found_or, kept_files
 from components.study import REFERENCE, Study
-from components.tracking import ROLE_TAG, client
+from components.tracking import ROLE_TAG, STUDY_TAG, client
 
 FILE = "retrain.json"  # in the folder of the data report
 TRAINED_TAG = "assay.retrain"  # of a study's run: recipe or study
@@ -144,7 +144,7 @@ def _recipe(registry: Registry, champion: Any, arm: str):
 
 def _last_study(registry: Registry, champion: Any, study: Study) -> dict[str, Any]:
     """Return `techniques` and `since` of the last whole study."""
-    for run in registry.ask(lambda: _finished(registry.api, champion)):
+    for run in registry.ask(lambda: _finished(registry.api, champion, study)):
         if run.data.tags.get(TRAINED_TAG) == "recipe":
             continue
         with tempfile.TemporaryDirectory() as folder:
@@ -154,16 +154,16 @@ def _last_study(registry: Registry, champion: Any, study: Study) -> dict[str, An
                 )
             )
             verdict = json.loads(Path(file).read_text("utf-8")) if file else {}
-        if verdict.get("study") == study.study and verdict["effects"]:
+        if verdict.get("effects"):
             on = datetime.fromtimestamp(run.info.start_time / 1000, UTC).date().isoformat()
             return {"techniques": {of["technique"]: of["verdict"] for of in verdict["effects"]}, "since": on}
     return {}
 
 
-def _finished(api: Any, champion: Any) -> list[Any]:
-    """Return the finished runs of studies that are with the champion's in MLflow, the newest first."""
+def _finished(api: Any, champion: Any, study: Study) -> list[Any]:
+    """Return the finished runs of the study that are with the champion's in MLflow, the newest first."""
     experiment = found_or(lambda: api.get_run(champion.run_id).info.experiment_id, None)
     if experiment is None:
         return []
-    where = f"tags.`{ROLE_TAG}` = 'study' and attributes.status = 'FINISHED'"
+    where = f"tags.`{ROLE_TAG}` = 'study' and tags.`{STUDY_TAG}` = {study.study!r} and attributes.status = 'FINISHED'"
     return api.search_runs([experiment], where, max_results=MOST_RUNS, order_by=["attributes.start_time DESC"])

@@ -9,19 +9,32 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
-KEY = "assay"  # one view an experiment: each finished run takes it over, so that its address stays
-VIEW_TAG = f"mlflow.sharedViewState.{KEY}"
-NAME = "What helped"
+NAME = "What helped in"
 MOST_CHARTED = 100  # arms in a chart; the UI draws ten unless told
 WIDTH = 110  # pixels of a column: so many of a number's digits as matter
 CURVES = ("val_loss", "loss", "val_accuracy", "accuracy")
 
 
-def view(run: str, metric: str) -> str:
-    """Return the view of a study run's arms, sorted by their effect, as the value of `VIEW_TAG`.
+def view_tag(study: str) -> str:
+    """Return the tag of a study's view; each finished run takes it over, so that its address stays.
 
     Args:
+        study: its name; an experiment may have several.
+    """
+    return f"mlflow.sharedViewState.{_key(study)}"
+
+
+def _key(study: str) -> str:
+    return f"assay.{study}"
+
+
+def view(study: str, run: str, metric: str) -> str:
+    """Return the view of a study run's arms, sorted by their effect, as the value of `view_tag`.
+
+    Args:
+        study: its name.
         run: the run's unique name.
         metric: what the verdict is about.
     """
@@ -55,7 +68,7 @@ def view(run: str, metric: str) -> str:
         ],
     }
     now = int(time.time() * 1000)
-    return json.dumps({"name": NAME, "createdAt": now, "updatedAt": now, "state": json.dumps(state)})
+    return json.dumps({"name": f"{NAME} {study}", "createdAt": now, "updatedAt": now, "state": json.dumps(state)})
 
 
 def _chart(metric: str, section: str, kind: str) -> dict[str, Any]:
@@ -70,19 +83,21 @@ def _chart(metric: str, section: str, kind: str) -> dict[str, Any]:
     }
 
 
-def pages(experiment: str, study: str, arms: Sequence[str]) -> dict[str, str]:
+def pages(study: str, experiment: str, parent: str, arms: Sequence[str]) -> dict[str, str]:
     """Return the addresses of a study run's pages by what they show, to be put behind the server's.
 
     Args:
+        study: its name.
         experiment: its number.
-        study: the number of the study's run.
+        parent: the number of the study's run.
         arms: the numbers of the arms' runs.
     """
+    key = quote(_key(study))
     runs, training = f"#/experiments/{experiment}/runs", "workflowType=machine_learning"  # else traces and prompts
     return {
-        "charts": f"{runs}?viewStateShareKey={KEY}&compareRunsMode=CHART&{training}",
-        "table": f"{runs}?viewStateShareKey={KEY}&compareRunsMode=TABLE&{training}",
-        "verdict": f"{runs}/{study}?{training}",
+        "charts": f"{runs}?viewStateShareKey={key}&compareRunsMode=CHART&{training}",
+        "table": f"{runs}?viewStateShareKey={key}&compareRunsMode=TABLE&{training}",
+        "verdict": f"{runs}/{parent}?{training}",
         "compare": f"#/compare-runs?runs={_listed(arms)}&experiments={_listed([experiment])}&{training}",
     }
 

@@ -2,7 +2,8 @@
 
 Runs are made and filled with `MlflowClient` alone: the fluent interface reads and sets the environment, and two steps
 of a study may run in two processes or pods at once. Where the runs go is MLFLOW_TRACKING_URI; without it `mlflow.db`
-in the working folder, which a plain `mlflow ui` there shows.
+in the working folder, which a plain `mlflow ui` there shows. `components.opening` makes the runs of the study and its
+arms; here they are filled, and read again.
 """
 
 import getpass
@@ -15,7 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
@@ -26,16 +27,19 @@ from components.errors import AssayError
 from components.explain import nearest
 from components.prepared import Schema
 from components.store import CellResult, code_version
-from components.study import Cell, Study
+from components.study import Cell
 
 SQLITE = "sqlite:///"
 DEFAULT_STORE = "mlflow.db"
 FLUSH_SECONDS = 2.0  # epochs are sent at most this often: a call costs 15 ms, an epoch of a small cell less
-RUN_TAG = "assay.run"
 SCALER_BYTES = 2**16  # of a scaler that each seed's run gets; a large vocabulary is with the arm's model alone
 ARM_NUMBERS = ("effect", "low", "high", "p_holm", "probability", "detectable", "cost", "cost_low", "cost_high")
 LONGEST = 200  # characters of a class's name in a metric's, which may have 250
+RUN_TAG = "assay.run"
 ROLE_TAG = "assay.role"  # study, arm or seed
+STUDY_TAG = "assay.study"  # of the study's run: its name, which that of the experiment need not be
+PARENT_TAG = "mlflow.parentRunId"
+FINISHED = "attributes.status = 'FINISHED'"
 
 
 def tracking_uri() -> str:
@@ -100,60 +104,20 @@ def client():
     return MlflowClient(tracking_uri())
 
 
-def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
-    """Find or make the runs of the study and of its arms.
-
-    Args:
-        study: the study.
-        run: the run's unique name. Where it died before, its runs are found by it and continued.
-        schema: of the prepared data.
-
-    Returns:
-        JSON: `run`, `tracking_uri`, `experiment`, `parent`, `arms` (run numbers by arm) and `first_seed`.
-    """
-    check_reachable(tracking_uri())
-    api = client()
-    experiment = experiment_of(api, study.study)
-    found = {info.data.tags.get(ROLE_TAG): info for info in _search(api, experiment, run, "study")}
-    parent = found.get("study") or _create(api, experiment, run, {RUN_TAG: run, ROLE_TAG: "study"})
-    parent_id = parent.info.run_id
-    known = {info.data.tags["assay.arm"]: info.info.run_id for info in _search(api, experiment, run, "arm")}
-    _log_study(api, parent_id, study, schema)
-    arms = {}
-    for arm in study.expand():
-        tags = {RUN_TAG: run, ROLE_TAG: "arm", "assay.arm": arm.name, "assay.technique": arm.technique}
-        made = known.get(arm.name) or _create(api, experiment, arm.name, tags, parent_id).info.run_id
-        told = _params({"arm": arm.name, **_flat(arm.recipe.model_dump(mode="json"))})
-        api.log_batch(made, params=told, tags=_tags(_origin(schema)))
-        _log_data_set(api, made, schema)
-        arms[arm.name] = made
-    for run_id in (parent_id, *arms.values()):
-        api.update_run(run_id, status="RUNNING")
-    return {
-        "run": run,
-        "tracking_uri": tracking_uri(),
-        "experiment": experiment,
-        "parent": parent_id,
-        "arms": arms,
-        "first_seed": study.seed_numbers.start,
-    }
-
-
-def log_data(runs: Mapping[str, Any], folder: Path) -> None:
-    """Log the data report's files to the study's run, under `data`."""
-    client().log_artifacts(runs["parent"], str(folder), "data")
-
-
 class CellLogger:
     """Logs the cells of one study run."""
 
     def __init__(self, runs: Mapping[str, Any], schema: Schema):
-        """Take what `open_runs` returned."""
+        """Take what `opening.open_runs` returned."""
         self.api = client()
         self.runs = runs
         self.schema = schema
-        seeds = _search(self.api, runs["experiment"], runs["run"], "seed")
-        self.known = {(run.data.tags["assay.arm"], run.data.tags["assay.seed"]): run for run in seeds}
+        seeds = search_runs(self.api, runs["experiment"], runs["run"], "seed")
+        self.known = {
+            (run.data.tags["assay.arm"], run.data.tags["assay.seed"]): run
+            for run in seeds
+            if run.data.tags[PARENT_TAG] in runs["arms"].values()
+        }
 
     def start(self, cell: Cell) -> "CellLog":
         """Open the cell's run; one that died unfinished is deleted and made anew."""
@@ -168,11 +132,11 @@ class CellLogger:
             "assay.arm": cell.arm,
             "assay.seed": str(cell.seed),
             "assay.cell": cell.key,
-            **_origin(self.schema),
+            **origin(self.schema),
         }
         name = f"{cell.arm}, seed {cell.seed}"
-        run = _create(self.api, self.runs["experiment"], name, tags, self.runs["arms"][cell.arm])
-        _log_data_set(self.api, run.info.run_id, self.schema)
+        run = create_run(self.api, self.runs["experiment"], name, tags, self.runs["arms"][cell.arm])
+        log_data_set(self.api, run.info.run_id, self.schema)
         return CellLog(self, cell, run.info.run_id)
 
 
@@ -221,12 +185,12 @@ class CellLog:
         )
         self._waiting += self._layers(result)
         told = {**result["recipe"], "computed": result["computed"]}
-        params = {"arm": self.cell.arm, "seed": self.cell.seed, **_flat(told)}
+        params = {"arm": self.cell.arm, "seed": self.cell.seed, **flat(told)}
         tags = {"assay.reused": str(reused).lower()}
         if result["findings"]:
             note = "\n".join(f"- {finding}" for finding in result["findings"])
             tags |= {"assay.findings": "; ".join(result["findings"]), "mlflow.note.content": note}
-        self._send(params=_params(params), tags=_tags(tags))
+        self._send(params=as_params(params), tags=as_tags(tags))
         scaler = cell.model / "encoder.json"
         if scaler.stat().st_size <= SCALER_BYTES:
             self.logger.api.log_artifact(self.run_id, str(scaler))
@@ -271,7 +235,7 @@ def log_verdict(
     """Log the verdict to the study's run, each arm's numbers to the arm's own, and what the UI opens at.
 
     Args:
-        runs: what `open_runs` returned.
+        runs: what `opening.open_runs` returned.
         verdict: see `components.evaluate`.
         description: Markdown.
         folder: its files become artifacts.
@@ -286,7 +250,7 @@ def log_verdict(
         means = _means(of_arm)
         first = f"validation/{metric}"  # the compare view draws the metric that was logged first
         told = _metrics({first: means.pop(first), **means, **numbers.get(arm, {})}, 0)
-        api.log_batch(run_id, metrics=told, tags=_tags(tags.get(arm, {})))
+        api.log_batch(run_id, metrics=told, tags=as_tags(tags.get(arm, {})))
         api.log_batch(run_id, metrics=_mean_curves(of_arm))
         api.log_artifacts(run_id, str(typical[arm].model), "model")
         api.set_terminated(run_id)
@@ -295,11 +259,13 @@ def log_verdict(
         names = [name for name in test[who] if name != "per_seed"]
         parent_metrics |= {f"test/{who}/{name}": test[who][name] for name in names}
     told = {"mlflow.note.content": description, "assay.winner": winner["arm"], "assay.answer": verdict["sentence"]}
-    api.log_batch(runs["parent"], metrics=_metrics(parent_metrics, 0), tags=_tags(told))
+    api.log_batch(runs["parent"], metrics=_metrics(parent_metrics, 0), tags=as_tags(told))
     api.log_artifacts(runs["parent"], str(folder))
-    links = review.pages(runs["experiment"], runs["parent"], list(runs["arms"].values()))
-    api.set_experiment_tag(runs["experiment"], review.VIEW_TAG, review.view(runs["run"], metric))
-    api.set_experiment_tag(runs["experiment"], "mlflow.note.content", review.description(verdict, links))
+    study, experiment = verdict["study"], runs["experiment"]
+    api.set_experiment_tag(experiment, review.view_tag(study), review.view(study, runs["run"], metric))
+    if not runs["joined"]:  # else it is an experiment of many pipelines
+        links = review.pages(study, experiment, runs["parent"], list(runs["arms"].values()))
+        api.set_experiment_tag(experiment, "mlflow.note.content", review.description(verdict, links))
 
 
 def _of_arms(verdict: Mapping[str, Any]) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, str]]]:
@@ -347,31 +313,12 @@ def _mean_curves(cells: Sequence[CellResult]) -> list[Any]:
 
 
 def finish(runs: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
-    """Log the registry's decision to the study's run and end it."""
+    """Log the registry's decision to the study's run and end it, unless whoever made it does."""
     api = client()
     api.log_dict(runs["parent"], dict(decision), "decision.json")
     api.set_tag(runs["parent"], "assay.decision", f"{decision['decision']}: {decision['reason']}")
-    api.set_terminated(runs["parent"])
-
-
-def close_runs(study: str, run: str, status: Callable[[], str | None]) -> None:
-    """End the MLflow runs of a study run that did not come to its own end; `open_runs` opens them again.
-
-    Args:
-        study: its name.
-        run: the run's unique name.
-        status: tells KILLED or FAILED, or None where the run has been continued; asked before each change.
-    """
-    uri = tracking_uri()
-    check_reachable(uri)
-    if not is_there(uri):
-        return  # it ended before there was anything to log
-    api = client()
-    experiment = api.get_experiment_by_name(study)
-    where = f"tags.`{RUN_TAG}` = '{run}' and attributes.status = 'RUNNING'"
-    for left in api.search_runs([experiment.experiment_id], where, max_results=5000) if experiment else ():
-        if word := status():
-            api.set_terminated(left.info.run_id, word)
+    if not runs["joined"]:
+        api.set_terminated(runs["parent"])
 
 
 def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -398,12 +345,13 @@ def latest_pages(study: str | None) -> dict[str, str]:
         AssayError: when MLflow has no such study, or none of its runs is finished.
     """
     api = client()
-    if study is None and not _finished(api, _experiments(api)):
+    if study is None and not _latest_of(api, FINISHED):
         return {}
     run = latest_run(study)
-    arms = _search(api, run.info.experiment_id, run.data.tags[RUN_TAG], "arm")
+    arms = search_runs(api, run.info.experiment_id, run.data.tags[RUN_TAG], "arm", run.info.run_id)
     in_order = sorted(arms, key=lambda arm: arm.data.metrics.get("effect", 0.0), reverse=True)
-    return review.pages(run.info.experiment_id, run.info.run_id, [arm.info.run_id for arm in in_order])
+    numbers = [arm.info.run_id for arm in in_order]
+    return review.pages(run.data.tags[STUDY_TAG], run.info.experiment_id, run.info.run_id, numbers)
 
 
 def latest_run(study: str | None) -> Any:
@@ -414,57 +362,42 @@ def latest_run(study: str | None) -> Any:
     """
     check_store()
     api = client()
-    if study is None:
-        found = _finished(api, _experiments(api))
-        if not found:
-            raise AssayError("no run is finished yet; `assay run digits` makes the first")
+    mine = () if study is None else (f"tags.`{STUDY_TAG}` = {study!r}",)
+    if found := _latest_of(api, FINISHED, *mine):
         return found[0]
-    experiment = api.get_experiment_by_name(study)
-    if experiment is None:
-        names = [e.name for e in api.search_experiments() if e.name != "Default"]
-        raise AssayError(f"MLflow at {tracking_uri()} has no study {study!r}; {nearest(study, names)}")
-    found = _finished(api, [experiment.experiment_id])
-    if not found:
+    if study is None:
+        raise AssayError("no run is finished yet; `assay run digits` makes the first")
+    if _latest_of(api, *mine):
         raise AssayError(f"no run of study {study!r} is finished yet; `assay run` starts or continues it")
-    return found[0]
+    names = {run.data.tags[STUDY_TAG] for run in _latest_of(api, most=1000)}
+    raise AssayError(f"MLflow at {tracking_uri()} has no study {study!r}; {nearest(study, sorted(names))}")
 
 
-def _experiments(api) -> list[str]:
-    return [experiment.experiment_id for experiment in api.search_experiments()]
+def _latest_of(api, *conditions: str, most: int = 1) -> list[Any]:
+    """Return the latest runs of studies, the newest first; a study's may be in any experiment, see `opening`."""
+    where = " and ".join((f"tags.`{ROLE_TAG}` = 'study'", *conditions))
+    experiments = [experiment.experiment_id for experiment in api.search_experiments()]
+    return list(api.search_runs(experiments, where, max_results=most, order_by=["attributes.start_time DESC"]))
 
 
-def _finished(api, experiments: list[str]) -> list[Any]:
-    """Return the latest finished run of a study in these experiments, if there is one."""
-    where = f"tags.`{ROLE_TAG}` = 'study' and attributes.status = 'FINISHED'"
-    return list(api.search_runs(experiments, where, max_results=1, order_by=["attributes.start_time DESC"]))
+def search_runs(api, experiment: str, run: str, role: str, parent: str | None = None) -> list[Any]:
+    """Return the MLflow runs of a study run that have this role.
 
-
-def experiment_of(api, name: str) -> str:
-    """Return the number of the study's experiment; it is made where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    known = api.get_experiment_by_name(name)
-    if known is None:
-        try:
-            # A UI that sorts experiments by kind opens this one at its runs, and not at traces of a language model.
-            return api.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
-        except MlflowException:  # another process was faster
-            known = api.get_experiment_by_name(name)
-    if known.lifecycle_stage != "active":
-        raise AssayError(
-            f"the MLflow experiment {name!r} was deleted; restore it (`mlflow experiments restore "
-            f"-x {known.experiment_id}`) or give the study another name"
-        )
-    return known.experiment_id
-
-
-def _search(api, experiment: str, run: str, role: str) -> list[Any]:
+    Args:
+        api: an MlflowClient.
+        experiment: where they are.
+        run: the run's unique name.
+        role: study, arm or seed.
+        parent: only those right below this one.
+    """
     where = f"tags.`{RUN_TAG}` = '{run}' and tags.`{ROLE_TAG}` = '{role}'"
+    where += f" and tags.`{PARENT_TAG}` = '{parent}'" if parent else ""
     return list(api.search_runs([experiment], where, max_results=5000))
 
 
-def _create(api, experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None):
-    above = {"mlflow.parentRunId": parent} if parent else {}
+def create_run(api, experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None):
+    """Make a run of ours, below its parent if it has one."""
+    above = {PARENT_TAG: parent} if parent else {}
     source = {"mlflow.source.name": "assay", "mlflow.source.type": "LOCAL", "mlflow.user": user()}
     return api.create_run(experiment, run_name=name, tags={**tags, **above, **source})
 
@@ -477,30 +410,12 @@ def user() -> str:
         return str(os.getuid())
 
 
-def _log_study(api, run_id: str, study: Study, schema: Schema) -> None:
-    params = {
-        "metric": study.metric,
-        "seeds": study.seeds,
-        "data.source": schema.source,
-        "data.rows": schema.rows,
-        "data.classes": len(schema.classes),
-        **{f"data.{part}_rows": count for part, count in schema.splits.items()},
-        **{
-            f"reference.{path}": value
-            for path, value in _flat(study.expand()[0].recipe.model_dump(mode="json")).items()
-        },
-    }
-    api.log_batch(run_id, params=_params(params), tags=_tags({"assay.study": study.digest(), **_origin(schema)}))
-    api.log_dict(run_id, study.model_dump(mode="json"), "study.json")
-    _log_data_set(api, run_id, schema)
-
-
-def _origin(schema: Schema) -> dict[str, str]:
+def origin(schema: Schema) -> dict[str, str]:
     """Return what a run was made of, as tags."""
     return {"assay.data": schema.fingerprint[:12], "assay.code": code_version()[:12]}
 
 
-def _log_data_set(api, run_id: str, schema: Schema) -> None:
+def log_data_set(api, run_id: str, schema: Schema) -> None:
     """Log the data as the run's input, with our own digest: MLflow's would read all rows."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -511,11 +426,12 @@ def _log_data_set(api, run_id: str, schema: Schema) -> None:
     api.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "study")])])
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by their paths: `train.epochs`."""
+    found = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
 
 
 def _safe(names: Sequence[str]) -> list[str]:
@@ -535,13 +451,15 @@ def _metrics(values: Mapping[str, float], epoch: int) -> list[Any]:
     return [Metric(name, float(value), now, epoch) for name, value in values.items()]
 
 
-def _params(values: Mapping[str, Any]) -> list[Any]:
+def as_params(values: Mapping[str, Any]) -> list[Any]:
+    """Return values as MLflow's parameters, which are text."""
     from mlflow.entities import Param
 
     return [Param(name, str(value)) for name, value in values.items()]
 
 
-def _tags(values: Mapping[str, str]) -> list[Any]:
+def as_tags(values: Mapping[str, str]) -> list[Any]:
+    """Return values as MLflow's tags."""
     from mlflow.entities import RunTag
 
     return [RunTag(name, value) for name, value in values.items()]

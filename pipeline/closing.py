@@ -11,7 +11,7 @@ STATUS = {"stopped": "KILLED", "failed": "FAILED"}  # MLflow's words for ours
 
 def main() -> None:
     """Close the run's MLflow runs, unless it has been continued meanwhile."""
-    from components.tracking import close_runs
+    from components.opening import close_runs
 
     run = Run(Path(sys.argv[1]))
     study = json.loads(run.read()["arguments"]["study"])["study"]

@@ -207,7 +207,9 @@ def _environment(home: Path) -> dict[str, str]:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
     check_reachable(uri)
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GIT_PYTHON_REFRESH": "quiet", "PYTHONUNBUFFERED": "1"}
-    return {**quiet, **os.environ, "MLFLOW_TRACKING_URI": uri}
+    # A run that the shell has open is another's: what is started here is no task of a pipeline run, see `opening`.
+    shell = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
+    return {**quiet, **shell, "MLFLOW_TRACKING_URI": uri}
 
 
 @contextmanager

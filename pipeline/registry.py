@@ -12,6 +12,7 @@ from rich.text import Text
 
 from components.errors import AssayError, UsageError
 from components.explain import nearest
+from components.opening import experiment_of
 from components.registry import (
     CHALLENGER,
     CHAMPION,
@@ -29,9 +30,10 @@ from components.registry import (
     Registry,
     found_or,
 )
-from components.tracking import check_store, experiment_of, tracking_uri, user
+from components.tracking import ROLE_TAG, check_store, tracking_uri, user
 
 DECISIONS = 5  # that are shown
+ENOUGH = 100  # decisions, to find the last promotion among them
 PATIENCE = 20.0  # seconds: somebody waits
 
 
@@ -43,7 +45,7 @@ def show_champion(console: Console, name: str) -> None:
     """
     with _opened(name) as registry:
         champion = registry.find_champion()
-        decisions = _decisions(registry)
+        decisions = registry.decisions(ENOUGH)
         if champion is None:
             raise AssayError(f"no version of {name!r} is the champion; {_versions(registry)}")
         aliases = [(alias, registry.at(alias)) for alias in (CHAMPION, CHALLENGER, PREVIOUS)]
@@ -166,20 +168,16 @@ def _write(registry: Registry, version: Any, decision: str, reason: str, aliases
         "aliases": aliases,
         "by": user(),
     }
-    experiment = registry.ask(lambda: experiment_of(registry.api, registry.name))
     parent = registry.ask(lambda: found_or(lambda: registry.api.get_run(version.run_id), None))
-    inside = parent is not None and parent.info.experiment_id == experiment
-    record = registry.record(experiment, version.run_id if inside else None, f"by hand {uuid.uuid4().hex}", made)
+    if parent and parent.data.tags.get(ROLE_TAG) == "study" and parent.info.lifecycle_stage == "active":
+        experiment, above = parent.info.experiment_id, version.run_id
+    else:
+        experiment, above = registry.ask(lambda: experiment_of(registry.api, registry.name)), None
+    record = registry.record(experiment, above, f"by hand {uuid.uuid4().hex}", made)
     if decision == ROLLED_BACK and registry.champion:
         registry.tag(registry.champion, ROLLED_BACK_TAG, f"{time.strftime('%Y-%m-%d')} {reason}")
     registry.tag(str(version.version), ROLLED_BACK_TAG, None)
     registry.carry_out(record, made)
-
-
-def _decisions(registry: Registry) -> list[Any]:
-    """Return the runs of the latest decisions, the newest first; enough of them to find the last promotion."""
-    experiment = registry.ask(lambda: registry.api.get_experiment_by_name(registry.name))
-    return registry.decisions(experiment.experiment_id, 100) if experiment else []
 
 
 def _since(champion: Any, decisions: list[Any]) -> str:

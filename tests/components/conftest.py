@@ -55,6 +55,7 @@ class Steps:
         folder: where the steps write.
         store: folder of the finished cells.
         run: the run's name.
+        task: called with the name of each step; what it returns is entered around the step.
     """
 
     study: Study
@@ -62,6 +63,7 @@ class Steps:
     store: Path
     run: str
     events: list[dict[str, Any]] = field(default_factory=list)
+    task: Callable[[str], contextlib.AbstractContextManager] = contextlib.nullcontext
 
     @property
     def prepared(self) -> Prepared:
@@ -99,9 +101,11 @@ class Steps:
         from components.train import train
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._watched():
+        with self._watched("load"):
             load(self._json, self.run, str(self.store), self._path("data"), self._path("runs.json"))
+        with self._watched("scale"):
             scale(self._path("data"), self._path("scalers.json"))
+        with self._watched("train"):
             train(
                 "1/1",
                 1,
@@ -121,7 +125,7 @@ class Steps:
         """Run evaluate."""
         from components.evaluate import evaluate
 
-        with self._watched():
+        with self._watched("evaluate"):
             evaluate(self._path("data"), self._path("runs.json"), [self._path("cells")], self._path("verdict"))
         return self
 
@@ -130,7 +134,7 @@ class Steps:
         from components.register import register
 
         data, runs, verdict = self._path("data"), self._path("runs.json"), self._path("verdict")
-        with self._watched():
+        with self._watched("register"):
             register(data, runs, verdict, self._path("decision"), **options)
         return self
 
@@ -142,10 +146,10 @@ class Steps:
         return str(self.folder / name)
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self, step: str) -> Iterator[None]:
         """Collect the events, as the command does."""
         file = self.folder / "events.jsonl"
-        with pytest.MonkeyPatch.context() as patch:
+        with self.task(step), pytest.MonkeyPatch.context() as patch:
             patch.setenv("ASSAY_EVENTS", str(file))
             yield
         self.events = [json.loads(line) for line in file.read_text().splitlines()]
@@ -194,3 +198,12 @@ def tiny(workplace: Path, run_steps: Callable[..., Steps]) -> Steps:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(workplace)
         return run_steps("tiny 1.0").all()
+
+
+@pytest.fixture
+def opened(make_study, digits, tiny, in_workplace, request) -> tuple[Study, dict[str, Any]]:
+    """A study with one arm, just opened, and its runs."""
+    from components.opening import open_runs
+
+    study = make_study(study=request.node.name[:40], arms={"tanh": {"scale": "tanh"}}, seeds=1)
+    return study, open_runs(study, request.node.name, digits.schema)

@@ -97,7 +97,7 @@ def test_after_a_screening_the_first_seed_is_the_one_that_is_looked_into(run_ste
     assert (steps.folder / "verdict" / "report" / "augmentation.png").exists()
     assert [steps.cell(cell).preview.exists() for cell in ("0-3", "0-4")] == [True, False]
     api, epochs = tracking.client(), {}
-    for run in tracking._search(api, steps.runs["experiment"], steps.run, "seed"):
+    for run in tracking.search_runs(api, steps.runs["experiment"], steps.run, "seed"):
         name = next(name for name in run.data.metrics if name.startswith("layers/"))
         epochs[run.data.tags["assay.seed"]] = len(api.get_metric_history(run.info.run_id, name))
     assert epochs == {"3": 2, "4": 1}
@@ -375,8 +375,7 @@ def test_fewer_rows_are_no_technique_but_a_curve(sizes):
     assert (sizes.folder / "verdict" / "report" / "data_curve.png").stat().st_size > 10_000
 
 
-@pytest.mark.usefixtures("in_workplace")
-def test_a_point_of_the_curve_has_its_rows_in_mlflow(sizes):
+def test_a_point_of_the_curve_has_its_rows_in_mlflow(sizes, in_workplace):
     run = tracking.client().get_run(sizes.runs["arms"]["data=0.3"])
     assert run.info.status == "FINISHED"
     assert run.data.metrics["train_rows"] == 345

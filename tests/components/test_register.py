@@ -42,7 +42,7 @@ def alias(name: str, which: str) -> str | None:
 
 
 def decisions(steps) -> list[Any]:
-    return Registry(steps.study.study).decisions(steps.runs["experiment"], 100)
+    return Registry(steps.study.study).decisions(100)
 
 
 # Arms and recipes that the shared store has already, so that nothing is trained: only names differ.

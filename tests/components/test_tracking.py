@@ -12,7 +12,8 @@ import pytest
 
 from components import review, tracking
 from components.errors import AssayError
-from components.tracking import CellLogger, check_reachable, open_runs, tracking_uri
+from components.opening import open_runs
+from components.tracking import CellLogger, check_reachable, tracking_uri
 
 
 def runs_of(experiment: str, run: str) -> list[Any]:
@@ -171,27 +172,6 @@ def test_a_study_without_a_finished_run_says_so(make_study, digits, tiny, in_wor
 # Continuing
 
 
-@pytest.fixture
-def opened(make_study, digits, tiny, in_workplace, request):
-    """A study with one arm, just opened."""
-    study = make_study(study=request.node.name[:40], arms={"tanh": {"scale": "tanh"}}, seeds=1)
-    return study, open_runs(study, request.node.name, digits.schema)
-
-
-def test_a_run_that_is_opened_again_continues_the_same_runs(opened, digits):
-    study, runs = opened
-    assert open_runs(study, runs["run"], digits.schema) == runs
-    assert len(runs_of(runs["experiment"], runs["run"])) == 1 + 2
-
-
-def test_another_run_of_the_study_has_runs_of_its_own(opened, digits):
-    study, runs = opened
-    other = open_runs(study, "another", digits.schema)
-    assert other["experiment"] == runs["experiment"]
-    assert not set(other["arms"].values()) & set(runs["arms"].values())
-    assert other["parent"] != runs["parent"]
-
-
 def test_a_seed_that_died_is_made_anew_and_a_finished_one_is_left(opened, digits, tiny):
     study, runs = opened
     died, finished = study.cells()
@@ -240,37 +220,6 @@ def test_every_class_keeps_its_recall_whatever_its_name(opened, digits, tiny, cl
     log.finish(tiny.cell("0-0"), reused=True)
     metrics = tracking.client().get_run(str(log.run_id)).data.metrics
     assert len([name for name in metrics if name.startswith("recall/")]) == 10
-
-
-def test_an_experiment_that_was_deleted_is_said(opened, digits):
-    study, runs = opened
-    tracking.client().delete_experiment(runs["experiment"])
-    with pytest.raises(AssayError, match=f"was deleted; restore it .*-x {runs['experiment']}"):
-        open_runs(study, "again", digits.schema)
-
-
-# Ends that are none
-
-
-def test_the_runs_of_a_stopped_study_are_closed_and_opened_again(opened, digits):
-    study, runs = opened
-
-    def statuses() -> set[str]:
-        return {run.info.status for run in runs_of(runs["experiment"], runs["run"])}
-
-    tracking.close_runs(study.study, runs["run"], lambda: None)  # it has been continued meanwhile
-    assert statuses() == {"RUNNING"}
-    tracking.close_runs(study.study, runs["run"], lambda: "KILLED")
-    assert statuses() == {"KILLED"}
-    open_runs(study, runs["run"], digits.schema)
-    assert statuses() == {"RUNNING"}
-
-
-def test_what_never_came_to_mlflow_needs_no_closing(tmp_path, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    tracking.close_runs("tiny", "run", lambda: "FAILED")
-    assert list(tmp_path.iterdir()) == []
 
 
 WRITERS = 6
@@ -361,7 +310,7 @@ def test_a_verdicts_harms_interactions_and_other_metrics_are_on_the_arms():
 def test_the_saved_view_finds_the_arms_and_its_columns_and_charts_are_theirs(tiny, logged):
     api = tracking.client()
     experiment = api.get_experiment(tiny.runs["experiment"])
-    state = json.loads(json.loads(experiment.tags[review.VIEW_TAG])["state"])
+    state = json.loads(json.loads(experiment.tags[review.view_tag("tiny 1.0")])["state"])
     found = api.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
     assert {run.info.run_id for run in found} == set(tiny.runs["arms"].values())
     best = max(tiny.verdict["effects"], key=lambda effect: effect["effect"])

@@ -10,7 +10,7 @@ import pytest
 from command import TINY, assay, cells, events, processes_in, start, wait_for
 
 from components.errors import AssayError
-from pipeline.local import Run, _sit, read_events
+from pipeline.local import Run, _environment, _sit, read_events
 
 
 @pytest.mark.slow
@@ -93,6 +93,15 @@ def _command(pid):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:  # it has ended
         return b""
+
+
+def test_a_run_that_the_shell_has_open_is_not_told_to_the_steps(tmp_path, monkeypatch):
+    """It may be that of a task of Kubeflow's in which somebody calls `assay run`: two such tasks are two studies."""
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    told = _environment(tmp_path)
+    assert "MLFLOW_RUN_ID" not in told
+    assert told["MLFLOW_TRACKING_USERNAME"] == "ada"
 
 
 def test_what_register_decided_is_kept_when_the_run_fails(tmp_path):
