@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("in_workplace")
 
 ROWS = 110  # of 178 that are there at first; the others come later
 RECIPE = {"model": {"name": "mlp", "units": [8]}, "train": {"epochs": 4, "early_stopping": False}}
+SMALL = {"recipe": {"model": {"units": [5]}}, "arms": {"narrow": {"model.units": [3]}}, "seeds": 1}  # of digits
 ARMS = {"no scaling": {"scale": "none"}, "dropout": {"model.dropout": 0.3}}
 
 
@@ -122,7 +123,7 @@ def test_the_same_rows_again_give_the_champion_again(first, again, wine):
 
 
 def test_before_there_is_a_champion_the_whole_study_is_run(run_steps):
-    steps = run_steps("nothing yet", retrain={"enabled": True}, arms={"narrow": {"model.units": [3]}}, seeds=1)
+    steps = run_steps("nothing yet", retrain={"enabled": True}, **SMALL)
     steps.until_trained()
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
     found = retrain.read(steps.prepared.folder / "report")
@@ -134,14 +135,14 @@ def test_before_there_is_a_champion_the_whole_study_is_run(run_steps):
 def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
     from components.tracking import client
 
-    made = run_steps("run is gone", seeds=1, arms={"narrow": {"model.units": [3]}}).all()
+    made = run_steps("run is gone", **SMALL).all()
     champion = Registry("run is gone").find_champion()
     client().delete_run(made.runs["parent"])
     for artifact in ("study.json", "gate"):
         run = client().get_run(champion.run_id)
         path = str(run.info.artifact_uri).removeprefix("file://") + f"/{artifact}"
         _remove(path)
-    steps = run_steps("run is gone", retrain={"enabled": True}, seeds=1, arms={"narrow": {"model.units": [3]}})
+    steps = run_steps("run is gone", retrain={"enabled": True}, **SMALL)
     steps.until_trained()
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
     found = retrain.read(steps.prepared.folder / "report")
