@@ -6,6 +6,8 @@ ARGS ?=
 CONSTRAINTS := docker/constraints.txt
 BIN := .venv/bin
 READY := .venv/.ready
+AUDIT := $(BIN)/pip-audit --no-deps --disable-pip --progress-spinner off
+ACCEPTED := # vulnerabilities by their ids; docs/docker.md gives the reason for each
 UV := VIRTUAL_ENV=.venv UV_NO_PROGRESS=1 $(BIN)/uv
 
 # With this set Python never writes byte code, and every import of the sources compiles them again.
@@ -13,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test lint bench ui lock clean
+.PHONY: help setup run test lint audit bench ui lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,15 @@ lint: $(READY) ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/hadolint docker/Dockerfile
+
+# Where no service can be asked pip-audit finds nothing, which is no result: it has to know at least of an old Jinja.
+audit: $(READY) ## Ask for known vulnerabilities in the pinned packages
+	@if echo jinja2==2.10 | $(AUDIT) --requirement /dev/stdin 2>&1 | grep -q '^Found [1-9]'; then \
+		$(AUDIT) --requirement $(CONSTRAINTS) $(addprefix --ignore-vuln ,$(ACCEPTED)); \
+	else \
+		echo "Not audited: no service tells of vulnerabilities here." >&2; \
+	fi
 
 bench: $(READY) ## Measure speed and memory (not quality, which takes hours)
 	@set -e; for script in $(filter-out %/quality.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \

@@ -152,6 +152,8 @@ class Registry:
 
     def at(self, alias: str) -> Any:
         """Return the version with this alias, or None."""
+        if not self.versions():  # to a name that is not there yet a server with logins says 403
+            return None
         return self.ask(lambda: found_or(lambda: self.api.get_model_version_by_alias(self.name, alias), None))
 
     def version(self, number: str) -> Any:

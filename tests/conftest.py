@@ -2,17 +2,13 @@
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
-
-BASE_IMAGE = "python:3.11-slim"  # of docker/Dockerfile
 
 # The same examples every time, and no time limit for one: a busy machine is no failure.
 settings.register_profile("assay", deadline=None, derandomize=True, database=None, max_examples=50)
@@ -54,19 +50,6 @@ def _no_tracking_address_of_others():
         patch.setenv("MLFLOW_TRACKING_URI", "")  # recorded, so that what this file leaves is forgotten too
         patch.delenv("MLFLOW_TRACKING_URI")
         yield
-
-
-@pytest.fixture(scope="session")
-def docker_engine() -> None:
-    """Skip where no Docker engine answers, or it has no base image for ours and can't pull it."""
-
-    def fails(*command: str) -> int:
-        return subprocess.run(["docker", *command], capture_output=True, timeout=600).returncode
-
-    if shutil.which("docker") is None or fails("version"):
-        pytest.skip("no Docker engine answers")
-    if fails("image", "inspect", BASE_IMAGE) and fails("pull", BASE_IMAGE):
-        pytest.skip(f"the base image {BASE_IMAGE} is not here, and can't be pulled")
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from planted import PLANTED, files_of_image, found_in
 from sklearn import datasets
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 ASSAY = str(Path(sys.executable).with_name("assay"))
-TAG = "assay:test"
 START_SECONDS = 180
-STUDY = ("sklearn:iris", "--seeds", "1", "--set", "recipe.train.epochs=3", "--set", "arms={}")
 
 
 def docker(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -29,24 +27,14 @@ def docker(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="module")
-def image(docker_engine: None) -> str:
-    built = docker("build", "--file", f"{ROOT}/docker/Dockerfile", "--tag", TAG, str(ROOT), timeout=1800)
-    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
-    return TAG
-
-
-@pytest.fixture(scope="module")
-def workplace(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workplace(here: Path) -> Path:
     """A folder in which a study was run, and the rows that are asked about."""
-    folder = tmp_path_factory.mktemp("workplace")
-    done = subprocess.run([ASSAY, "run", *STUDY], cwd=folder, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    datasets.load_iris(as_frame=True).data.to_csv(folder / "flowers.csv", index=False)
-    return folder
+    datasets.load_iris(as_frame=True).data.to_csv(here / "flowers.csv", index=False)
+    return here
 
 
 @pytest.fixture(scope="module")
-def here(workplace: Path) -> pd.DataFrame:
+def answers(workplace: Path) -> pd.DataFrame:
     """What the model answers on this machine."""
     command = [ASSAY, "predict", "iris", "flowers.csv"]
     done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, timeout=300, check=True)
@@ -64,7 +52,7 @@ def hardened(workplace: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def server(image: str, workplace: Path) -> Iterator[str]:
+def service(image: str, workplace: Path) -> Iterator[str]:
     """The address of a container that serves the model."""
     serve = ["mlflow", "models", "serve", "-m", "models:/iris@champion", "--env-manager", "local", "--host", "0.0.0.0"]
     published = ["--detach", "--init", "--publish", "127.0.0.1::5000"]
@@ -89,21 +77,21 @@ def server(image: str, workplace: Path) -> Iterator[str]:
         docker("rm", "--force", container)
 
 
-def test_a_container_serves_the_same_answers(server, here):
+def test_a_container_serves_the_same_answers(service, answers):
     split = json.loads(datasets.load_iris(as_frame=True).data.to_json(orient="split", index=False))
     body = json.dumps({"dataframe_split": split}).encode()
-    request = urllib.request.Request(f"{server}/invocations", body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(f"{service}/invocations", body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=120) as answer:
         found = pd.DataFrame(json.load(answer)["predictions"])
-    np.testing.assert_allclose(found, here[found.columns], atol=1e-5)
+    np.testing.assert_allclose(found, answers[found.columns], atol=1e-5)
     assert np.ptp(found, axis=0).max() > 0.01
 
 
-def test_the_command_in_a_container_gives_the_same_answers(image, workplace, here):
+def test_the_command_in_a_container_gives_the_same_answers(image, workplace, answers):
     done = docker("run", "--rm", *hardened(workplace), image, "assay", "predict", "iris", "flowers.csv", timeout=300)
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(io.StringIO(done.stdout))
-    pd.testing.assert_frame_equal(found, here, atol=1e-5, rtol=0)
+    pd.testing.assert_frame_equal(found, answers, atol=1e-5, rtol=0)
 
 
 def test_it_runs_as_a_number_with_byte_code_and_without_a_shell(image):
@@ -116,3 +104,13 @@ def test_it_runs_as_a_number_with_byte_code_and_without_a_shell(image):
     probe += "print(*(pathlib.Path(importlib.util.cache_from_source(m.__file__)).exists() for m in (s, k)))"
     done = docker("run", "--rm", "--read-only", "--tmpfs", "/tmp", image, "python", "-c", probe)
     assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+def test_no_secret_is_in_a_layer_or_in_the_history(image):
+    known = b'assay = "pipeline.cli:main"', b"uv pip install --system"  # in a file, and in the history
+    with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving:
+        assert saving.stdout
+        found = found_in(files_of_image(saving.stdout), PLANTED, *known)
+    assert saving.returncode == 0
+    assert all(found[text] for text in known)
+    assert not found[PLANTED]

@@ -1,25 +1,22 @@
 """`assay run --on docker`: real containers, which give the same numbers, fail honestly, stop, and are continued."""
 
-import base64
-import http.client
+import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import pytest
+from planted import LOGIN, NAME, PASSWORD, PLANTED, TOKEN, files_below, found_in
 from sklearn import datasets
 
 from pipeline import __version__
@@ -29,9 +26,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 ASSAY = str(Path(sys.executable).with_name("assay"))
 IMAGE = f"assay:{__version__}"
-TINY = ("--seeds", "2", "--set", "recipe.train.epochs=3", "--set", "arms={plain: {model.batch_norm: false}}")
-PASSWORD = "pl4nted-p4ssw0rd"
-TOKEN = "pl4nted-t0ken"
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
@@ -74,98 +68,35 @@ def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.fixture
-def someone(tmp_path: Path) -> dict[str, Any]:
-    """Arguments of subprocess that make a process an ordinary user's, who may use Docker and owns the folder.
+def as_somebody(tmp_path: Path) -> list[str]:
+    """What makes of a command that of an ordinary user, who may use Docker and owns the folder.
 
-    None where the tests are root's, and their Python, too.
+    Of root's rights it has one: to read. The tests' Python may be in a folder that is closed to others.
     """
-    ordinary = {"user": 10001, "group": 10001, "extra_groups": [Path("/var/run/docker.sock").stat().st_gid]}
-    try:
-        subprocess.run([sys.executable, "-c", "pass"], check=True, capture_output=True, **ordinary)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
+    if os.getuid():
+        return []
+    socket = Path(urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")).path)
     for parent in (tmp_path, *list(tmp_path.parents)[:2]):  # pytest's folders are closed to others
         parent.chmod(0o755)
     os.chown(tmp_path, 10001, 10001)
-    return ordinary
+    rights = [f"--{kind}-caps=-all,+dac_read_search" for kind in ("inh", "ambient")]
+    return ["setpriv", "--reuid=10001", "--regid=10001", f"--groups={socket.stat().st_gid}", *rights, "--"]
 
 
-@pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The address of an MLflow server of this machine with a login before it, and the server's folder."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    class Door(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            login = "Basic " + base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
-            status, kind, content = 401, "text/plain", b"log in"
-            if self.path == "/health" or self.headers.get("Authorization") == login:
-                sent = {name: value for name, value in self.headers.items() if name != "Host"}
-                with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as inner:
-                    inner.request(self.command, self.path, body, sent)
-                    answer = inner.getresponse()
-                    status, kind, content = answer.status, answer.getheader("Content-Type", "text/plain"), answer.read()
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
-
-        def log_message(self, format: str, *_: Any) -> None:
-            pass
-
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        f"{folder}/artifacts",
-    ]
-    quiet = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=quiet, stdout=log, stderr=log, start_new_session=True)
-    door = ThreadingHTTPServer(("127.0.0.1", 0), Door)
-    threading.Thread(target=door.serve_forever, daemon=True).start()
-
-    def up() -> bool:
-        try:
-            return urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).status == 200
-        except OSError:
-            assert process.poll() is None, (folder / "log").read_text()
-            return False
-
-    try:
-        wait_for(up)
-        yield f"http://127.0.0.1:{door.server_port}", folder
-    finally:
-        door.shutdown()
-        door.server_close()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@pytest.mark.usefixtures("docker_engine")
-def test_a_bounded_container_gives_the_same_numbers_against_a_server_with_a_login(
-    tmp_path, tmp_path_factory, server, someone
-):
-    address, kept = server
-    secrets = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": PASSWORD, "AWS_SECRET_ACCESS_KEY": TOKEN}
+@pytest.mark.usefixtures("image")
+def test_a_bounded_container_gives_the_same_numbers_against_a_team_server(tmp_path, study, here, server, as_somebody):
+    """What is secret reaches the steps, and remains in none of the places that they write to."""
+    asked = {"username": NAME, "password": PASSWORD}
+    assert server.ask("/api/2.0/mlflow/users/create", ("admin", server.admin), body=asked)[0] == 200
+    login = {"MLFLOW_TRACKING_USERNAME": NAME, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+    env = {**login, "MLFLOW_TRACKING_URI": server.address, "AWS_SECRET_ACCESS_KEY": TOKEN, "HOME": str(tmp_path.parent)}
     running = subprocess.Popen(
-        [ASSAY, "run", "iris", *TINY, "--on", "docker"],
+        [*as_somebody, ASSAY, "run", *study, "--on", "docker"],
         cwd=tmp_path,
-        env={**os.environ, **secrets, "MLFLOW_TRACKING_URI": address, "HOME": str(tmp_path.parent)},
+        env={**os.environ, **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **someone,
     )
     try:
         wait_for(lambda: running.poll() is not None or events(tmp_path, "step_started"))
@@ -178,6 +109,7 @@ def test_a_bounded_container_gives_the_same_numbers_against_a_server_with_a_logi
     assert "iris version 1 is the champion now" in out
     owner = tmp_path.stat()
     host, config = seen[0]["HostConfig"], seen[0]["Config"]
+    assert owner.st_uid != 0
     assert config["User"] == f"{owner.st_uid}:{owner.st_gid}"
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
@@ -186,30 +118,33 @@ def test_a_bounded_container_gives_the_same_numbers_against_a_server_with_a_logi
     assert host["Memory"] > 0
     assert host["PidsLimit"] > 0
     assert host["ShmSize"] >= 2**30
-    assert f"AWS_SECRET_ACCESS_KEY={TOKEN}" in config["Env"]
     assert not [bind for bind in host["Binds"] if bind.startswith(f"{tmp_path}:")]  # with a server, only .assay is
     assert {file.stat().st_uid for file in tmp_path.rglob("*")} == {owner.st_uid}
     assert containers(tmp_path) == []
-
-    assert list(kept.glob("artifacts/*")), "MLflow got no files"
-    files = [file for folder in (tmp_path, kept) for file in folder.rglob("*") if file.is_file()]
-    layers = docker.from_env().images.get(IMAGE)
-    texts = [out, said, json.dumps(layers.history()), json.dumps(layers.attrs)]
-    texts += [file.read_bytes().decode(errors="replace") for file in files]
-    assert not [secret for secret in (PASSWORD, TOKEN) if any(secret in text for text in texts)]
-
-    here = tmp_path_factory.mktemp("here")
-    done = run("iris", *TINY, cwd=here)
-    assert done.returncode == 0, done.stderr
     assert numbers(tmp_path) == numbers(here)
 
+    environment = config.pop("Env")  # the only place that is to have them
+    assert {f"MLFLOW_TRACKING_PASSWORD={PASSWORD}", f"AWS_SECRET_ACCESS_KEY={TOKEN}"} <= set(environment)
+    compiled = tmp_path / "iris.pipeline.yaml"
+    subprocess.run([ASSAY, "compile", "iris", "-o", compiled], env={**os.environ, **env}, check=True, timeout=120)
+    built = docker.from_env().images.get(IMAGE)
+    told = {"container": seen, "output": [out, said], "image": [built.attrs, built.history()]}
+    contents = [(name, io.BytesIO(json.dumps(text).encode())) for name, text in told.items()]
+    contents += [("PostgreSQL", io.BytesIO(server.postgres.dump()))]
+    searched = chain(contents, *map(files_below, (tmp_path, server.folder, here)))
+    found = found_in(searched, PLANTED, LOGIN, b"iris", b"model.batch_norm")
+    assert {"PostgreSQL", "run.log", "run.json", "mlflow.db", compiled.name} <= found[b"iris"]
+    assert {"container", "PostgreSQL", "mlflow.db", compiled.name} <= found[b"model.batch_norm"]
+    assert list(server.artifacts.glob("*")), "MLflow got no files"
+    assert not found[PLANTED] | found[LOGIN]
 
-@pytest.mark.usefixtures("docker_engine")
-def test_killed_it_fails_stopped_it_stops_and_then_it_continues(tmp_path, tmp_path_factory):
+
+@pytest.mark.usefixtures("image")
+def test_killed_it_fails_stopped_it_stops_and_then_it_continues(tmp_path, tmp_path_factory, study):
     """The data are elsewhere, and so must be mounted; the runs are in the working folder's own MLflow store."""
     flowers = tmp_path_factory.mktemp("data") / "flowers.csv"
     datasets.load_iris(as_frame=True).frame.to_csv(flowers, index=False)
-    study = (f"table:{flowers}", *TINY, "--set", "recipe.train.epochs=300", "--fan-out", "1", "--on", "docker")
+    study = (f"table:{flowers}", *study[1:], "--set", "recipe.train.epochs=300", "--fan-out", "1", "--on", "docker")
     study += ("--set", "checkpoint=0", "--set", "recipe.train.early_stopping=false")
 
     def start() -> subprocess.Popen[str]:
@@ -233,7 +168,7 @@ def test_killed_it_fails_stopped_it_stops_and_then_it_continues(tmp_path, tmp_pa
     assert 1 <= before < 4, "killed too late for this test to mean anything"
 
     stopped = start()
-    wait_for(lambda: stopped.poll() is not None or trained() > before)
+    wait_for(lambda: stopped.poll() is not None or containers(tmp_path))
     stopped.send_signal(signal.SIGTERM)
     _, said = stopped.communicate(timeout=60)
     assert stopped.returncode == 130, said
@@ -243,7 +178,7 @@ def test_killed_it_fails_stopped_it_stops_and_then_it_continues(tmp_path, tmp_pa
     done = run(*study, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert trained() == 4
-    assert sum(cell["reused"] for cell in events(tmp_path, "cell_finished")) >= 2
+    assert sum(cell["reused"] for cell in events(tmp_path, "cell_finished")) >= before
     assert containers(tmp_path) == []
 
 
@@ -256,15 +191,7 @@ def step(folder: Path, code: str) -> int:
         return _run(engine, command, image=IMAGE, volumes=volumes, labels={FOLDER_LABEL: str(folder)}, user=os.getuid())
 
 
-@pytest.fixture
-def built(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """This version's image, as the command builds it; the study fails before it begins."""
-    failed = run("table:nosuchfile.csv", "--on", "docker", cwd=tmp_path_factory.mktemp("built"))
-    assert "nosuchfile.csv" in failed.stderr
-    assert failed.returncode == 1
-
-
-@pytest.mark.usefixtures("built")
+@pytest.mark.usefixtures("image")
 def test_no_crash_is_taken_for_a_success(tmp_path, capfd):
     """Forty at once: kfp's own way took some of them for a success."""
     crashes = ("raise SystemExit(3)", "import os; os.kill(os.getpid(), 9)", "1/0", "import os; os._exit(1)")
@@ -277,7 +204,7 @@ def test_no_crash_is_taken_for_a_success(tmp_path, capfd):
     assert containers(tmp_path) == []
 
 
-@pytest.mark.usefixtures("built")
+@pytest.mark.usefixtures("image")
 def test_an_image_with_other_code_is_refused(tmp_path):
     change = "echo '# changed' >> $(python -c 'import components.scale as s; print(s.__file__)')"
     other = f"FROM {IMAGE}\nUSER root\nRUN {change}\n"
