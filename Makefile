@@ -26,7 +26,7 @@ run: $(READY) ## Run the digits study
 	$(BIN)/assay run digits $(ARGS)
 
 test: $(READY) ## Run the tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## Check style, format and types
 	$(BIN)/ruff check .

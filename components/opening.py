@@ -35,6 +35,7 @@ from components.tracking import (
     origin,
     search_runs,
     tracking_uri,
+    without_login,
 )
 
 TASK_RUN = "MLFLOW_RUN_ID"  # in the environment, from the plugin: the run of this task
@@ -79,7 +80,7 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
         api.update_run(run_id, status="RUNNING")
     return {
         "run": run,
-        "tracking_uri": tracking_uri(),
+        "tracking_uri": without_login(tracking_uri()),
         "experiment": experiment,
         "parent": parent_id,
         "joined": joined,
@@ -101,7 +102,7 @@ def _pipelines_run(api) -> Any:
     while found and (above := found.data.tags.get(PARENT_TAG)):  # a task in a loop is deeper
         found = _readable(api, above)
     if found is None:
-        why = f"it, or a run above it, is not to be read at {tracking_uri()}"
+        why = f"it, or a run above it, is not to be read at {without_login(tracking_uri())}"
     elif PIPELINE_TAG not in found.data.tags:
         why = "no run above it is of a pipeline run"
     elif os.environ.get(RUN, found.data.tags[PIPELINE_TAG]) != found.data.tags[PIPELINE_TAG]:

@@ -90,8 +90,9 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
             stands = registry.how_it_stands()
             failed = {"decision": "failed", "model": registry.name, "reason": stands, "error": str(error)}
             (folder / "decision.json").write_text(json.dumps(failed, indent=1))
+            at = tracking.without_login(tracking.tracking_uri())
             raise AssayError(
-                f"MLflow at {tracking.tracking_uri()} can't be reached, tried for {patience:.0f} s ({error}); "
+                f"MLflow at {at} can't be reached, tried for {patience:.0f} s ({error}); "
                 f"{stands}; the same command again continues here: what is trained is kept"
             ) from None
         (folder / "decision.json").write_text(json.dumps(made, indent=1))

@@ -21,6 +21,7 @@ from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from urllib.parse import urlsplit
 
 from components import review
 from components.errors import AssayError
@@ -47,6 +48,14 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / DEFAULT_STORE}"
 
 
+def without_login(address: str) -> str:
+    """Return an address as people and logs may see it: without the name and password that may be in it."""
+    parts = urlsplit(address)
+    if "@" not in parts.netloc:
+        return address
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def check_reachable(uri: str) -> None:
     """Ask a tracking server for its health, once.
 
@@ -60,16 +69,17 @@ def check_reachable(uri: str) -> None:
         if not os.access(folder, os.W_OK):
             raise AssayError(f"MLFLOW_TRACKING_URI: {folder} is not a folder that can be written; got {uri}")
     elif uri.startswith(("http://", "https://")):
+        shown = without_login(uri)
         try:
             with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5):
                 pass
         except urllib.error.HTTPError as error:
             if error.code not in (401, 403, 404):  # a server, though one with a door or a prefix
-                raise AssayError(f"MLFLOW_TRACKING_URI: {uri} answers {error.code} {error.reason}") from None
+                raise AssayError(f"MLFLOW_TRACKING_URI: {shown} answers {error.code} {error.reason}") from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise AssayError(
-                f"MLFLOW_TRACKING_URI: no MLflow server answers at {uri} ({reason}); start it, or unset the variable "
+                f"MLFLOW_TRACKING_URI: no MLflow server answers at {shown} ({reason}); start it, or unset the variable "
                 f"to keep runs in {DEFAULT_STORE} here"
             ) from None
 
@@ -370,7 +380,8 @@ def latest_run(study: str | None) -> Any:
     if _latest_of(api, *mine):
         raise AssayError(f"no run of study {study!r} is finished yet; `assay run` starts or continues it")
     names = {run.data.tags[STUDY_TAG] for run in _latest_of(api, most=1000)}
-    raise AssayError(f"MLflow at {tracking_uri()} has no study {study!r}; {nearest(study, sorted(names))}")
+    at = without_login(tracking_uri())
+    raise AssayError(f"MLflow at {at} has no study {study!r}; {nearest(study, sorted(names))}")
 
 
 def _latest_of(api, *conditions: str, most: int = 1) -> list[Any]:

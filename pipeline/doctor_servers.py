@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from components.errors import AssayError
-from components.tracking import SQLITE, check_reachable
+from components.tracking import SQLITE, check_reachable, without_login
 from pipeline.cluster_settings import Cluster
 from pipeline.finding import ANSWER_SECONDS, Finding
 
@@ -31,7 +31,7 @@ def check_mlflow(uri: str, deep: bool) -> Finding:
             return Finding("missing", str(error))
         where = uri.removeprefix(SQLITE) if uri.startswith(SQLITE) else f"a {uri.partition(':')[0]} database"
         return Finding("ok", f"no server; runs are kept in {where}")
-    shown, base = _without_login(uri), uri.rstrip("/")
+    shown, base = without_login(uri), uri.rstrip("/")
     health = _get(f"{base}/health", {})
     if isinstance(health, str):
         return Finding(
@@ -206,9 +206,3 @@ def _json(answer: "requests.Response") -> dict | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _without_login(address: str) -> str:
-    """Return an address without the name and password that may be in it."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

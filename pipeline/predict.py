@@ -56,7 +56,7 @@ class Model:
         uri = tracking.tracking_uri()
         tracking.check_store("models")
         name, _, which = wanted.partition("@")
-        version = _version(tracking.client(), uri, name, which or CHAMPION)
+        version = _version(tracking.client(), tracking.without_login(uri), name, which or CHAMPION)
 
         import mlflow.pyfunc
         from mlflow.exceptions import MlflowException

@@ -30,7 +30,7 @@ from components.registry import (
     Registry,
     found_or,
 )
-from components.tracking import ROLE_TAG, check_store, tracking_uri, user
+from components.tracking import ROLE_TAG, check_store, tracking_uri, user, without_login
 
 DECISIONS = 5  # that are shown
 ENOUGH = 100  # decisions, to find the last promotion among them
@@ -138,7 +138,7 @@ def _opened(name: str) -> Iterator[Registry]:
         AssayError: where there is none of this name, with the nearest one; or when MLflow is away: it says what is the
             champion.
     """
-    uri = tracking_uri()
+    uri = without_login(tracking_uri())
     check_store("models")
     registry = Registry(name, PATIENCE)
     try:

@@ -330,3 +330,22 @@ def test_the_latest_runs_pages_are_found_by_the_studys_name(tiny, in_workplace):
     with pytest.raises(AssayError, match="has no study 'tinny'"):
         tracking.latest_pages("tinny")
     assert set(tracking.latest_pages(None)) == set(pages)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://ann:pl4nted@127.0.0.1:1/mlflow", "http://127.0.0.1:1/mlflow"),
+        ("postgresql+psycopg2://ann:pl4nted@db/mlflow", "postgresql+psycopg2://db/mlflow"),
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("https://mlflow.example.org", "https://mlflow.example.org"),
+    ],
+)
+def test_an_address_is_shown_without_the_login_that_may_be_in_it(address, shown):
+    assert tracking.without_login(address) == shown
+
+
+def test_a_server_that_is_away_is_told_without_the_login():
+    with pytest.raises(AssayError, match=r"no MLflow server answers at http://127\.0\.0\.1:1 ") as told:
+        tracking.check_reachable("http://ann:pl4nted@127.0.0.1:1")
+    assert "pl4nted" not in str(told.value)
