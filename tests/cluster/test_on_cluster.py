@@ -1,19 +1,21 @@
-"""The whole way on a real cluster: submit, wait, look into MLflow, schedule, see it fire, delete.
+"""The whole way on a real cluster: submit, wait, look into MLflow, retrain, schedule, see it fire, delete.
 
 KFP_HOST names Kubeflow Pipelines, ASSAY_PROFILE a file with the keys of a study's section `cluster` (image, mlflow or
-config_maps, ...), and MLFLOW_HOST the same MLflow server as it is reached from here.
+config_maps, ...), and MLFLOW_HOST the same MLflow server as it is reached from here; where it wants a login, that is in
+MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
 """
 
-import json
 import os
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
-from components.study import Study
+from components.study import Retrain, Study
+from components.tracking import ROLE_TAG, STUDY_TAG
 from pipeline.cluster import experiment, submit
 from pipeline.cluster_settings import read_cluster
 from pipeline.cron import read_cron
@@ -36,7 +38,8 @@ pytestmark = [
 ]
 
 # Read when the file is: the tests' own environment has no variable of Assay's or MLflow's.
-SAID = {name: os.environ.get(name, "") for name in NEEDED}
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+SAID = {name: os.environ.get(name, "") for name in (*NEEDED, *LOGIN)}
 
 
 @pytest.fixture(scope="module")
@@ -60,26 +63,37 @@ def scheduled(client: Client, study: Study) -> Iterator[str]:
         delete(client, SCHEDULE)
 
 
-def finished_runs(name: str) -> int:
-    """How many finished runs of the study MLflow has."""
-    address = f"{SAID['MLFLOW_HOST'].rstrip('/')}/api/2.0/mlflow"
-    with urllib.request.urlopen(f"{address}/experiments/get-by-name?experiment_name={name}", timeout=30) as answer:
-        experiment = json.load(answer)["experiment"]["experiment_id"]
-    wanted = {"experiment_ids": [experiment], "filter": "tags.`assay.role` = 'study' and status = 'FINISHED'"}
-    request = urllib.request.Request(
-        f"{address}/runs/search", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return len(json.load(answer).get("runs", []))
+@pytest.fixture
+def tracking(monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """MLflow, as it is reached from here."""
+    for name in LOGIN:
+        if SAID[name]:
+            monkeypatch.setenv(name, SAID[name])
+    return MlflowClient(SAID["MLFLOW_HOST"])
 
 
-def test_a_submitted_study_succeeds_and_is_in_mlflow(client, study):
+def finished_runs(tracking: MlflowClient, study: Study) -> list[Run]:
+    """The finished runs of the study, in whichever experiment they are, the newest first."""
+    experiments = [found.experiment_id for found in tracking.search_experiments()]
+    where = f"tags.`{ROLE_TAG}` = 'study' and tags.`{STUDY_TAG}` = '{study.study}' and status = 'FINISHED'"
+    return list(tracking.search_runs(experiments, where, order_by=["attributes.start_time DESC"]))
+
+
+def test_a_submitted_study_succeeds_and_is_in_mlflow(client, study, tracking):
     number = submit(client, study)
     run = wait(client, number, lambda run: None, LIMIT_SECONDS)
     assert run.state is State.SUCCEEDED, run
     assert [step.name for step in run.steps][:2] == ["load", "scale"]
     assert any(text for _, text in logs(client, number, "load"))
-    assert finished_runs(study.study) >= 1
+    assert finished_runs(tracking, study)
+
+
+def test_its_winner_is_retrained(client, study, tracking):
+    """After the test above, which makes the champion."""
+    again = study.model_copy(update={"retrain": Retrain(enabled=True, seeds=2)})
+    run = wait(client, submit(client, again), lambda run: None, LIMIT_SECONDS)
+    assert run.state is State.SUCCEEDED, run
+    assert finished_runs(tracking, study)[0].data.tags["assay.retrain"] == "recipe"
 
 
 def test_a_schedule_fires_and_is_gone_when_it_is_deleted(client, study, scheduled):
