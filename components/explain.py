@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from components.errors import StudyError
 
-MANY = 13  # more names than this are not listed where one of them is near
+MANY = 15  # more names than this are not listed where one of them is near
 
 
 def did_you_mean(wrong: str, names: Iterable[str], form: str = "{}") -> str:

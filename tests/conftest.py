@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,10 @@ def _clean_environment():
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_tracking_address_of_others():
-    """Forget the address that MLflow itself put into the environment for the tests of another file."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", "")  # recorded, so that what this file leaves is forgotten too
-        patch.delenv("MLFLOW_TRACKING_URI")
-        yield
+    """Forget the address that MLflow has from the tests of another file, in itself and in the environment."""
+    if "mlflow" in sys.modules:
+        sys.modules["mlflow"].set_tracking_uri(None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(scope="session")

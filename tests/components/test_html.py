@@ -172,7 +172,8 @@ def test_texts_are_shown_with_their_beginning(made_page, tmp_path):
     assert shown
     assert "long long" in page.text
     assert "\N{HORIZONTAL ELLIPSIS}" in page.text
-    assert "one seed" not in page.text  # there are no arms
+    assert "nobody can say how sure an effect is" not in page.text  # there are no arms
+    assert "The reference, compared with nothing, has a validation accuracy of " in page.text
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "loss"])

@@ -149,7 +149,7 @@ def test_what_is_found_is_in_mlflow_and_among_the_events(run_steps, in_workplace
     from components.load import load
 
     steps.folder.mkdir(exist_ok=True)
-    with steps._watched():
+    with steps._watched("load"):
         load(steps._json, steps.run, str(steps.store), steps._path("data"), steps._path("runs.json"))
     told = [event["message"] for event in steps.events if event["event"] == "warning"]
     assert told[0] == "files of other types are left out: 1 .txt"
