@@ -103,8 +103,11 @@ def drift_as_text(found: Mapping[str, Any] | None, champion: str | None) -> str:
     new = f"{found['new']:,} of {found['rows']:,} rows are new since version {champion}"
     if found["compared"] == "all":
         new = f"Rows have come and gone since version {champion}; all {found['rows']:,} are compared"
+    if found["new"] == found["rows"]:
+        new = f"No row of today was there for version {champion}; all {found['rows']:,} are compared"
     if not found["enough"]:
-        return f"{new}, too few to tell whether the data has drifted (it takes {drift.FEWEST_ROWS})."
+        of = " of different groups" if found["looked_at"] < found["new"] else ""
+        return f"{new}, too few to tell whether the data has drifted (it takes {drift.FEWEST_ROWS}{of})."
     moved = [value for value in found["values"] if value["drifted"]]
     if moved:
         told = [f"{of['name']} ({of['then']}, now {of['now']}; PSI {of['psi']:.2f})" for of in moved[:MOST_TOLD]]
