@@ -21,7 +21,7 @@ from components.explain import explain
 from components.prepared import Prepared
 from components.recipe import Recipe
 from components.registry import LONGEST_TAG, Registry, found_or, kept_files
-from components.study import REFERENCE, Study
+from components.study import REFERENCE, Retrain, Study
 from components.tracking import DATA_TAG, ROLE_TAG, STUDY_TAG, client, origin, search_runs
 
 FILE = "retrain.json"  # in the folder of the data report
@@ -49,6 +49,7 @@ def resolve(study: Study, prepared: Prepared, run: str, report: Path, running: S
     """
     registry = Registry(study.study)
     chosen, found = _before(registry, study, prepared, run) or _now(registry, study, prepared)
+    chosen = chosen.model_copy(update={"retrain": Retrain()})  # what is run: to run it again is no retraining
     (report / FILE).write_text(json.dumps(found, indent=1), "utf-8")
     for line in found["said"]:
         running.emit("said", message=line)

@@ -10,7 +10,8 @@ from small import study_of
 
 from components import retrain
 from components.registry import Registry
-from components.study import Gate, Study
+from components.study import Gate, Retrain, Study
+from components.words import sentence
 from pipeline.study_file import read_study, ready_studies
 
 pytestmark = pytest.mark.usefixtures("in_workplace")
@@ -70,6 +71,7 @@ def test_the_champions_recipe_alone_is_trained_on_the_rows_of_today(first, again
     assert reference.recipe == next(one.recipe for one in first.study.expand() if one.name == arm)
     assert {(event["arm"], event["seed"]) for event in steps.finished} == {("reference", 0), ("reference", 1)}
     assert steps.prepared.schema.rows == len(wine)
+    assert steps.prepared.study.retrain == Retrain()  # the study.yaml of its report trains the same again
     found = steps.verdict["retrain"]
     assert (found["trained"], found["champion"], found["arm"]) == ("recipe", first.decision["champion"], arm)
     assert (found["drift"]["new"], found["drift"]["drifted"], found["changes"]) == (len(wine) - ROWS, False, [])
@@ -107,6 +109,7 @@ def test_drift_brings_the_whole_study_back_and_what_changed_is_said(first, again
     assert found["said"][-1] == "So the whole study is run."
     assert found["techniques"] == {effect["technique"]: effect["verdict"] for effect in first.verdict["effects"]}
     assert found["since"] is not None
+    assert steps.prepared.study == first.study
 
 
 def continued(steps, tmp_path):
@@ -219,6 +222,13 @@ def test_a_technique_that_no_longer_helps_and_one_that_does_now_are_told():
         "dropout: helped in the last study, now no evidence",
         "L2: no evidence in the last study, now helped",
     ]
+
+
+def test_a_study_without_arms_is_not_taken_for_the_champions_recipe():
+    verdict = {"metric": "accuracy", "effects": [], "reference": {"mean": 0.5}, "seeds": 2}
+    assert sentence({**verdict, "retrain": {"trained": "recipe"}}).startswith("The champion's recipe has ")
+    for retrained in ({"retrain": {"trained": "study"}}, {"retrain": None}, {}):
+        assert sentence({**verdict, **retrained}).startswith("The reference, compared with nothing, has ")
 
 
 def test_the_recipe_alone_keeps_the_data_the_gate_and_the_name():
