@@ -287,3 +287,27 @@ def test_images_of_any_shape_have_what_is_measured(tmp_path, shape):
     colors = {3: {"red", "green", "blue"}, 4: {"red", "green", "blue", "alpha"}}.get(shape[-1], set())
     assert set(by_name(found)) == names | colors
     assert not found["drifted"]
+
+
+@pytest.mark.parametrize(("values", "rows"), [(None, 450), (2000, 2200), (300, 1500)])
+def test_a_category_of_many_values_has_not_drifted_for_being_rare(tmp_path, values, rows):
+    """A value that was there once is not there again: which ones are frequent is asked of other rows."""
+    rng = np.random.default_rng(17)
+    texts_of = tuple(f"value {number}" for number in range(values or rows))
+    codes = np.arange(rows) if values is None else rng.integers(0, values, rows)
+    x = np.stack([rng.normal(size=rows), codes], axis=1).astype(np.float32)
+    columns = (Column("size"), Column("code", "category", texts_of))
+    everything = Rows(x, rng.integers(0, 2, rows), CLASSES, columns)
+    found = between(tmp_path / "same", taken(everything, np.arange(rows - 200)), everything, threshold=0.1)
+    assert not by_name(found)["column code"]["drifted"]
+
+
+def test_of_many_values_one_that_becomes_frequent_is_a_drift(tmp_path):
+    rng = np.random.default_rng(18)
+    column = Column("code", "category", tuple(f"value {number}" for number in range(1000)))
+    x = np.stack([rng.normal(size=3000), np.minimum(rng.zipf(1.3, 3000), 1000) - 1], axis=1).astype(np.float32)
+    rows = Rows(x, rng.integers(0, 2, 3000), CLASSES, (Column("size"), column))
+    rows.x[-100:, 1] = 2
+    code = by_name(between(tmp_path, taken(rows, np.arange(2900)), rows))["column code"]
+    assert code["drifted"]
+    assert code["now"] == "value 2 100.0 %"
