@@ -15,7 +15,8 @@ ten bins that held equally many rows then, or a category's values. By custom 0.1
 nm / (n + m) is near a chi-squared variable with one degree of freedom less than there are bins (Yurdakul and Naranjo,
 Statistical properties of the population stability index, Journal of Risk Model Validation 14, 2020). So a value has
 drifted when its index reaches the threshold AND chance is ruled out at the 1 % level, by Holm's correction for all of
-them together. Rows are taken as independent; where `data.group` ties them together, chance is ruled out too soon.
+them together. Rows are taken as independent, so of each group of `data.group` only one is looked at: a few new patients
+with many rows each are no drift. Rows that follow each other in time may be alike, too, and of that nothing is known.
 """
 
 import json
@@ -39,8 +40,9 @@ LEVEL = 0.01
 MOST_VALUES = 200  # of a category; the rarer ones are one bin
 FEW = 0.01  # share of rows
 SAMPLE = 20_000  # rows that are looked at: more make no index that matters surer
-CHUNK = 256  # rows in memory
-CLASSES = "class"
+CHUNK_VALUES = 2**22  # in memory at a time: 32 MB as float64
+LONGEST_NAME = 40  # of a category's value, in words
+CLASSES, STRANGE = "class", "strange words"
 
 PROFILE = "profile.npz"
 
@@ -49,10 +51,10 @@ Profile = dict[str, Any]
 
 def save(prepared: Prepared, file: Path) -> None:
     """Write the profile of prepared data as .npz, for `measure`: some KB, and 8 bytes a row."""
-    used = _sample(prepared.used_rows())
+    used = _sample(prepared, prepared.used_rows())
     known = _words(prepared, used)
-    about = {"rows": len(used), "spread": _spread(_values(prepared, used, known), len(used))}
-    np.savez_compressed(file, rows=prepared.digests[:, 0], words=known[0], about=np.array(json.dumps(about)))
+    spread = json.dumps(_spread(_values(prepared, used, known)))
+    np.savez_compressed(file, rows=prepared.digests[:, 0], words=known[0], spread=np.array(spread))
 
 
 def measure(prepared: Prepared, file: Path, threshold: float) -> dict[str, Any]:
@@ -64,32 +66,38 @@ def measure(prepared: Prepared, file: Path, threshold: float) -> dict[str, Any]:
         threshold: of the index, from which a value has drifted.
 
     Returns:
-        JSON: `rows` (of today), `new` (of them), `compared` (new or all), `enough` (whether they can tell),
+        JSON: `rows` (of today), `new` (of them), `compared` (new or all), `looked_at` (how many of those; of each group
+        one), `enough` (whether they can tell),
         `threshold`, `drifted`, and `values`, those that have moved most first: `name`, `psi`, `p` (Holm), `drifted`,
         `then` and `now`, in words.
     """
     with np.load(file) as saved:
-        seen, words, about = saved["rows"], saved["words"], json.loads(str(saved["about"]))
+        seen, words, spread = saved["rows"], saved["words"], json.loads(str(saved["spread"]))
     new, sure = _new(seen, prepared.digests[:, 0])
-    compared = new if sure else np.arange(len(prepared.y))
+    looked_at = _sample(prepared, new if sure else np.arange(len(prepared.y)))
     found = {
         "rows": len(prepared.y),
         "new": len(new),
         "compared": "new" if sure else "all",
-        "enough": len(compared) >= FEWEST_ROWS,
+        "looked_at": len(looked_at),
+        "enough": len(looked_at) >= FEWEST_ROWS,
         "threshold": threshold,
     }
     if not found["enough"]:
         return {**found, "drifted": False, "values": []}
-    sampled = _sample(compared)
-    now = _values(prepared, sampled, (words, np.full(len(words), 2)))
+    now = _values(prepared, looked_at, (words, np.full(len(words), 2)))
+    if not sure:
+        now.pop(STRANGE, None)  # no word of a row that was there then is strange
     measured = []
-    for name, then in about["spread"].items():
+    for name, then in spread.items():
         if name not in now:
             continue  # the column is gone: another model, and the gate says so
-        counts = _counts(now[name], then)
+        values = now[name]
+        if "edges" in then and values.dtype == object:
+            values = np.full(len(values), np.nan)  # a column of numbers that has become a category
+        counts = _counts(values, then)
         index, p = psi(np.array(then["counts"]), counts)
-        measured.append({"name": name, "psi": index, "p": p, **_in_words(then, now[name], counts)})
+        measured.append({"name": name, "psi": index, "p": p, **_in_words(then, values, counts)})
     for value, p in zip(measured, holm([value["p"] for value in measured]), strict=True):
         value["p"] = p
         value["drifted"] = bool(value["psi"] >= threshold and p is not None and p < LEVEL)
@@ -101,7 +109,8 @@ def _new(then: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return the numbers of the rows that were not there, and whether these are, all but a few, the ones that came.
 
     Of equal rows as many are new as there are more now, the last ones. A row that came in the place of an equal one
-    that has gone is taken for that one, so what seems new is then the odd ones.
+    that has gone is taken for that one, so what seems new is then the odd ones. How many have gone so is not seen; it
+    is taken from the rows that had no equal.
 
     Args:
         then: digests (rows then,).
@@ -111,12 +120,18 @@ def _new(then: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, bool]:
     order = np.argsort(now, kind="stable")
     values, starts, here = np.unique(now[order], return_index=True, return_counts=True)
     rank = np.arange(len(now)) - np.repeat(starts, here)
-    before = dict(zip(known.tolist(), counts.tolist(), strict=True))
-    were = np.array([before.get(value, 0) for value in values.tolist()], np.int64)
-    new = order[rank >= np.repeat(were, here)]
-    gone = len(then) - np.minimum(were, here).sum()
-    equal = counts[counts > 1].sum()
-    return np.sort(new), bool(min(gone, equal) <= FEW * len(then))
+    new = order[rank >= np.repeat(_looked_up(values, known, counts), here)]
+    left = np.minimum(counts, _looked_up(known, values, here))
+    alone = counts == 1
+    share = (np.sum(left[alone] == 0) + 1) / (np.sum(alone) + 1)  # + 1: of few rows that share is not known
+    replaced = share * np.sum(counts[~alone])
+    return np.sort(new), bool(not len(new) or np.array_equal(left, counts) or replaced <= FEW * len(then))
+
+
+def _looked_up(digests: np.ndarray, known: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return how often each of the digests is there (digests,), given what is there, sorted, and how often."""
+    places = np.minimum(np.searchsorted(known, digests), len(known) - 1)
+    return np.where(known[places] == digests, counts[places], 0)
 
 
 def psi(then: np.ndarray, now: np.ndarray) -> tuple[float, float]:
@@ -151,14 +166,17 @@ def _pooled(then: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([then[group].sum() for group in groups]), np.array([now[group].sum() for group in groups])
 
 
-def _sample(rows: np.ndarray) -> np.ndarray:
-    """Return at most `SAMPLE` of the rows, the same each time."""
-    if len(rows) <= SAMPLE:
-        return rows
-    return np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
+def _sample(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
+    """Return at most `SAMPLE` of the rows, of each group one, the same each time."""
+    rng = np.random.default_rng(0)
+    drawn = rng.permutation(rows)
+    if prepared.digests.shape[1] > 1:
+        drawn = rng.permutation(drawn[np.unique(prepared.digests[drawn, 1], return_index=True)[1]])
+    return np.sort(drawn[:SAMPLE])
 
 
-# A value of the rows is an array: float64 (rows,), NaN where one is missing, or for a category text (rows,).
+# A value of the rows is an array: float64 (rows,), NaN where one is missing, or for a category the
+# values' text, as objects (rows,): as an array of text each would take as much as the longest.
 
 
 def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
@@ -174,7 +192,7 @@ def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.nd
         named = _of_texts(prepared, rows, *known)
     else:
         named = (_of_table if schema.kind == "table" else _of_images)(prepared, rows)
-    return {**named, CLASSES: np.array(schema.classes)[prepared.y[rows]]}
+    return {**named, CLASSES: np.array(schema.classes, object)[prepared.y[rows]]}
 
 
 def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -183,7 +201,7 @@ def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
     for place, column in enumerate(prepared.schema.columns):
         of = values[:, place]
         if column.kind == "category":
-            names = np.array([*column.values, "missing"])
+            names = np.array([*column.values, "missing"], object)
             of = names[np.where(np.isnan(of), len(column.values), of).astype(np.int64)]
         named[f"column {column.name}"] = of
     return named
@@ -196,7 +214,8 @@ def _of_images(prepared: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
     for chunk in _chunks(prepared, rows):
         pixels = chunk.astype(np.float64)
         gray = pixels[..., :3].mean(axis=-1)
-        detail = np.abs(np.diff(gray, axis=1)).mean(axis=(1, 2)) + np.abs(np.diff(gray, axis=2)).mean(axis=(1, 2))
+        sides = [axis for axis in (1, 2) if gray.shape[axis] > 1]
+        detail = sum((np.abs(np.diff(gray, axis=axis)).mean(axis=(1, 2)) for axis in sides), np.zeros(len(gray)))
         each = [pixels[..., place].mean(axis=(1, 2)) for place in range(len(colors))]
         measured.append(np.stack([gray.mean(axis=(1, 2)), gray.std(axis=(1, 2)), detail, *each], axis=1))
     names = ("brightness", "contrast", "detail", *colors)
@@ -215,7 +234,7 @@ def _of_texts(prepared: Prepared, rows: np.ndarray, known: np.ndarray, texts: np
         words.append(there.sum(axis=1))
         letters.append(lengths[chunk].sum(axis=1) / count)
         strange.append(is_strange[chunk].sum(axis=1) / count)
-    named = {"words in a text": words, "letters in a word": letters, "strange words": strange}
+    named = {"words in a text": words, "letters in a word": letters, STRANGE: strange}
     return {name: np.concatenate(of).astype(np.float64) for name, of in named.items()}
 
 
@@ -238,18 +257,23 @@ def _hashes(prepared: Prepared) -> np.ndarray:
 
 
 def _chunks(prepared: Prepared, rows: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), CHUNK):
-        yield prepared.rows[rows[start : start + CHUNK]]
+    size = max(CHUNK_VALUES // int(np.prod(prepared.schema.shape)), 1)
+    for start in range(0, len(rows), size):
+        yield prepared.rows[rows[start : start + size]]
 
 
 # How values are spread, as JSON: `counts` of the bins, and `edges` of numbers' bins, or `names` of a category's.
 
 
-def _spread(values: dict[str, np.ndarray], rows: int) -> dict[str, Any]:
+def _spread(values: dict[str, np.ndarray]) -> dict[str, Any]:
     spread = {}
     for name, of in values.items():
-        if of.dtype.kind == "U":
+        if of.dtype == object:
             names, counts = np.unique(of, return_counts=True)
+            if len(names) > BINS:  # which are frequent is asked of other rows than are counted: there by chance alone
+                asked = np.random.default_rng(0).random(len(of)) < 0.5
+                names, counts = np.unique(of[asked], return_counts=True)
+                of = of[~asked]
             kept = np.sort(names[np.argsort(-counts, kind="stable")[:MOST_VALUES]])
             then: Profile = {"names": kept.tolist()}
         else:
@@ -274,13 +298,20 @@ def _counts(values: np.ndarray, then: Profile) -> np.ndarray:
 
 def _in_words(then: Profile, values: np.ndarray, now: np.ndarray) -> dict[str, str]:
     """Return `then` and `now`: the medians of numbers, or the share of that value which has changed most."""
-    if "names" not in then:
-        there = values[~np.isnan(values)]
-        medians = (then["median"], float(np.median(there)) if len(there) else None)
-        shown = ["all missing" if median is None else f"median {median:.4g}" for median in medians]
-    else:
-        shares = [np.array(counts) / sum(counts) for counts in (then["counts"], now)]
+    shares = [np.array(counts) / sum(counts) for counts in (then["counts"], now)]
+    if "names" in then:
         most = int(np.argmax(np.abs(shares[1] - shares[0])))
         name = [*then["names"], "other values"][most]
+        name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
         shown = [f"{name} {100 * of[most]:.1f} %" for of in shares]
+    else:
+        there = values[~np.isnan(values)]
+        medians = (then["median"], float(np.median(there)) if len(there) else None)
+        shown = [_number_in_words(median, of[-1]) for median, of in zip(medians, shares, strict=True)]
     return dict(zip(("then", "now"), shown, strict=True))
+
+
+def _number_in_words(median: float | None, missing: float) -> str:
+    if median is None:
+        return "no number"
+    return f"median {median:.4g}" + (f", {100 * missing:.1f} % missing" if missing else "")

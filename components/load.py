@@ -45,7 +45,7 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
             from components import opening, retrain
         with this.span("mlflow"):
             if parsed.retrain.enabled:
-                parsed = retrain.resolve(parsed, prepared, prepared.folder / REPORT, this)
+                parsed = retrain.resolve(parsed, prepared, run, prepared.folder / REPORT, this)
                 prepared = record(parsed, prepared.folder)
             opened = opening.open_runs(parsed, run, prepared.schema)
             opening.log_data(opened, prepared.folder / REPORT)

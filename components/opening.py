@@ -20,6 +20,7 @@ from components.events import RUN
 from components.prepared import Schema
 from components.study import Study
 from components.tracking import (
+    DATA_TAG,
     PARENT_TAG,
     ROLE_TAG,
     RUN_TAG,
@@ -39,6 +40,7 @@ from components.tracking import (
 )
 
 TASK_RUN = "MLFLOW_RUN_ID"  # in the environment, from the plugin: the run of this task
+DIGEST_TAG = "assay.digest"  # of a study's run: what is run
 PIPELINE_TAG = "kfp.pipeline_run_id"  # of a pipeline run's run, by the plugin: the number of the pipeline run
 UNREADABLE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 
@@ -63,7 +65,7 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
     check_reachable(tracking_uri())
     api = client()
     tags = {RUN_TAG: run, ROLE_TAG: "study", STUDY_TAG: study.study}
-    parent = _pipelines_run(api) or _own_run(api, study, run, tags)
+    parent = _pipelines_run(api) or _own_run(api, study, run, schema, tags)
     parent_id, experiment, joined = parent.info.run_id, parent.info.experiment_id, PIPELINE_TAG in parent.data.tags
     _log_study(api, parent_id, study, schema, tags)
     below = search_runs(api, experiment, run, "arm", parent_id)  # a pipeline run of the same name may have others
@@ -126,11 +128,31 @@ def _readable(api, run_id: str) -> Any:
     return found if found.info.lifecycle_stage == "active" else None
 
 
-def _own_run(api, study: Study, run: str, tags: dict[str, str]) -> Any:
-    """Return the study's run in its own experiment; it is made where there is none."""
+def _own_run(api, study: Study, run: str, schema: Schema, tags: dict[str, str]) -> Any:
+    """Return the study's run in its own experiment; it is made where there is none.
+
+    What died on other data, as last night's rows, is another one's: its params can't change, nor would they be true.
+    """
     experiment = experiment_of(api, study.study)
-    known = search_runs(api, experiment, run, "study")
-    return known[0] if known else create_run(api, experiment, run, tags)
+    for known in search_runs(api, experiment, run, "study"):
+        if _is_of(known, study, schema):
+            return known
+        _set_aside(api, experiment, run)
+    return create_run(api, experiment, run, tags)
+
+
+def _is_of(known: Any, study: Study, schema: Schema) -> bool:
+    """Tell whether a run is of this study and data, or has not come so far that it says so."""
+    decides = {DIGEST_TAG: study.digest(), DATA_TAG: origin(schema)[DATA_TAG]}
+    return all(known.data.tags.get(name, value) == value for name, value in decides.items())
+
+
+def _set_aside(api, experiment: str, run: str) -> None:
+    """End what an earlier try of a run left in MLflow, so that it is found by nobody as this run's."""
+    for left in api.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run}'", max_results=5000):
+        api.set_tag(left.info.run_id, RUN_TAG, f"{run} overtaken")
+        if left.info.status != "FINISHED":
+            api.set_terminated(left.info.run_id, "FAILED")
 
 
 def experiment_of(api, name: str) -> str:
@@ -165,7 +187,7 @@ def _log_study(api, run_id: str, study: Study, schema: Schema, tags: dict[str, s
             f"reference.{path}": value for path, value in flat(study.expand()[0].recipe.model_dump(mode="json")).items()
         },
     }
-    told = {**tags, "assay.digest": study.digest(), **origin(schema)}
+    told = {**tags, DIGEST_TAG: study.digest(), **origin(schema)}
     api.log_batch(run_id, params=as_params(params), tags=as_tags(told))
     api.log_dict(run_id, study.model_dump(mode="json"), "study.json")
     log_data_set(api, run_id, schema)

@@ -12,12 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from components import drift
+from components.errors import StudyError
 from components.events import Step
+from components.explain import explain
 from components.prepared import Prepared
-from components.registry import Registry, found_or, kept_files
-from components.study import REFERENCE, Study
-from components.tracking import ROLE_TAG, STUDY_TAG, client
+from components.recipe import Recipe
+from components.registry import LONGEST_TAG, Registry, found_or, kept_files
+from components.study import REFERENCE, Retrain, Study
+from components.tracking import DATA_TAG, ROLE_TAG, STUDY_TAG, client, origin, search_runs
 
 FILE = "retrain.json"  # in the folder of the data report
 TRAINED_TAG = "assay.retrain"  # of a study's run: recipe or study
@@ -27,12 +32,13 @@ MOST_TOLD = 3  # values that have drifted, in a sentence
 Trained = Literal["recipe", "study"]
 
 
-def resolve(study: Study, prepared: Prepared, report: Path, running: Step) -> Study:
-    """Return what is to be run, and write and say why.
+def resolve(study: Study, prepared: Prepared, run: str, report: Path, running: Step) -> Study:
+    """Return what is to be run, and write and say why; a run that is continued goes on as what it was.
 
     Args:
         study: as the user gave it; the champion is looked for under its name.
         prepared: the data of today.
+        run: the run's unique name.
         report: folder to write retrain.json to: `champion` (its version, or None), `arm` (whose recipe it has),
             `trained` (recipe or study), `drift` (see `drift.measure`; None where there is nothing to measure it by),
             `techniques` (the verdict of the last study on each, and `since`, its date) and `said`, all this in words.
@@ -42,32 +48,59 @@ def resolve(study: Study, prepared: Prepared, report: Path, running: Step) -> St
         AwayError: where MLflow does not answer.
     """
     registry = Registry(study.study)
-    champion = registry.find_champion()
-    found: dict[str, Any] = {"champion": registry.champion, "arm": None, "drift": None, "techniques": {}, "since": None}
-    chosen, trained = study, "study"
-    if champion is None:
-        said = ["No version is the champion yet, so the whole study is run."]
-    else:
-        found |= {"arm": champion.tags.get("assay.arm", REFERENCE), **_last_study(registry, champion, study)}
-        with tempfile.TemporaryDirectory() as folder:
-            kept = registry.ask(lambda: kept_files(registry.api, champion.run_id, folder))
-            if drift.PROFILE in kept:
-                found["drift"] = drift.measure(prepared, kept[drift.PROFILE], study.retrain.drift)
-        said = [drift_as_text(found["drift"], registry.champion)]
-        recipe = _recipe(registry, champion, found["arm"])
-        of = f"version {registry.champion} ({found['arm']})"
-        if study.retrain.study_if_drift and found["drift"] and found["drift"]["drifted"]:
-            said.append("So the whole study is run.")
-        elif recipe is None:
-            said.append(f"The run of {of} is gone, and its recipe with it, so the whole study is run.")
-        else:
-            chosen, trained = study.of_recipe(recipe, study.retrain.seeds), "recipe"
-            said.append(f"The recipe of {of} is trained again.")
-    (report / FILE).write_text(json.dumps({**found, "trained": trained, "said": said}, indent=1), "utf-8")
-    for line in said:
+    chosen, found = _before(registry, study, prepared, run) or _now(registry, study, prepared)
+    chosen = chosen.model_copy(update={"retrain": Retrain()})  # what is run: to run it again is no retraining
+    (report / FILE).write_text(json.dumps(found, indent=1), "utf-8")
+    for line in found["said"]:
         running.emit("said", message=line)
     running.emit("study", study=chosen.model_dump_json())
     return chosen
+
+
+def _before(registry: Registry, study: Study, prepared: Prepared, run: str) -> tuple[Study, dict[str, Any]] | None:
+    """Return what an earlier try of this run has resolved on the same data, if any has.
+
+    It may have promoted its model since; then the champion is its own, and nothing would be new.
+    """
+    experiment = registry.ask(lambda: registry.api.get_experiment_by_name(study.study))
+    if experiment is None:
+        return None
+    for known in registry.ask(lambda: search_runs(registry.api, experiment.experiment_id, run, "study")):
+        if TRAINED_TAG in known.data.tags and known.data.tags[DATA_TAG] == origin(prepared.schema)[DATA_TAG]:
+            trained = _artifact(registry, known.info.run_id, "study.json")
+            found = _artifact(registry, known.info.run_id, f"data/{FILE}")
+            if trained and found:
+                return Study.model_validate_json(trained), json.loads(found)
+    return None
+
+
+def _now(registry: Registry, study: Study, prepared: Prepared) -> tuple[Study, dict[str, Any]]:
+    """Return what is to be run, and what retrain.json says."""
+    champion = registry.find_champion()
+    found: dict[str, Any] = {"champion": registry.champion, "arm": None, "drift": None, "techniques": {}, "since": None}
+    if champion is None:
+        said = ["No version is the champion yet, so the whole study is run."]
+        return study, {**found, "trained": "study", "said": said}
+    found |= {"arm": champion.tags.get("assay.arm", REFERENCE), **_last_study(registry, champion, study)}
+    with tempfile.TemporaryDirectory() as folder:
+        kept = registry.ask(lambda: kept_files(registry.api, champion.run_id, folder))
+        if drift.PROFILE in kept:
+            found["drift"] = drift.measure(prepared, kept[drift.PROFILE], study.retrain.drift)
+    said = [drift_as_text(found["drift"], registry.champion)]
+    of = f"version {registry.champion} ({found['arm']})"
+    if study.retrain.study_if_drift and found["drift"] and found["drift"]["drifted"]:
+        return study, {**found, "trained": "study", "said": [*said, "So the whole study is run."]}
+    trained = _artifact(registry, champion.run_id, "study.json")
+    if trained is None:
+        why = f"The run of {of} is gone, and its recipe with it, so the whole study is run."
+        return study, {**found, "trained": "study", "said": [*said, why]}
+    try:
+        chosen = study.of_recipe(_recipe(trained, found["arm"]), study.retrain.seeds)
+    except (StudyError, ValidationError) as error:  # of another kind of data, or of another Assay
+        why = explain(error, Study) if isinstance(error, ValidationError) else error
+        why = f"The recipe of {of} can't be trained here ({why}), so the whole study is run."
+        return study, {**found, "trained": "study", "said": [*said, why]}
+    return chosen, {**found, "trained": "recipe", "said": [*said, f"The recipe of {of} is trained again."]}
 
 
 def read(report: Path) -> dict[str, Any] | None:
@@ -88,7 +121,7 @@ def log(runs: Mapping[str, Any], report: Path) -> None:
         return
     api, run_id = client(), runs["parent"]
     api.set_tag(run_id, TRAINED_TAG, found["trained"])
-    api.set_tag(run_id, "assay.retrain_reason", " ".join(found["said"]))
+    api.set_tag(run_id, "assay.retrain_reason", " ".join(found["said"])[:LONGEST_TAG])
     if found["drift"]:
         api.log_metric(run_id, "drift/new_rows", found["drift"]["new"])
         api.log_metric(run_id, "drift/psi", max((value["psi"] for value in found["drift"]["values"]), default=0.0))
@@ -103,8 +136,11 @@ def drift_as_text(found: Mapping[str, Any] | None, champion: str | None) -> str:
     new = f"{found['new']:,} of {found['rows']:,} rows are new since version {champion}"
     if found["compared"] == "all":
         new = f"Rows have come and gone since version {champion}; all {found['rows']:,} are compared"
+    if found["new"] == found["rows"]:
+        new = f"No row of today was there for version {champion}; all {found['rows']:,} are compared"
     if not found["enough"]:
-        return f"{new}, too few to tell whether the data has drifted (it takes {drift.FEWEST_ROWS})."
+        of = " of different groups" if found["looked_at"] < found["new"] else ""
+        return f"{new}, too few to tell whether the data has drifted (it takes {drift.FEWEST_ROWS}{of})."
     moved = [value for value in found["values"] if value["drifted"]]
     if moved:
         told = [f"{of['name']} ({of['then']}, now {of['now']}; PSI {of['psi']:.2f})" for of in moved[:MOST_TOLD]]
@@ -130,16 +166,24 @@ def changes(before: Mapping[str, str], effects: Sequence[Mapping[str, Any]]) -> 
     return lines
 
 
-def _recipe(registry: Registry, champion: Any, arm: str):
-    """Return the recipe of the champion; None where its run is gone."""
+def _recipe(trained: str, arm: str) -> Recipe:
+    """Return the recipe of an arm of a study, which is given as JSON.
+
+    Raises:
+        StudyError: where it has no such arm.
+        ValidationError: where it can't be read.
+    """
+    recipes = {one.name: one.recipe for one in Study.model_validate_json(trained).expand()}
+    if arm not in recipes:
+        raise StudyError(("arms",), f"no arm is called {arm!r}")
+    return recipes[arm]
+
+
+def _artifact(registry: Registry, run_id: str, path: str) -> str | None:
+    """Return the text of a run's file; None where the run or the file is gone."""
     with tempfile.TemporaryDirectory() as folder:
-        file = registry.ask(
-            lambda: found_or(lambda: registry.api.download_artifacts(champion.run_id, "study.json", folder), None)
-        )
-        if file is None:
-            return None
-        trained = Study.model_validate_json(Path(file).read_text("utf-8"))
-    return next((other.recipe for other in trained.expand() if other.name == arm), None)
+        file = registry.ask(lambda: found_or(lambda: registry.api.download_artifacts(run_id, path, folder), None))
+        return file and Path(file).read_text("utf-8")
 
 
 def _last_study(registry: Registry, champion: Any, study: Study) -> dict[str, Any]:
@@ -147,13 +191,7 @@ def _last_study(registry: Registry, champion: Any, study: Study) -> dict[str, An
     for run in registry.ask(lambda: _finished(registry.api, champion, study)):
         if run.data.tags.get(TRAINED_TAG) == "recipe":
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            file = registry.ask(
-                lambda run=run, folder=folder: found_or(
-                    lambda: registry.api.download_artifacts(run.info.run_id, "verdict.json", folder), None
-                )
-            )
-            verdict = json.loads(Path(file).read_text("utf-8")) if file else {}
+        verdict = json.loads(_artifact(registry, run.info.run_id, "verdict.json") or "{}")
         if verdict.get("effects"):
             on = datetime.fromtimestamp(run.info.start_time / 1000, UTC).date().isoformat()
             return {"techniques": {of["technique"]: of["verdict"] for of in verdict["effects"]}, "since": on}

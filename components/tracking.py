@@ -38,6 +38,7 @@ ARM_NUMBERS = ("effect", "low", "high", "p_holm", "probability", "detectable", "
 LONGEST = 200  # characters of a class's name in a metric's, which may have 250
 RUN_TAG = "assay.run"
 ROLE_TAG = "assay.role"  # study, arm or seed
+DATA_TAG = "assay.data"  # the fingerprint of the data, or its first digits
 STUDY_TAG = "assay.study"  # of the study's run: its name, which that of the experiment need not be
 PARENT_TAG = "mlflow.parentRunId"
 FINISHED = "attributes.status = 'FINISHED'"
@@ -423,7 +424,7 @@ def user() -> str:
 
 def origin(schema: Schema) -> dict[str, str]:
     """Return what a run was made of, as tags."""
-    return {"assay.data": schema.fingerprint[:12], "assay.code": code_version()[:12]}
+    return {DATA_TAG: schema.fingerprint[:12], "assay.code": code_version()[:12]}
 
 
 def log_data_set(api, run_id: str, schema: Schema) -> None:

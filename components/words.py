@@ -12,7 +12,8 @@ def sentence(verdict: dict[str, Any]) -> str:
     """Return the answer in plain sentences."""
     metric, by_verdict = verdict["metric"], {}
     if not verdict["effects"]:
-        alone = "The champion's recipe" if verdict.get("retrain") else "The reference, compared with nothing,"
+        retrained = (verdict.get("retrain") or {}).get("trained")
+        alone = "The champion's recipe" if retrained == "recipe" else "The reference, compared with nothing,"
         mean = verdict["reference"]["mean"]
         return f"{alone} has a validation {METRICS[metric]} of {mean:.4f} with {seeds_as_text(verdict['seeds'])}."
     for effect in sorted(verdict["effects"], key=lambda e: -e["effect"]):

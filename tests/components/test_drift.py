@@ -6,6 +6,7 @@ from small import prepare_rows
 
 from components.drift import FEWEST_ROWS, LEVEL, measure, psi, save
 from components.raw import Column
+from components.retrain import drift_as_text
 from components.sources import Rows
 
 CLASSES = ("no", "yes")
@@ -54,8 +55,16 @@ def joined(old, new):
 
 
 def drift_of(folder, old, new, source, threshold=0.2):
-    save(prepare_rows(old, folder / "old", source), folder / "profile.npz")
-    return measure(prepare_rows(joined(old, new), folder / "new", source), folder / "profile.npz", threshold)
+    return between(folder, old, joined(old, new), source, threshold)
+
+
+def between(folder, then, now, source="table:rows.csv", threshold=0.2, **data):
+    save(prepare_rows(then, folder / "then", source, **data), folder / "profile.npz")
+    return measure(prepare_rows(now, folder / "now", source, **data), folder / "profile.npz", threshold)
+
+
+def taken(rows, numbers):
+    return Rows(rows.x[numbers], rows.y[numbers], rows.classes, rows.columns, words=rows.words)
 
 
 def by_name(found):
@@ -149,3 +158,156 @@ def test_of_texts_strange_words_and_lengths_are_told(tmp_path):
     longer = values("longer", texts(200, rng, words, length=(20, 30), last=400))
     assert longer["words in a text"]["drifted"]
     assert not longer["strange words"]["drifted"]
+
+
+def test_rows_are_counted_as_new_whatever_became_of_the_others(tmp_path):
+    rng = np.random.default_rng(7)
+    all_rows = table(500, rng)
+    all_rows.x[:, 2] = rng.normal(size=500)  # no two are equal
+    old, order = np.arange(400), rng.permutation(400)
+    then = taken(all_rows, old)
+    for name, numbers, new in (
+        ("reordered", order, 0),
+        ("appended", np.arange(500), 100),
+        ("replaced", np.arange(100, 500), 100),
+        ("deleted", order[:200], 0),
+        ("doubled", np.r_[old, order], 400),
+    ):
+        found = between(tmp_path / name, then, taken(all_rows, numbers))
+        assert (found["new"], found["compared"], found["drifted"]) == (new, "new", False), name
+
+
+def test_where_rows_are_like_others_those_that_went_hide_those_that_came(tmp_path):
+    """40 of 400 rows of 40 kinds go, and 100 come: what is left over of each kind is no sample of what came."""
+    rng = np.random.default_rng(8)
+    columns = (Column("size"), Column("age"))
+    x = np.stack([rng.integers(0, 5, 500), rng.integers(0, 8, 500)], axis=1).astype(np.float32)
+    everything = Rows(x, rng.integers(0, 2, 500), CLASSES, columns)
+    found = between(tmp_path / "moved", taken(everything, np.arange(400)), taken(everything, np.arange(40, 500)))
+    assert (found["compared"], found["looked_at"], found["drifted"]) == ("all", 460, False)
+    grown = between(tmp_path / "grown", taken(everything, np.arange(400)), everything)
+    assert (grown["compared"], grown["looked_at"]) == ("new", 100)
+
+
+def test_few_rows_that_are_equal_do_not_hide_new_ones_when_some_are_deleted(tmp_path):
+    rng = np.random.default_rng(9)
+    rows = table(1000, rng)
+    rows.x[:, 2] = rng.normal(size=1000)
+    now = np.arange(3, 1000)  # three were deleted, and a tenth is there twice
+    then = taken(rows, np.r_[np.arange(800), np.arange(80)])
+    found = between(tmp_path, then, taken(rows, np.r_[now, np.arange(3, 80)]))
+    assert (found["compared"], found["new"]) == ("new", 200)
+
+
+def test_new_groups_with_many_rows_each_are_no_drift(tmp_path):
+    """Rows of a patient are alike: ten new patients with 20 rows each are ten new cases, not 200."""
+    rng = np.random.default_rng(10)
+    drifted, patients = 0, np.repeat(np.arange(70), 20)
+    columns = tuple(Column(f"c{number}") for number in range(5))
+    for trial in range(10):
+        x = rng.normal(size=(70, 5))[patients] + 0.7 * rng.normal(size=(1400, 5))
+        y = rng.integers(0, 2, 1400)
+        rows = Rows(x.astype(np.float32), y, CLASSES, columns, groups=patients)
+        old = patients < 60
+        then = Rows(rows.x[old], y[old], CLASSES, columns, groups=patients[old])
+        found = between(tmp_path / f"{trial}", then, rows, group="patient")
+        drifted += found["drifted"]
+        assert (found["new"], found["looked_at"], found["enough"]) == (200, 10, False)
+    assert drifted == 0
+    assert "it takes 50 of different groups" in drift_as_text(found, "1")
+
+
+def test_of_groups_that_are_enough_a_drift_is_seen(tmp_path):
+    rng = np.random.default_rng(11)
+    patients = np.repeat(np.arange(300), 3)
+    x = (rng.normal(size=(300, 1)) + (np.arange(300) >= 200)[:, None])[patients].astype(np.float32)
+    x += rng.normal(size=x.shape).astype(np.float32) / 10
+    y, old, columns = rng.integers(0, 2, 900), patients < 200, (Column("a"),)
+    then = Rows(x[old], y[old], CLASSES, columns, groups=patients[old])
+    found = between(tmp_path, then, Rows(x, y, CLASSES, columns, groups=patients), group="patient")
+    assert (found["new"], found["looked_at"], found["drifted"]) == (300, 100, True)
+
+
+def test_a_column_that_changes_its_type_has_drifted(tmp_path):
+    rng = np.random.default_rng(12)
+    number = table(300, rng)
+    number.x[:, 2] = rng.normal(size=300)
+    code = Column("size", "category", ("a", "b"))
+    x = np.array(number.x)
+    x[:, 0] = rng.integers(0, 2, 300)
+    category = Rows(x, number.y, CLASSES, (code, *number.columns[1:]))
+    found = between(tmp_path / "to", number, category)
+    size = by_name(found)["column size"]
+    assert (size["drifted"], size["now"]) == (True, "no number")
+    assert drift_as_text(found, "3").startswith("No row of today was there for version 3; all 300 are compared, and ")
+    back = by_name(between(tmp_path / "back", category, number))["column size"]
+    assert (back["drifted"], back["now"]) == (True, "other values 100.0 %")
+
+
+def test_values_that_are_missing_now_are_told_so(tmp_path):
+    rng = np.random.default_rng(13)
+    old, new = table(500, rng), table(100, rng)
+    new.x[:50, 0] = np.nan
+    size = by_name(drift_of(tmp_path / "half", old, new, "table:rows.csv"))["column size"]
+    assert size["drifted"]
+    assert size["then"].endswith(" % missing")
+    assert float(size["now"].split()[2]) >= 50
+    new.x[:, 0] = np.nan
+    gone = by_name(drift_of(tmp_path / "all", old, new, "table:rows.csv"))["column size"]
+    assert (gone["drifted"], gone["now"]) == (True, "no number")
+
+
+def test_long_values_of_a_category_are_cut_in_words(tmp_path):
+    rng = np.random.default_rng(14)
+    long = Column("note", "category", ("a" * 5000, "b" * 5000))
+    x = np.stack([rng.normal(size=400), np.r_[np.zeros(300), np.ones(100)]], axis=1).astype(np.float32)
+    rows = Rows(x, rng.integers(0, 2, 400), CLASSES, (Column("size"), long))
+    note = by_name(between(tmp_path, taken(rows, np.arange(300)), rows))["column note"]
+    assert note["drifted"]
+    assert len(note["now"]) < 60
+
+
+def test_texts_that_came_and_went_are_not_less_strange_for_being_known(tmp_path):
+    rng = np.random.default_rng(15)
+    words = tuple(f"word{n:04}" for n in range(3000))
+    rows = texts(600, rng, words)
+    then = taken(rows, np.r_[np.arange(500), np.arange(100)])  # a hundred are there twice
+    now = taken(rows, np.r_[np.arange(250, 600), np.arange(100), np.arange(100)])
+    found = between(tmp_path, then, now, "text:rows.csv")
+    assert (found["compared"], found["drifted"]) == ("all", False)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(1, 9, 1), (6, 1, 3), (5, 4, 4), (3, 3, 2)])
+def test_images_of_any_shape_have_what_is_measured(tmp_path, shape):
+    rng = np.random.default_rng(16)
+    x, y = rng.integers(0, 255, (300, *shape)).astype(np.uint8), rng.integers(0, 2, 300)
+    found = between(tmp_path, Rows(x[:200], y[:200], CLASSES), Rows(x, y, CLASSES), "tfds:any")
+    names = {"brightness", "contrast", "detail", "class"}
+    colors = {3: {"red", "green", "blue"}, 4: {"red", "green", "blue", "alpha"}}.get(shape[-1], set())
+    assert set(by_name(found)) == names | colors
+    assert not found["drifted"]
+
+
+@pytest.mark.parametrize(("values", "rows"), [(None, 450), (2000, 2200), (300, 1500)])
+def test_a_category_of_many_values_has_not_drifted_for_being_rare(tmp_path, values, rows):
+    """A value that was there once is not there again: which ones are frequent is asked of other rows."""
+    rng = np.random.default_rng(17)
+    texts_of = tuple(f"value {number}" for number in range(values or rows))
+    codes = np.arange(rows) if values is None else rng.integers(0, values, rows)
+    x = np.stack([rng.normal(size=rows), codes], axis=1).astype(np.float32)
+    columns = (Column("size"), Column("code", "category", texts_of))
+    everything = Rows(x, rng.integers(0, 2, rows), CLASSES, columns)
+    found = between(tmp_path / "same", taken(everything, np.arange(rows - 200)), everything, threshold=0.1)
+    assert not by_name(found)["column code"]["drifted"]
+
+
+def test_of_many_values_one_that_becomes_frequent_is_a_drift(tmp_path):
+    rng = np.random.default_rng(18)
+    column = Column("code", "category", tuple(f"value {number}" for number in range(1000)))
+    x = np.stack([rng.normal(size=3000), np.minimum(rng.zipf(1.3, 3000), 1000) - 1], axis=1).astype(np.float32)
+    rows = Rows(x, rng.integers(0, 2, 3000), CLASSES, (Column("size"), column))
+    rows.x[-100:, 1] = 2
+    code = by_name(between(tmp_path, taken(rows, np.arange(2900)), rows))["column code"]
+    assert code["drifted"]
+    assert code["now"] == "value 2 100.0 %"

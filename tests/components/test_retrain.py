@@ -10,7 +10,9 @@ from small import study_of
 
 from components import retrain
 from components.registry import Registry
-from components.study import Study
+from components.study import Gate, Retrain, Study
+from components.words import sentence
+from pipeline.study_file import read_study, ready_studies
 
 pytestmark = pytest.mark.usefixtures("in_workplace")
 
@@ -69,6 +71,7 @@ def test_the_champions_recipe_alone_is_trained_on_the_rows_of_today(first, again
     assert reference.recipe == next(one.recipe for one in first.study.expand() if one.name == arm)
     assert {(event["arm"], event["seed"]) for event in steps.finished} == {("reference", 0), ("reference", 1)}
     assert steps.prepared.schema.rows == len(wine)
+    assert steps.prepared.study.retrain == Retrain()  # the study.yaml of its report trains the same again
     found = steps.verdict["retrain"]
     assert (found["trained"], found["champion"], found["arm"]) == ("recipe", first.decision["champion"], arm)
     assert (found["drift"]["new"], found["drift"]["drifted"], found["changes"]) == (len(wine) - ROWS, False, [])
@@ -106,6 +109,54 @@ def test_drift_brings_the_whole_study_back_and_what_changed_is_said(first, again
     assert found["said"][-1] == "So the whole study is run."
     assert found["techniques"] == {effect["technique"]: effect["verdict"] for effect in first.verdict["effects"]}
     assert found["since"] is not None
+    assert steps.prepared.study == first.study
+
+
+def continued(steps, tmp_path):
+    """The same command once more, after the run was killed."""
+    return replace(steps, folder=tmp_path / "continued", events=[])
+
+
+@pytest.fixture
+def champion_stays(first):
+    """What a test promotes is not the champion of the next one."""
+    yield
+    Registry(first.study.study).api.set_registered_model_alias(
+        first.study.study, "champion", first.decision["champion"]
+    )
+
+
+@pytest.mark.usefixtures("champion_stays")
+def test_killed_after_it_has_promoted_it_goes_on_as_what_it_was(first, again, wine, tmp_path):
+    """The champion is then of this very run: for it nothing is new, and its recipe is not the champion's of before."""
+    made = again(shifted(wine), study_if_drift=True)
+    made = replace(made, study=made.study.model_copy(update={"gate": Gate(margin=-1.0, slice_margin=1.0)})).all()
+    assert made.decision["decision"] == "promoted"
+    versions = Registry(first.study.study).versions()
+    later = continued(made, tmp_path).all()
+    assert later.verdict["retrain"] == made.verdict["retrain"]
+    assert later.decision == made.decision
+    assert later.runs == made.runs
+    assert Registry(first.study.study).versions() == versions
+    assert all(event["reused"] for event in later.finished)
+    assert [event["message"] for event in later.events if event["event"] == "said"] == later.verdict["retrain"]["said"]
+
+
+@pytest.mark.parametrize("retrained", [True, False])
+def test_an_unfinished_run_goes_on_with_the_rows_of_today(first, again, wine, tmp_path, retrained):
+    """It failed last night, and rows have come since: params in MLflow never change, so it gets runs of its own."""
+    made = again(wine[:150], enabled=retrained).until_trained()
+    wine.to_csv(made.study.data.source.partition(":")[2], index=False)
+    later = continued(made, tmp_path).all()
+    assert later.prepared.schema.rows == len(wine)
+    assert later.runs["parent"] != made.runs["parent"]
+    assert later.verdict["mlflow"]["run_id"] == later.runs["parent"]
+    from components.tracking import client
+
+    left = client().get_run(made.runs["parent"])
+    assert left.info.status == "FAILED"
+    if retrained:
+        assert later.verdict["retrain"]["drift"]["rows"] == len(wine)
 
 
 def test_without_drift_the_whole_study_does_not_come_back(again, wine):
@@ -173,6 +224,13 @@ def test_a_technique_that_no_longer_helps_and_one_that_does_now_are_told():
     ]
 
 
+def test_a_study_without_arms_is_not_taken_for_the_champions_recipe():
+    verdict = {"metric": "accuracy", "effects": [], "reference": {"mean": 0.5}, "seeds": 2}
+    assert sentence({**verdict, "retrain": {"trained": "recipe"}}).startswith("The champion's recipe has ")
+    for retrained in ({"retrain": {"trained": "study"}}, {"retrain": None}, {}):
+        assert sentence({**verdict, **retrained}).startswith("The reference, compared with nothing, has ")
+
+
 def test_the_recipe_alone_keeps_the_data_the_gate_and_the_name():
     study = study_of(seeds=7, pairs=True, gate={"margin": -0.01}, arms={"a": {"scale": "tanh"}})
     alone = study.of_recipe(study.expand()[1].recipe, 3)
@@ -181,3 +239,36 @@ def test_the_recipe_alone_keeps_the_data_the_gate_and_the_name():
     assert (alone.study, alone.data) == (study.study, study.data)
     assert np.array_equal(list(alone.seed_numbers), range(3))
     assert json.loads(alone.model_dump_json())["pairs"] is False
+
+
+def test_a_recipe_that_this_data_can_not_have_brings_the_whole_study(first, again, wine, tmp_path):
+    """The champion is of images, the data is a table now, and the study has kept its name."""
+    from components.tracking import client
+
+    steps = again(wine)
+    images = study_of(study=first.study.study, seeds=1, arms={arm: {} for arm in ARMS})
+    champion = Registry(first.study.study).find_champion()
+    kept = first.study.model_dump(mode="json")
+    try:
+        client().log_dict(champion.run_id, images.model_dump(mode="json"), "study.json")
+        steps.until_trained()
+        found = retrain.read(steps.prepared.folder / "report")
+        assert found is not None
+        assert found["trained"] == "study"
+        assert found["said"][-1].startswith(f"The recipe of version {champion.version} (")
+        assert found["said"][-1].endswith("), so the whole study is run.")
+        assert "can't be trained here (recipe.model.name: cnn" in found["said"][-1]
+        client().log_dict(champion.run_id, {**kept, "of_another_assay": 1}, "study.json")
+        other = replace(steps, folder=tmp_path / "other", run="other").until_trained()
+        found = retrain.read(other.prepared.folder / "report")
+        assert found is not None
+        assert "can't be trained here (of_another_assay: " in found["said"][-1]
+    finally:
+        client().log_dict(champion.run_id, kept, "study.json")
+
+
+@pytest.mark.parametrize("name", sorted(ready_studies()))
+def test_the_recipe_of_each_arm_of_the_ready_studies_is_kept_as_it_is(name):
+    study = read_study(name, [], None)
+    for arm in study.expand():
+        assert study.of_recipe(arm.recipe, 3).recipe == arm.recipe
