@@ -213,8 +213,8 @@ def test_new_groups_with_many_rows_each_are_no_drift(tmp_path):
         found = between(tmp_path / f"{trial}", then, rows, group="patient")
         drifted += found["drifted"]
         assert (found["new"], found["looked_at"], found["enough"]) == (200, 10, False)
+        assert "it takes 50 of different groups" in drift_as_text(found, "1")
     assert drifted == 0
-    assert "it takes 50 of different groups" in drift_as_text(found, "1")
 
 
 def test_of_groups_that_are_enough_a_drift_is_seen(tmp_path):
