@@ -66,6 +66,21 @@ def test_without_a_terminal_it_is_plain_lines_one_an_arm():
     ]
 
 
+def test_a_retraining_counts_anew_when_it_is_known_what_is_trained():
+    stream = io.StringIO()
+    alone = STUDY.of_recipe(STUDY.recipe, 3).model_dump_json()
+    with Report(STUDY, 2, Console(file=stream, width=80)) as report:
+        report.show([started("load"), {"event": "said", "message": "No row is new."}])
+        report.show([{"event": "study", "study": alone}, started("train")])
+        report.show([cell("reference", seed, 0.8) for seed in range(3)])
+    assert stream.getvalue().splitlines() == [
+        "No row is new.",
+        "loading data",
+        "training",
+        "3/3 cells: reference 0.8000, best so far reference 0.8000",
+    ]
+
+
 def test_on_a_terminal_it_is_a_bar_that_is_put_away():
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True)
