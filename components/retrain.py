@@ -81,15 +81,16 @@ def _now(registry: Registry, study: Study, prepared: Prepared) -> tuple[Study, d
     if champion is None:
         said = ["No version is the champion yet, so the whole study is run."]
         return study, {**found, "trained": "study", "said": said}
-    found |= {"arm": champion.tags.get("assay.arm", REFERENCE), **_last_study(registry, champion, study)}
-    with tempfile.TemporaryDirectory() as folder:
-        kept = registry.ask(lambda: kept_files(registry.api, champion.run_id, folder))
-        if drift.PROFILE in kept:
-            found["drift"] = drift.measure(prepared, kept[drift.PROFILE], study.retrain.drift)
+    last_run, last = _last_study(registry, champion, study)
+    found |= {"arm": champion.tags.get("assay.arm", REFERENCE), **last}
+    found["drift"] = _drift(registry, champion.run_id, study, prepared)
     said = [drift_as_text(found["drift"], registry.champion)]
     of = f"version {registry.champion} ({found['arm']})"
     if study.retrain.study_if_drift and found["drift"] and found["drift"]["drifted"]:
-        return study, {**found, "trained": "study", "said": [*said, "So the whole study is run."]}
+        since = _drift(registry, last_run, study, prepared) if last_run else None
+        if since is None or since["drifted"]:
+            return study, {**found, "trained": "study", "said": [*said, "So the whole study is run."]}
+        said.append(f"A whole study was run on such rows on {found['since']}, and its winner was not promoted.")
     trained = _artifact(registry, champion.run_id, "study.json")
     if trained is None:
         why = f"The run of {of} is gone, and its recipe with it, so the whole study is run."
@@ -186,16 +187,24 @@ def _artifact(registry: Registry, run_id: str, path: str) -> str | None:
         return file and Path(file).read_text("utf-8")
 
 
-def _last_study(registry: Registry, champion: Any, study: Study) -> dict[str, Any]:
-    """Return `techniques` and `since` of the last whole study."""
+def _drift(registry: Registry, run_id: str, study: Study, prepared: Prepared) -> dict[str, Any] | None:
+    """Return how the data differs from that of a run which registered a version; None where that is not known."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = registry.ask(lambda: kept_files(registry.api, run_id, folder))
+        return drift.measure(prepared, kept[drift.PROFILE], study.retrain.drift) if drift.PROFILE in kept else None
+
+
+def _last_study(registry: Registry, champion: Any, study: Study) -> tuple[str | None, dict[str, Any]]:
+    """Return the number of the last whole study's run, and its `techniques` and `since`."""
     for run in registry.ask(lambda: _finished(registry.api, champion, study)):
         if run.data.tags.get(TRAINED_TAG) == "recipe":
             continue
         verdict = json.loads(_artifact(registry, run.info.run_id, "verdict.json") or "{}")
         if verdict.get("effects"):
             on = datetime.fromtimestamp(run.info.start_time / 1000, UTC).date().isoformat()
-            return {"techniques": {of["technique"]: of["verdict"] for of in verdict["effects"]}, "since": on}
-    return {}
+            techniques = {of["technique"]: of["verdict"] for of in verdict["effects"]}
+            return run.info.run_id, {"techniques": techniques, "since": on}
+    return None, {}
 
 
 def _finished(api: Any, champion: Any, study: Study) -> list[Any]:

@@ -159,6 +159,20 @@ def test_an_unfinished_run_goes_on_with_the_rows_of_today(first, again, wine, tm
         assert later.verdict["retrain"]["drift"]["rows"] == len(wine)
 
 
+def test_a_whole_study_comes_back_once_though_the_champion_stays(first, again, wine):
+    """Else every night would cost a whole study from then on."""
+    rows = shifted(wine).assign(hue=wine["hue"] + 1)
+    study = again(rows, study_if_drift=True).all()
+    assert study.verdict["retrain"]["trained"] == "study"
+    assert study.decision["champion"] == first.decision["champion"], "promoted: this test would mean nothing"
+    night = again(rows, study_if_drift=True).until_trained()
+    assert {event["arm"] for event in night.finished} == {"reference"}
+    found = retrain.read(night.prepared.folder / "report")
+    assert found is not None
+    assert found["drift"]["drifted"]
+    assert found["said"][1].startswith("A whole study was run on such rows on 20")
+
+
 def test_without_drift_the_whole_study_does_not_come_back(again, wine):
     steps = again(wine, study_if_drift=True)
     steps.until_trained()
