@@ -33,7 +33,7 @@ from components.split import hashed
 
 BINS = 10
 # Rows in a bin of the smaller sample, on average; bins with fewer are put together (Cochran 1954 asks for one). With
-# one, false alarms were 0.2 to 0.9 % in simulations where 1 % is allowed, and a value that was never there is seen.
+# one, false alarms were 0.0 to 0.9 % in simulations where 1 % is allowed, and a value that was never there is seen.
 FEWEST_EXPECTED = 1
 FEWEST_ROWS = 50  # new ones, with which an index can tell anything
 LEVEL = 0.01
