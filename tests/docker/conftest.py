@@ -3,18 +3,17 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command import ASSAY
 from planted import TOKEN
 from team_server import ROOT, Server, running_postgres
 
 from pipeline import __version__
 
 BASE_IMAGE = "python:3.11-slim"  # of docker/Dockerfile
-ASSAY = str(Path(sys.executable).with_name("assay"))
 
 
 @pytest.fixture(scope="session")

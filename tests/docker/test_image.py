@@ -4,7 +4,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command import ASSAY
 from planted import PLANTED, files_of_image, found_in
 from sklearn import datasets
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-ASSAY = str(Path(sys.executable).with_name("assay"))
 START_SECONDS = 180
 
 

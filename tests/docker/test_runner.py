@@ -5,9 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -16,6 +13,7 @@ from urllib.parse import urlsplit
 
 import docker
 import pytest
+from command import ASSAY, cells, events, wait_for
 from planted import LOGIN, NAME, PASSWORD, PLANTED, TOKEN, files_below, found_in
 from sklearn import datasets
 
@@ -24,21 +22,13 @@ from pipeline.docker_runner import FOLDER_LABEL, STEP_LABEL, _engine, _run
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-ASSAY = str(Path(sys.executable).with_name("assay"))
 IMAGE = f"assay:{__version__}"
+PATIENCE = 240  # seconds: a container takes longer to start than a process
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 240.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "what was waited for did not come"
-        time.sleep(0.05)
-    return found
-
-
-def events(folder: Path, kind: str) -> list[dict]:
-    lines = [line for file in folder.glob(".assay/runs/*/events.jsonl") for line in file.read_text().splitlines()]
-    return [event for event in map(json.loads, lines) if event["event"] == kind]
+def begun(folder: Path) -> bool:
+    """Whether a step has begun."""
+    return any(event["event"] == "step_started" for event in events(folder))
 
 
 def containers(folder: Path, step: str = "") -> list[Any]:
@@ -99,7 +89,7 @@ def test_a_bounded_container_gives_the_same_numbers_against_a_team_server(tmp_pa
         text=True,
     )
     try:
-        wait_for(lambda: running.poll() is not None or events(tmp_path, "step_started"))
+        wait_for(lambda: running.poll() is not None or begun(tmp_path), PATIENCE)
         seen = [container.attrs for container in containers(tmp_path)]
         out, said = running.communicate(timeout=500)
     finally:
@@ -153,10 +143,10 @@ def test_killed_it_fails_stopped_it_stops_and_then_it_continues(tmp_path, tmp_pa
         )
 
     def trained() -> int:
-        return len({(cell["arm"], cell["seed"]) for cell in events(tmp_path, "cell_finished")})
+        return len({(cell["arm"], cell["seed"]) for cell in cells(tmp_path)})
 
     killed = start()
-    wait_for(lambda: killed.poll() is not None or trained() >= 1)
+    wait_for(lambda: killed.poll() is not None or trained() >= 1, PATIENCE)
     for container in containers(tmp_path, "train"):
         container.kill()
     _, said = killed.communicate(timeout=120)
@@ -168,7 +158,7 @@ def test_killed_it_fails_stopped_it_stops_and_then_it_continues(tmp_path, tmp_pa
     assert 1 <= before < 4, "killed too late for this test to mean anything"
 
     stopped = start()
-    wait_for(lambda: stopped.poll() is not None or containers(tmp_path))
+    wait_for(lambda: stopped.poll() is not None or containers(tmp_path), PATIENCE)
     stopped.send_signal(signal.SIGTERM)
     _, said = stopped.communicate(timeout=60)
     assert stopped.returncode == 130, said
@@ -178,7 +168,7 @@ def test_killed_it_fails_stopped_it_stops_and_then_it_continues(tmp_path, tmp_pa
     done = run(*study, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert trained() == 4
-    assert sum(cell["reused"] for cell in events(tmp_path, "cell_finished")) >= before
+    assert sum(cell["reused"] for cell in cells(tmp_path)) >= before
     assert containers(tmp_path) == []
 
 
