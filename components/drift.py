@@ -67,9 +67,8 @@ def measure(prepared: Prepared, file: Path, threshold: float) -> dict[str, Any]:
 
     Returns:
         JSON: `rows` (of today), `new` (of them), `compared` (new or all), `looked_at` (how many of those; of each group
-        one), `enough` (whether they can tell),
-        `threshold`, `drifted`, and `values`, those that have moved most first: `name`, `psi`, `p` (Holm), `drifted`,
-        `then` and `now`, in words.
+        one), `enough` (whether they can tell), `threshold`, `drifted`, and `values`, those that have moved most first:
+        `name`, `psi`, `p` (Holm), `drifted`, `then` and `now`, in words.
     """
     with np.load(file) as saved:
         seen, words, spread = saved["rows"], saved["words"], json.loads(str(saved["spread"]))

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.events import step
-from components.load import REPORT
-from components.prepared import Prepared
+from components.prepared import REPORT, Prepared
 from components.store import CellResult
 from components.study import METRICS, REFERENCE, Study
 from components.words import (

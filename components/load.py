@@ -9,13 +9,12 @@ import numpy as np
 from components import report
 from components.errors import AssayError
 from components.events import RUN, step
-from components.prepared import STUDY, Prepared
+from components.prepared import REPORT, STUDY, Prepared
 from components.slices import slicings
 from components.sources import Rows, read
 from components.split import TEST, Content, content, split
 from components.study import Study
 
-REPORT = "report"  # folder in that of the prepared data
 MAX_CLASSES = 10_000
 ROWS = 4096  # that are looked at at a time
 

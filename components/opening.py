@@ -134,9 +134,10 @@ def _own_run(api, study: Study, run: str, schema: Schema, tags: dict[str, str]) 
     What died on other data, as last night's rows, is another one's: its params can't change, nor would they be true.
     """
     experiment = experiment_of(api, study.study)
-    for known in search_runs(api, experiment, run, "study"):
-        if _is_of(known, study, schema):
-            return known
+    known = search_runs(api, experiment, run, "study")
+    if known and _is_of(known[0], study, schema):
+        return known[0]
+    if known:
         _set_aside(api, experiment, run)
     return create_run(api, experiment, run, tags)
 

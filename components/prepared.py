@@ -32,6 +32,7 @@ from components.split import TEST, TRAIN, VALIDATION, Content, linked, share_of
 from components.study import Study
 
 STUDY = "study.json"
+REPORT = "report"
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ from components.registry import (
 from components.slices import slices_of
 from components.store import CellResult
 from components.study import Study
+from components.tracking import DATA_TAG
 
-DATA_TAG = "assay.data"  # the fingerprint of the data: the same test rows when it is the same
 CLASSES_TAG = "assay.classes"  # a hash: names may be many and long
 FORM_TAG = "assay.form"  # a hash of how rows are read: digests of another form tell nothing
 

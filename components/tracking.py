@@ -38,7 +38,7 @@ ARM_NUMBERS = ("effect", "low", "high", "p_holm", "probability", "detectable", "
 LONGEST = 200  # characters of a class's name in a metric's, which may have 250
 RUN_TAG = "assay.run"
 ROLE_TAG = "assay.role"  # study, arm or seed
-DATA_TAG = "assay.data"  # the fingerprint of the data, or its first digits
+DATA_TAG = "assay.data"  # the fingerprint of the data, or its first digits: equal for the same test rows
 STUDY_TAG = "assay.study"  # of the study's run: its name, which that of the experiment need not be
 PARENT_TAG = "mlflow.parentRunId"
 FINISHED = "attributes.status = 'FINISHED'"
