@@ -16,21 +16,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from components.code_version import code_version
 from components.compute import gpus
 from components.recipe import content_hash
 
 PREVIEW = "augmentation.png"
 ABANDONED_SECONDS = 7 * 24 * 3600
-
-# What may change the numbers of a cell, besides its recipe, seed and data.
-LIBRARIES = ("keras", "tensorflow", "numpy", "scikit-learn", "jax")
 
 
 class CellResult:
@@ -109,27 +105,3 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-@cache
-def code_version() -> str:
-    """Return a hash of this package's source and of the libraries that decide numbers."""
-    return content_hash([_sources(), [_version(library) for library in LIBRARIES]])
-
-
-def source_version() -> str:
-    """Return a hash of this package's source alone."""
-    return content_hash(_sources())
-
-
-def _sources() -> dict[str, str]:
-    here = Path(__file__).parent
-    return {str(file.relative_to(here)): file.read_text() for file in sorted(here.rglob("*.py"))}
-
-
-def _version(library: str) -> str | None:
-    """Return a library's version; None of an extra that is not installed."""
-    for name in (library, f"{library}-cpu"):  # TensorFlow without CUDA computes the same
-        with suppress(PackageNotFoundError):
-            return version(name)
-    return None

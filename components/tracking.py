@@ -24,10 +24,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components import review
+from components.code_version import code_version
 from components.errors import AssayError
 from components.explain import nearest
 from components.prepared import Schema
-from components.store import CellResult, code_version
+from components.store import CellResult
 from components.study import Cell
 
 SQLITE = "sqlite:///"

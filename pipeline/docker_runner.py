@@ -19,7 +19,7 @@ from docker.errors import APIError, ContainerError, DockerException, ImageNotFou
 from docker.types import DeviceRequest
 
 from components.errors import AssayError
-from components.store import source_version
+from components.code_version import source_version
 from components.study import Study
 from pipeline import __version__
 from pipeline.local import cores
@@ -199,7 +199,7 @@ def _check_code(engine: DockerClient, image: str, name: str, command: str) -> No
     Raises:
         AssayError: when it is not this code.
     """
-    ask = "from components.store import source_version; print(source_version())"
+    ask = "from components.code_version import source_version; print(source_version())"
     try:
         said = engine.containers.run(image, ["python", "-c", ask], remove=True, network_mode="none", stderr=False)
         holds = said.decode().strip()

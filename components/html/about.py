@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 
+from components.code_version import code_version
 from components.html.answers import address, data_address
 from components.html.charts import Axis, Plot, histogram
 from components.prepared import Prepared
 from components.report.page import missing_text, values_text, with_examples
-from components.store import CellResult, code_version
+from components.store import CellResult
 from components.study import REFERENCE, Study
 from components.verdict import Cells
 
