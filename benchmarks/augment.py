@@ -7,7 +7,7 @@ outwards, drawing anew for every image. They run in one process with TensorFlow'
 every round, so that a slow minute of the machine hits all; a ratio is of one round. Tracing and compiling are not
 counted.
 
-    assay       one tf.function: the draws, and one warp for all four (`components.augment`)
+    assay       one tf.function: the draws, and one warp for all four (`components.training.augment`)
     layers      one tf.function: RandomRotation, RandomTranslation, RandomZoom and RandomFlip, one after another
     generator   `ImageDataGenerator.random_transform` on each image of the batch (NumPy and SciPy), without its
                 iterator, which would cost it more
@@ -35,8 +35,8 @@ def sides(shape: tuple[int, int, int], rows: int) -> dict[str, tuple[Callable[[]
     import tensorflow as tf
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    from components.augment import augment
-    from components.recipe import Augment
+    from components.study.recipe import Augment
+    from components.training.augment import augment
 
     recipe = Augment(rotate=ROTATE, shift=SHIFT, zoom=ZOOM, horizontal_flip=True)
     images = np.random.default_rng(0).random((rows, *shape), np.float32)

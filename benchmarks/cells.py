@@ -69,10 +69,10 @@ def write_data(folder: Path) -> None:
 
 def cells(case: str, arms: list[str], folder: str):
     """Yield arm, seed, encoded rows, encoded test rows, encoder and schema of each cell of some arms of a case."""
-    from components.engine import Split
-    from components.load import prepare
-    from components.scale import fit
-    from components.study import Study
+    from components.data.preparation import prepare
+    from components.data.scaling import fit
+    from components.study.study import Study
+    from components.training.engine import Split
 
     described = CASES[case]
     train = {"epochs": described.epochs, "early_stopping": {"patience": 1000}}
@@ -100,11 +100,11 @@ def cells(case: str, arms: list[str], folder: str):
 
 def engine(case: str, arms: list[str], folder: str) -> list[dict]:
     """Train the cells with the engine: one program an arm, reset for every seed."""
-    from components import compute
-    from components.recipe import Train, program_key
+    from components.runtime import devices
+    from components.study.recipe import Train, program_key
 
-    compute.set_up(Train(), threads=1)
-    from components.programs.on_tensorflow import Program
+    devices.set_up(Train(), threads=1)
+    from components.training.backends.tensorflow_program import Program
 
     results, programs = [], {}
     for arm, seed, split, (test_x, test_y), encoder, schema in cells(case, arms, folder):
@@ -123,7 +123,7 @@ def plain(case: str, arms: list[str], folder: str) -> list[dict]:
     """Train the cells as a plain script does."""
     import keras
 
-    from components import models
+    from components.training import models
 
     results = []
     for arm, seed, split, (test_x, test_y), _, schema in cells(case, arms, folder):

@@ -35,11 +35,11 @@ def prepared(case: str) -> tuple[Any, Any, Any, int, Any]:
     """Return recipe, rows, inputs, number of classes and the spread that augmentation measures with."""
     import numpy as np
 
-    from components.encode import Inputs
-    from components.engine import Split
-    from components.load import prepare
-    from components.scale import fit
-    from components.study import Study
+    from components.data.encoding import Inputs
+    from components.data.preparation import prepare
+    from components.data.scaling import fit
+    from components.study.study import Study
+    from components.training.engine import Split
 
     source, epochs = CASES[case]
     train = {"epochs": epochs, "early_stopping": {"patience": 1000}}
@@ -60,7 +60,7 @@ def prepared(case: str) -> tuple[Any, Any, Any, int, Any]:
 
 def seconds(recipe: Any, split: Any, inputs: Any, classes: int, spread: Any, on: bool) -> tuple[float, float]:
     """Return the seconds of a program's first cell and of its second, of the processor."""
-    from components.programs.on_tensorflow import Program
+    from components.training.backends.tensorflow_program import Program
 
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"diagnostics": on})})
     start = time.process_time()

@@ -38,10 +38,10 @@ STUDY = {
 
 def write(folder: Path, megabytes: int) -> int:
     """Write prepared data of about this size, chunk by chunk; returns the number of rows."""
-    from components.data import Data
-    from components.prepared import Prepared
-    from components.sources import Rows
-    from components.split import content, split
+    from components.data.prepared import Prepared
+    from components.data.sources import Rows
+    from components.data.splitting import content, split
+    from components.study.dataset import Data
 
     rows = megabytes * 10**6 // int(np.prod(SHAPE))
     random = np.random.default_rng(0)
@@ -61,19 +61,19 @@ def write(folder: Path, megabytes: int) -> int:
 
 def peak(folder: Path, memory: float) -> dict[str, float]:
     """Train one cell in this process; returns its greatest resident size, and the seconds."""
-    from components import scale
-    from components.events import Step
-    from components.prepared import Prepared
-    from components.store import Store
-    from components.study import Study
-    from components.train import Trainer
+    from components.data import scaling
+    from components.data.prepared import Prepared
+    from components.runtime.cells import Store
+    from components.runtime.events import Step
+    from components.study.study import Study
+    from components.training.trainer import Trainer
 
     class Unlogged:
         def epoch(self, epoch: int, values: dict[str, float]) -> None: ...
 
     study = Study.model_validate({**STUDY, "memory": memory})
     prepared = Prepared(folder)
-    scale.write(study, prepared, folder / "scalers.json")
+    scaling.write(study, prepared, folder / "scalers.json")
     store = Store(folder / "store", prepared.schema.fingerprint)
     trainer = Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
     start = time.perf_counter()

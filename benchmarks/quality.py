@@ -59,13 +59,13 @@ CASES = {
 
 def train(case: str, seed: int, folder: Path) -> dict[str, float]:
     """Train one seed in this process; returns its accuracies and processor minutes."""
-    from components import scale
-    from components.events import Step
-    from components.load import prepare
-    from components.prepared import Prepared
-    from components.store import Store
-    from components.study import Study
-    from components.train import Trainer
+    from components.data import scaling
+    from components.data.preparation import prepare
+    from components.data.prepared import Prepared
+    from components.runtime.cells import Store
+    from components.runtime.events import Step
+    from components.study.study import Study
+    from components.training.trainer import Trainer
 
     class Printed:
         def epoch(self, epoch: int, values: dict[str, float]) -> None:
@@ -76,7 +76,7 @@ def train(case: str, seed: int, folder: Path) -> dict[str, float]:
         prepare(study, folder / "unfinished")
         (folder / "unfinished").rename(folder / "data")
     prepared = Prepared(folder / "data")
-    scale.write(study, prepared, folder / "scalers.json")
+    scaling.write(study, prepared, folder / "scalers.json")
     store = Store(folder / "store", prepared.schema.fingerprint)
     trainer = Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
     cell = study.cells()[seed]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.compare import Paired, compare, interval, paired
+from components.stats.paired_effects import Paired, compare, interval, paired
 
 STUDIES, ROWS, TEST, VALIDATION, UNITS, NOTHING = 70, 1000, 200, 160, 150, 7
 TECHNIQUES = ("half the units", "half the rows", "a strong penalty", "the same first layer always", "no hidden layer")

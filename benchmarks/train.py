@@ -14,8 +14,9 @@ first epoch are not counted. All sum loss and accuracy.
     model.fit, textbook   with batch normalization and ReLU in front of pooling: four times the values to normalize
     pytorch               eager, channels last; the gradient steps of a usual loop over tensors
 
-Where the time of a step of Assay's goes: 22.2 ms with Keras' own layers, 19.2 with `components.models.fast`, which has
-what was worth it (TensorFlow 2.21's profiler, two cores with AVX-512; parts run side by side and add up to more):
+Where the time of a step of Assay's goes: 22.2 ms with Keras' own layers, 19.2 with
+`components.training.models.fused_layers`, which has what was worth it (TensorFlow 2.21's profiler, two cores with
+AVX-512; parts run side by side and add up to more):
 
     convolutions          14.1 ms, of which the second 11.9: each of its three passes does 300 GFLOP/s
     batch normalization   2.6 ms, one operation (with the ReLU) and one for its gradient; alone, both of the maps' take
@@ -69,10 +70,10 @@ def assay(x: np.ndarray, y: np.ndarray, epochs: int, turn: Turn) -> None:
 
     tf.config.experimental.enable_op_determinism()
     threads(tf)
-    from components.encode import Inputs
-    from components.engine import Split
-    from components.programs.on_tensorflow import Program
-    from components.recipe import Recipe
+    from components.data.encoding import Inputs
+    from components.study.recipe import Recipe
+    from components.training.backends.tensorflow_program import Program
+    from components.training.engine import Split
 
     train = {"epochs": epochs, "batch_size": BATCH, "learning_rate": RATE, "early_stopping": None}
     model = {"name": "cnn", "units": UNITS, "dropout": DROPOUT}

@@ -33,7 +33,7 @@ def _always(task: dsl.PipelineTask) -> dsl.PipelineTask:
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def load(study: str, run: str, store: str, data: dsl.Output[dsl.Dataset], runs: dsl.Output[dsl.Artifact]) -> None:
     """Read, check and split the data, and open the study's run in MLflow."""
-    from components.load import load
+    from components.steps.load import load
 
     load(study, run, store, data.path, runs.path)
 
@@ -41,7 +41,7 @@ def load(study: str, run: str, store: str, data: dsl.Output[dsl.Dataset], runs: 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def scale(data: dsl.Input[dsl.Dataset], scalers: dsl.Output[dsl.Artifact]) -> None:
     """Take the scalers' statistics from the train rows."""
-    from components.scale import scale
+    from components.steps.scale import scale
 
     scale(data.path, scalers.path)
 
@@ -57,7 +57,7 @@ def train(
     cells: dsl.Output[dsl.Artifact],
 ) -> None:
     """Train the cells of one batch that the store does not have yet."""
-    from components.train import train
+    from components.steps.train import train
 
     train(batch, fan_out, store, data.path, scalers.path, runs.path, cells.path)
 
@@ -73,7 +73,7 @@ def evaluate(
     """Compare the arms, choose the winner, and score it and the reference on the test rows."""
     import shutil
 
-    from components.evaluate import evaluate
+    from components.steps.evaluate import evaluate
 
     evaluate(data.path, runs.path, [batch.path for batch in cells], verdict.path)
     shutil.copyfile(f"{verdict.path}/report/report.html", page.path)  # where Kubeflow's own pages show it
@@ -87,7 +87,7 @@ def register(
     decision: dsl.Output[dsl.Artifact],
 ) -> None:
     """Register the winner, and promote it if it is better than the present champion for sure."""
-    from components.register import register
+    from components.steps.register import register
 
     register(data.path, runs.path, verdict.path, decision.path)
 
@@ -133,7 +133,7 @@ def build(settle: Callable[[str, dsl.PipelineTask], object]) -> Any:
             study: the whole study, as `Study.model_dump_json()` writes it.
             run: a name for this run; the same name again continues it. On a cluster "" means the run's own number.
             store: the folder that keeps finished cells, so that none is trained twice.
-            batches: a label for each train task, see `components.batches`.
+            batches: a label for each train task, see `components.study.shards`.
             fan_out: over how many train tasks the cells are spread at most.
         """
         loaded = placed(load(study=study, run=run, store=store), "load")

@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from components.formatting import did_you_mean
 from pydantic import BaseModel, ValidationError
 
-from components.data import OPTIONS_OF, Data
 from components.errors import StudyError, UsageError
-from components.explain import did_you_mean, explain
-from components.recipe import FOR_KIND, ONLY_FOR, Augment, paths
-from components.study import Study
+from components.study.dataset import OPTIONS_OF, Data
+from components.study.recipe import FOR_KIND, ONLY_FOR, Augment, paths
+from components.study.study import Study
+from components.study.validation_errors import explain
 
 Place = tuple[str | int, ...]
 
-CLUSTER = "cluster"  # the file's section that is not of the study; see `pipeline.cluster_settings`
+CLUSTER = "cluster"  # the file's section that is not of the study; see `pipeline.kubeflow.settings`
 
-# Of files with rows; see `components.sources.files`.
+# Of files with rows; see `components.data.sources.files`.
 FILE_ENDING = re.compile(r"\.(csv|tsv|jsonl|ndjson|parquet)(\.gz)?$", re.IGNORECASE)
 
 

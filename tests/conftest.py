@@ -57,13 +57,13 @@ def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return what writes a report on real data, whose cells were not trained: their predictions are drawn."""
     import numpy as np
 
-    from components import html
-    from components.evaluate import gather
-    from components.load import prepare
-    from components.metrics import recalls, scores
-    from components.study import Study
-    from components.verdict import judge
-    from components.words import sentence
+    from components.data.preparation import prepare
+    from components.evaluation.verdict import judge
+    from components.reporting import html_report
+    from components.reporting.phrases import sentence
+    from components.stats.metrics import recalls, scores
+    from components.steps.evaluate import gather
+    from components.study.study import Study
 
     def write(draw_preview: bool = False, **of_study: Any) -> Path:
         study = Study.model_validate({"study": "made", **of_study})
@@ -108,7 +108,7 @@ def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             from PIL import Image
 
             Image.new("RGB", (900, 300), "white").save(folder / "augmentation.png")
-        html.write(folder / "report.html", study, verdict, cells, prepared)
+        html_report.write(folder / "report.html", study, verdict, cells, prepared)
         return folder / "report.html"
 
     return write

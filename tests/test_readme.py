@@ -3,7 +3,7 @@ from pathlib import Path
 
 import yaml
 
-from components.study import Study
+from components.study.study import Study
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

@@ -14,14 +14,14 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from components.study import Retrain, Study
-from components.tracking import ROLE_TAG, STUDY_TAG
-from pipeline.cluster import experiment, submit
-from pipeline.cluster_settings import read_cluster
-from pipeline.cron import read_cron
-from pipeline.kfp_client import Client
-from pipeline.remote_runs import State, logs, wait
-from pipeline.schedule import delete, put, schedules
+from components.study.study import Retrain, Study
+from components.tracking.client import ROLE_TAG, STUDY_TAG
+from pipeline.kubeflow.client import Client
+from pipeline.kubeflow.recurring_runs import delete, put, schedules
+from pipeline.kubeflow.runs import State, logs, wait
+from pipeline.kubeflow.settings import read_cluster
+from pipeline.kubeflow.submit import experiment, submit
+from pipeline.schedules.cron import read_cron
 from pipeline.study_file import read_study
 
 NEEDED = ("KFP_HOST", "ASSAY_PROFILE", "MLFLOW_HOST")

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from small import study_of
 
-from components.load import prepare
-from components.prepared import Prepared
-from components.recipe import Train, merge
-from components.store import CellResult
-from components.study import Study
+from components.data.preparation import prepare
+from components.data.prepared import Prepared
+from components.runtime.cells import CellResult
+from components.study.recipe import Train, merge
+from components.study.study import Study
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _backend_as_in_a_train_step() -> None:
     """Set what the train step sets, before anything starts the backend; nothing where no test has imported it."""
     if "tensorflow" in sys.modules:
-        from components import compute
+        from components.runtime import devices
 
-        compute.set_up(Train.model_validate({"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}), threads=1)
+        devices.set_up(Train.model_validate({"backend": os.environ.get("KERAS_BACKEND", "tensorflow")}), threads=1)
 
 
 @pytest.fixture(scope="session")
@@ -96,9 +96,9 @@ class Steps:
 
     def until_trained(self) -> "Steps":
         """Run load, scale and train, all cells in one batch."""
-        from components.load import load
-        from components.scale import scale
-        from components.train import train
+        from components.steps.load import load
+        from components.steps.scale import scale
+        from components.steps.train import train
 
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._watched("load"):
@@ -123,7 +123,7 @@ class Steps:
 
     def evaluated(self) -> "Steps":
         """Run evaluate."""
-        from components.evaluate import evaluate
+        from components.steps.evaluate import evaluate
 
         with self._watched("evaluate"):
             evaluate(self._path("data"), self._path("runs.json"), [self._path("cells")], self._path("verdict"))
@@ -131,7 +131,7 @@ class Steps:
 
     def registered(self, **options: Any) -> "Steps":
         """Run register, again if it has run."""
-        from components.register import register
+        from components.steps.register import register
 
         data, runs, verdict = self._path("data"), self._path("runs.json"), self._path("verdict")
         with self._watched("register"):
@@ -203,7 +203,7 @@ def tiny(workplace: Path, run_steps: Callable[..., Steps]) -> Steps:
 @pytest.fixture
 def opened(make_study, digits, tiny, in_workplace, request) -> tuple[Study, dict[str, Any]]:
     """A study with one arm, just opened, and its runs."""
-    from components.opening import open_runs
+    from components.tracking.runs import open_runs
 
     study = make_study(study=request.node.name[:40], arms={"tanh": {"scale": "tanh"}}, seeds=1)
     return study, open_runs(study, request.node.name, digits.schema)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from components.data import Data
-from components.prepared import Prepared
-from components.recipe import merge
-from components.sources import Rows
-from components.split import content, split
-from components.study import Study
+from components.data.prepared import Prepared
+from components.data.sources import Rows
+from components.data.splitting import content, split
+from components.study.dataset import Data
+from components.study.recipe import merge
+from components.study.study import Study
 
 
 def study_of(source: str = "sklearn:digits", **changes: Any) -> Study:

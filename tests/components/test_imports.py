@@ -6,8 +6,9 @@ import sys
 import pytest
 
 LIGHT = (
-    *("study", "errors", "events", "load", "split", "report", "sources.images", "scale", "compare", "metrics"),
-    *("store", "evaluate", "register"),
+    *("study.study", "errors", "runtime.events", "runtime.cells", "stats.paired_effects", "stats.metrics"),
+    *("data.splitting", "data.report", "data.sources.images"),
+    *("steps.load", "steps.scale", "steps.train", "steps.evaluate", "steps.register"),
 )
 
 

@@ -10,8 +10,8 @@ import pytest
 import typer
 import yaml
 
-from pipeline.cli import app
-from pipeline.cluster_settings import Cluster
+from pipeline.cli.main import app
+from pipeline.kubeflow.settings import Cluster
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "cluster.md").read_text()
@@ -55,7 +55,7 @@ def test_profiles_are_valid_and_name_the_volume_that_is_made():
 
 
 def test_the_volume_is_given_to_the_images_user_where_the_steps_mount_it():
-    from pipeline.platform import VOLUME
+    from pipeline.kubeflow.resources import VOLUME
 
     (pod,) = (document for document in DOCUMENTS if document.get("kind") == "Pod")
     user = re.search(r"^USER (\S+)$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)

@@ -99,14 +99,14 @@ def test_it_runs_as_a_number_with_byte_code_and_without_a_shell(image):
     assert described["User"].partition(":")[0] != "0"
     assert not described["Entrypoint"]
     assert described["Labels"]["org.opencontainers.image.title"] == "Assay"
-    probe = "import importlib.util, pathlib, components.serve as s, keras as k; "
+    probe = "import importlib.util, pathlib, components.serving.saved_model as s, keras as k; "
     probe += "print(*(pathlib.Path(importlib.util.cache_from_source(m.__file__)).exists() for m in (s, k)))"
     done = docker("run", "--rm", "--read-only", "--tmpfs", "/tmp", image, "python", "-c", probe)
     assert done.stdout.split() == ["True", "True"], done.stderr
 
 
 def test_no_secret_is_in_a_layer_or_in_the_history(image):
-    known = b'assay = "pipeline.cli:main"', b"uv pip install --system"  # in a file, and in the history
+    known = b'assay = "pipeline.cli.main:main"', b"uv pip install --system"  # in a file, and in the history
     with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving:
         assert saving.stdout
         found = found_in(files_of_image(saving.stdout), PLANTED, *known)

@@ -18,7 +18,7 @@ from planted import LOGIN, NAME, PASSWORD, PLANTED, TOKEN, files_below, found_in
 from sklearn import datasets
 
 from pipeline import __version__
-from pipeline.docker_runner import FOLDER_LABEL, STEP_LABEL, _engine, _run
+from pipeline.runners.docker import FOLDER_LABEL, STEP_LABEL, _engine, _run
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -196,7 +196,7 @@ def test_no_crash_is_taken_for_a_success(tmp_path, capfd):
 
 @pytest.mark.usefixtures("image")
 def test_an_image_with_other_code_is_refused(tmp_path):
-    change = "echo '# changed' >> $(python -c 'import components.scale as s; print(s.__file__)')"
+    change = "echo '# changed' >> $(python -c 'import components.data.scaling as s; print(s.__file__)')"
     other = f"FROM {IMAGE}\nUSER root\nRUN {change}\n"
     made = subprocess.run(["docker", "build", "--tag", "assay:other", "-"], input=other, text=True, capture_output=True)
     assert made.returncode == 0, made.stderr

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from team_server import MANIFEST, NAMESPACE, OBJECTS, PODS, ROOT, container
 
-from pipeline.doctor_servers import check_mlflow
+from pipeline.commands.doctor.servers import check_mlflow
 
 COMPOSE = (ROOT / "docker" / "compose.yaml").read_text()
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"

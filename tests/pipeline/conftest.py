@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from command import TINY, assay
 
-from pipeline.cluster_settings import Cluster
+from pipeline.kubeflow.settings import Cluster
 
 if TYPE_CHECKING:
     from kfp_server import Kfp
 
-    from pipeline.kfp_client import Client
+    from pipeline.kubeflow.client import Client
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[Kfp]":
     """A server that answers as Kubeflow Pipelines does; nobody here is logged in anywhere."""
     from kfp_server import Kfp
 
-    monkeypatch.setattr("pipeline.kfp_client.BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("pipeline.kubeflow.client.BACKOFF_SECONDS", 0.01)
     for name in ("KFP_TOKEN", "KFP_COOKIE", "KFP_HOST", "KFP_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
     running = Kfp()
@@ -59,7 +59,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[Kfp]":
 @pytest.fixture
 def connect(server: "Kfp") -> "Callable[..., Client]":
     """Makes clients of the server, with settings of a cluster."""
-    from pipeline.kfp_client import Client
+    from pipeline.kubeflow.client import Client
 
     def make(answer_seconds: float = 10.0, **settings: object) -> Client:
         return Client(

@@ -5,7 +5,7 @@ import sys
 
 import yaml
 
-from components.batches import arguments
+from components.study.shards import arguments
 from pipeline.graph import compile_pipeline
 from pipeline.study_file import read_study
 

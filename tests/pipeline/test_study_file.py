@@ -2,9 +2,9 @@
 
 import pytest
 
-from components.data import SKLEARN
 from components.errors import UsageError
-from components.study import Study
+from components.study.dataset import SKLEARN
+from components.study.study import Study
 from pipeline.study_file import read_study, ready_studies, write_study
 
 HEAD = "study: x\ndata: {source: sklearn:digits}\n"

@@ -1,0 +1,1 @@
+"""From the user's rows to prepared, split and encoded rows."""

@@ -1,0 +1,216 @@
+"""The prepared data: what `load` writes and every later step reads, and the only form of data that those know.
+
+A folder with memory-mapped arrays and JSON:
+    x.npy           (rows, ...) as `components.data.sources.Rows` says for each kind of data
+    y.npy           (rows,) int32 class numbers
+    order.npy       (rows,) int64 row numbers in an order that follows from the rows' content alone, so that the same
+                    data from another file, or in another order, gives the same numbers
+    together.npy    (rows,) int64, the same number where rows are always on one side: copies of a row, and groups
+    parts.npy       (seeds, rows) uint8: whether a seed trains on a row, validates or tests on it, or leaves it out
+    digests.npy     uint64 (rows, 1), the same for the same values in any data; with groups (rows, 2), the second is the
+                    group's
+    words.json      of text: all words
+    data.json       kind, shape, classes, columns, counts, fingerprint
+    study.json      what is run on it: the study, or the retraining that `load` has made of it
+    report/         what was found out about the data, for people: data.md, data.json, data.png
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from components.data.encoding import Inputs, inputs_of
+from components.data.raw_values import Column
+from components.data.sources import Rows
+from components.data.splitting import TEST, TRAIN, VALIDATION, Content, linked, share_of
+from components.study.dataset import Data
+from components.study.recipe import Kind
+from components.study.study import Study
+
+STUDY = "study.json"
+REPORT = "report"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What data.json says.
+
+    Attributes:
+        kind: image, table or text.
+        source: as the study names it.
+        shape: of one row.
+        classes: their names, in the order of the class numbers.
+        columns: of a table.
+        inputs: what a network reads.
+        rows: how many there are in all.
+        class_rows: how many of each class.
+        splits: how many rows are for test, and for each seed for validation and training.
+        fingerprint: SHA-256 of the rows, labels, classes, groups, times and of which rows are test rows.
+    """
+
+    kind: Kind
+    source: str
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    columns: tuple[Column, ...]
+    inputs: Inputs
+    rows: int
+    class_rows: dict[str, int]
+    splits: dict[str, int]
+    fingerprint: str
+
+
+class RowFile:
+    """The rows of an .npy file; `rows[numbers]` reads those rows and nothing else.
+
+    A memory map keeps the pages that were read, and they count as the process's memory. Here what is returned is all.
+    """
+
+    def __init__(self, file: Path):
+        """Read the file's header."""
+        self._file = file
+        self._map = np.load(file, mmap_mode="r")
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the rows with these numbers, in their order."""
+        taken = np.empty((len(numbers), *self._map.shape[1:]), self._map.dtype)
+        size = taken[:1].nbytes
+        targets = taken.reshape(len(taken), -1).view(np.uint8) if len(taken) else taken
+        with self._file.open("rb", buffering=0) as file:
+            for target, number in zip(targets, numbers, strict=True):
+                file.seek(self._map.offset + int(number) * size)
+                file.readinto(target.data)
+        return taken
+
+
+class Prepared:
+    """Prepared data, read from its folder; arrays are memory-mapped and read only where they are used."""
+
+    def __init__(self, folder: str | Path):
+        """Open the folder."""
+        self.folder = Path(folder)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """What the data is."""
+        values = json.loads((self.folder / "data.json").read_text("utf-8"))
+        inputs = Inputs.from_json(values["inputs"])
+        columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in values["columns"])
+        tuples = {key: tuple(values[key]) for key in ("shape", "classes")}
+        return Schema(**{**values, **tuples, "inputs": inputs, "columns": columns})
+
+    @cached_property
+    def study(self) -> Study:
+        """What is run on the data."""
+        return Study.model_validate_json((self.folder / STUDY).read_text("utf-8"))
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """All rows."""
+        return np.load(self.folder / "x.npy", mmap_mode="r")
+
+    @cached_property
+    def y(self) -> np.ndarray:
+        """All class numbers."""
+        return np.load(self.folder / "y.npy", mmap_mode="r")
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """What tells a row again in other data: uint64 (rows, 1), with groups (rows, 2)."""
+        return np.load(self.folder / "digests.npy", mmap_mode="r")
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """All words of text."""
+        return tuple(json.loads((self.folder / "words.json").read_text("utf-8")))
+
+    @cached_property
+    def rows(self) -> RowFile:
+        """All rows, of which only those in use are in memory."""
+        return RowFile(self.folder / "x.npy")
+
+    @cached_property
+    def together(self) -> np.ndarray:
+        """A number for each row, the same where rows are always on one side."""
+        return np.load(self.folder / "together.npy", mmap_mode="r")
+
+    @cached_property
+    def test_rows(self) -> np.ndarray:
+        """Row numbers of the test rows, the same for every seed."""
+        return self._rows_of(0, TEST)
+
+    def used_rows(self) -> np.ndarray:
+        """Return the numbers of the rows that models were fitted to, or chosen by, with any seed."""
+        parts = np.load(self.folder / "parts.npy", mmap_mode="r")
+        return np.flatnonzero(((parts == TRAIN) | (parts == VALIDATION)).any(axis=0))
+
+    def split(self, seed: int, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the row numbers to train on and those to validate on, for one seed.
+
+        With a share of the train rows every class has its part of it, and a smaller share's rows are in a larger one's.
+        """
+        train = self._rows_of(seed, TRAIN)
+        if share < 1:
+            train = train[share_of(np.asarray(self.y[train]), share, seed)]
+        return train, self._rows_of(seed, VALIDATION)
+
+    def _rows_of(self, seed: int, part: int) -> np.ndarray:
+        order = np.load(self.folder / "order.npy", mmap_mode="r")
+        parts = np.load(self.folder / "parts.npy", mmap_mode="r")
+        return order[parts[seed][order] == part]
+
+    @classmethod
+    def write(cls, folder: str | Path, data: Data, rows: Rows, of: Content, parts: np.ndarray) -> "Prepared":
+        """Write a folder and open it; an `x` that is mapped from this folder's x.npy is there already.
+
+        Args:
+            folder: made where it is missing.
+            data: what the study says of it.
+            rows: what the source gave.
+            of: the rows' content.
+            parts: uint8 (seeds, rows), see `components.data.splitting`.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        x, y = rows.x, rows.y.astype(np.int32)
+        in_place = isinstance(x, np.memmap) and x.filename == (folder / "x.npy").resolve()
+        if not in_place:
+            np.save(folder / "x.npy", np.ascontiguousarray(x))
+        np.save(folder / "y.npy", y)
+        np.save(folder / "order.npy", of.order)
+        together = linked(rows, of)
+        np.save(folder / "together.npy", together)
+        np.save(folder / "parts.npy", parts)
+        identities = [of.digests[:, 0], *([] if rows.groups is None else [rows.groups.astype(np.uint64)])]
+        np.save(folder / "digests.npy", np.stack(identities, axis=1))
+        if data.kind == "text":
+            (folder / "words.json").write_text(json.dumps(rows.words, ensure_ascii=False), "utf-8")
+        is_test = parts[0] == TEST
+        # Not the other parts: they follow from the content, the groups or times, and the seed; and more seeds are the
+        # same data.
+        about = [data.kind, x.shape[1:], str(x.dtype), rows.classes, [asdict(column) for column in rows.columns]]
+        fingerprint = hashlib.sha256(json.dumps(about).encode())
+        ruled = [] if rows.groups is None else [together]
+        ruled += [] if rows.times is None else [rows.times]
+        for array in (of.digests, y, is_test, *ruled):
+            fingerprint.update(array[of.order].view(np.uint8).data)
+        counts = np.bincount(y, minlength=len(rows.classes))
+        names = {"test": TEST, "validation": VALIDATION, "train": TRAIN}
+        schema = Schema(
+            kind=data.kind,
+            source=data.source,
+            shape=tuple(x.shape[1:]),
+            classes=rows.classes,
+            columns=rows.columns,
+            inputs=inputs_of(data.kind, x, np.flatnonzero(~is_test), rows.columns, data.vocabulary),
+            rows=len(y),
+            class_rows={name: int(count) for name, count in zip(rows.classes, counts, strict=True)},
+            splits={name: int(np.count_nonzero(parts[0] == part)) for name, part in names.items()},
+            fingerprint=fingerprint.hexdigest(),
+        )
+        (folder / "data.json").write_text(json.dumps(asdict(schema), indent=1), "utf-8")
+        return cls(folder)

@@ -1,0 +1,134 @@
+"""`images:DIR`: the user's own images, in a folder per class, or in train/validation/test folders of such folders.
+
+Two passes over the files: the headers say how many rows, which size and how many channels there are, then each image
+is decoded straight into its row of a memory-mapped array. So what is in memory is a few images, not the data set.
+"""
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from components.data.image_files import Header, decode, header
+from components.data.sources import Finding, Rows, reserve
+from components.data.sources.files import fetched
+from components.data.sources.folders import FileKind, Listing, labelled, list_files, readable, shown
+from components.errors import AssayError
+from components.study.dataset import Data
+
+IMAGES = FileKind(
+    "image",
+    "PNG, JPEG, BMP or GIF image",
+    (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif"),
+    "mend or remove them",
+)
+MAX_THREADS = 8
+BATCH = 1024  # files that wait for a thread at a time
+EXAMPLES = 5
+
+
+def read(name: str, data: Data, folder: Path) -> Rows:
+    """Return uint8 images (rows, height, width, channels), mapped from x.npy in the folder, in the order of the paths.
+
+    With `data.image_size` the image is resized with its aspect kept and centred, and its edge pixels are repeated
+    where it does not fill the frame: bars of one color would show a model what shape the file had, and their hard
+    edges are no part of the picture. One channel if all images are grey, else three. Transparency becomes white, of a
+    GIF the first frame counts, and of 16 bits a pixel the upper 8 are kept.
+
+    Args:
+        name: a path of a folder, or an address such as gs://bucket/pets.
+        data: says which size is wanted, and whether to go on without files that can't be read.
+        folder: is there; what is fetched is kept in it while it is read.
+
+    Raises:
+        AssayError: for a folder that holds no classes of images, files that can't be read (unless allowed), or images
+            of several sizes without `data.image_size`.
+    """
+    with fetched(name, folder) as root:
+        if not root.is_dir():
+            what = "is a file, and not a folder" if root.exists() else "is not there"
+            seen_from = "" if root.is_absolute() else f" (seen from {Path.cwd()})"
+            raise AssayError(f"images:{root}: the folder {what}{seen_from}; expected a folder per class in it")
+        return _decoded(list_files(root, IMAGES), data, folder / "x.npy")
+
+
+def _decoded(listing: Listing, data: Data, file: Path) -> Rows:
+    threads = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))
+    with threads, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        headers = list(_in_order(threads, header, [path for path, _, _ in listing.files]))
+        listing = readable(listing, _reasons(headers), data)
+        seen = [one for one in headers if isinstance(one, Header)]
+        shape = (*_size(listing.root, seen, data.image_size), 3 if any(one.color for one in seen) else 1)
+        x = reserve(file, (len(seen), *shape), np.dtype(np.uint8), "set a smaller data.image_size")
+
+        def fill(job: tuple[int, str]) -> str | None:
+            row, path = job
+            pixels = decode(path, shape)
+            if isinstance(pixels, str):
+                return pixels
+            x[row] = pixels
+            return None
+
+        jobs = [(row, path) for row, (path, _, _) in enumerate(listing.files)]
+        failed = _reasons(_in_order(threads, fill, jobs))
+        x.flush()  # later steps read the file, and not this map
+    if failed:
+        try:
+            listing = readable(listing, failed, data)
+        except AssayError:
+            file.unlink()
+            raise
+        kept = np.setdiff1d(np.arange(len(seen)), list(failed))
+        x, seen = _only(x, kept), [seen[k] for k in kept]
+    rows = labelled(listing, x)
+    rows.sizes = np.array([(one.height, one.width) for one in seen], np.int32)
+    deep = sum(one.deep for one in seen)
+    if deep:
+        text = f"of images with 16 bits a pixel the upper 8 are kept: {deep}"
+        rows.findings += (Finding("deep-images", "note", text),)
+    return rows
+
+
+def _reasons(found: Iterable[Any]) -> dict[int, str]:
+    """Return what is text, by its position: why a file can't be read."""
+    return {i: reason for i, reason in enumerate(found) if isinstance(reason, str)}
+
+
+def _in_order(threads: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+    for start in range(0, len(items), BATCH):
+        yield from threads.map(function, items[start : start + BATCH])
+
+
+def _size(root: Path, seen: list[Header], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
+    if wanted is not None:
+        return (wanted, wanted) if isinstance(wanted, int) else wanted
+    sizes = Counter((one.height, one.width) for one in seen)
+    (common, _), *others = sizes.most_common()
+    if others:
+        listed = [f"{height}x{width} ({count})" for (height, width), count in sizes.most_common(EXAMPLES)]
+        more = f" and {len(sizes) - EXAMPLES} more" if len(sizes) > EXAMPLES else ""
+        raise AssayError(
+            f"{shown(root)}: the images have {len(sizes)} sizes, height x width: {', '.join(listed)}{more}; a model "
+            f"needs one: set data.image_size, as in `--set data.image_size=[{common[0]},{common[1]}]`"
+        )
+    return common
+
+
+def _only(x: np.memmap, kept: np.ndarray) -> np.memmap:
+    """Return the array with only these rows, in the same file, copied by way of a second one."""
+    file = Path(str(x.filename))
+    smaller = np.lib.format.open_memmap(
+        file.with_suffix(".tmp"), mode="w+", dtype=x.dtype, shape=(len(kept), *x.shape[1:])
+    )
+    for start in range(0, len(kept), BATCH):
+        smaller[start : start + BATCH] = x[kept[start : start + BATCH]]
+    smaller.flush()
+    file.with_suffix(".tmp").replace(file)
+    return np.lib.format.open_memmap(file, mode="r+")

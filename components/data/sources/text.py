@@ -1,0 +1,122 @@
+"""`text:FILE`: labelled texts in a column of CSV, TSV, JSON Lines or Parquet; `text:DIR`: a folder of .txt a class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from components.data.raw_values import as_words
+from components.data.sources import Finding, Rows
+from components.data.sources.files import Table, fetched, frame
+from components.data.sources.folders import FileKind, labelled, list_files, readable, shown
+from components.data.sources.table import check_column, group_numbers, labels, some, target_of, time_numbers
+from components.errors import AssayError
+from components.study.dataset import Data
+
+TEXT = "text"
+OF_FILES = ("target", "ignore", "group", "time", "delimiter", "text")  # options that a folder has no use for
+TEXTS = FileKind("text", ".txt file", (".txt",), "write them anew, as with `iconv -f latin1 -t utf-8`, or remove them")
+EXAMPLES = 5
+
+
+def read(name: str, data: Data, folder: Path) -> Rows:
+    """Return int32 rows (rows, words) in the file's order, or in that of the paths; cut off after `data.words` words.
+
+    Args:
+        name: a path of a file, or of a folder with a folder per class or with train/validation/test folders of such
+            folders; or an address such as gs://bucket/file.csv.
+        data: says which column is what.
+        folder: is there; what is fetched is kept in it while it is read.
+
+    Raises:
+        AssayError: for a file, a column or a text that can't be used, with its line.
+    """
+    with fetched(name, folder) as path:
+        return _of_folders(path, data) if path.is_dir() else _of_table(frame(path, data.delimiter), data)
+
+
+def _of_table(table: Table, data: Data) -> Rows:
+    for column in data.ignore:
+        check_column(table, "ignore", column)
+    text = _text_column(table, data)
+    y, classes = labels(table, target_of(table, data))
+    groups = group_numbers(table, data.group) if data.group else None
+    times = time_numbers(table, data.time) if data.time else None
+    texts = ["" if value is None else str(value) for value in table.columns[text].to_pylist()]
+    x, words, findings = _numbers(f"{table.path}, column {text!r}", texts, table.names, data.words)
+    return Rows(x, y, classes, words=words, groups=groups, times=times, names=table.names, findings=findings)
+
+
+def _text_column(table: Table, data: Data) -> str:
+    """Return the name of the column of the text: `data.text`, or the only one that is called so.
+
+    Raises:
+        AssayError: where there is none, or several.
+    """
+    if data.text:
+        check_column(table, "text", data.text)
+        return data.text
+    found = [name for name in table.columns if name.strip().lower() == TEXT]
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} columns are called text" if found else "no column is called text"
+    raise AssayError(f"{table.path}: {what}; pass data.text: {some(found or list(table.columns), ' or ')}")
+
+
+def _numbers(
+    where: str, texts: Sequence[str], names: Sequence[str], length: int
+) -> tuple[np.ndarray, tuple[str, ...], tuple[Finding, ...]]:
+    """Return the rows of texts, all words in them, and a note on those that are cut off.
+
+    Raises:
+        AssayError: for texts without words.
+    """
+    words, x, lengths = as_words(texts, length)
+    empty = np.flatnonzero(lengths == 0)
+    if len(empty):
+        listed = some([names[int(row)] for row in empty[:EXAMPLES]], more=len(empty) - EXAMPLES)
+        raise AssayError(f"{where}: {len(empty)} of {len(texts)} texts have no words: {listed}; write or remove them")
+    cut = np.count_nonzero(lengths > length)
+    if not cut:
+        return x, words, ()
+    text = f"{cut} of {len(texts)} texts are cut off after {length} words (data.words); the longest has {lengths.max()}"
+    return x, words, (Finding("long-texts", "note", text),)
+
+
+# Folders
+
+
+def _of_folders(root: Path, data: Data) -> Rows:
+    for option in OF_FILES:
+        if getattr(data, option):
+            raise AssayError(f"data.{option}: {root} is a folder of texts, and has no columns; leave it out")
+    listing = list_files(root, TEXTS)
+    texts: list[str] = []
+    broken: dict[int, str] = {}
+    for i, (path, _, _) in enumerate(listing.files):
+        try:
+            texts.append(read_text(path))
+        except ValueError as error:
+            broken[i] = str(error)
+    listing = readable(listing, broken, data)
+    x, words, findings = _numbers(shown(root), texts, listing.names, data.words)
+    rows = labelled(listing, x)
+    rows.words, rows.findings = words, rows.findings + findings
+    return rows
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ValueError: for a file that can't be read, with why, in words that go on after its name.
+    """
+    try:
+        if not Path(path).is_file():  # opening a pipe would wait for ever
+            raise ValueError("is no ordinary file, or a link that leads nowhere")
+        return Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"has byte 0x{error.object[error.start]:02x} in line {line}, which is not UTF-8") from None
+    except OSError as error:
+        raise ValueError(str(error.strerror)) from None

@@ -1,0 +1,357 @@
+"""`tfds:NAME[/CONFIG][:VERSION]`: a data set of tensorflow-datasets, read where it is prepared, else prepared first.
+
+It is prepared from files that the user placed in the download folder, or from those that tensorflow-datasets
+downloads. Placed files need neither a network nor the long names that tensorflow-datasets gives its downloads.
+"""
+
+import contextlib
+import gzip
+import logging
+import math
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+import requests
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import checksums, downloader, resource
+
+from components.data.raw_values import Column, as_words
+from components.data.sources import Finding, Rows, reserve
+from components.errors import AssayError
+from components.runtime.events import Step
+from components.study.dataset import Data
+from components.study.recipe import Kind
+
+RANKS: dict[Kind, int] = {"image": 3, "table": 1, "text": 0}  # dimensions of one row
+
+BATCH_BYTES = 1 << 25  # rows that are read at a time
+UNKNOWN_SIDE = 1024  # pixels, to choose the rows of a batch where the data set does not say how large its images are
+PATIENCE = 5.0  # seconds that a server has to answer
+RETRIES = 3  # a second in all; the 10 of tensorflow-datasets are 200 s
+REPACKED = 0.1  # by how much of its size another packer may change a file
+LISTED = 10  # files that a message names
+
+
+def read(name: str, data: Data, folder: Path) -> Rows:
+    """Return all labelled splits, joined, with each split's row numbers; `x` is mapped from x.npy in the folder.
+
+    Images are (rows, height, width, channels), tables (rows, columns), in the data set's own dtype, and text is its
+    words. A data set that is not prepared is prepared first, once for all studies, where TFDS_DATA_DIR says or in
+    ~/tensorflow_datasets.
+
+    Raises:
+        AssayError: for a data set that is unknown, without labels, of another kind than `data.kind`, with rows that
+            differ in size, or that can't be prepared or read.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)  # the warnings of tensorflow-datasets are for its own developers
+    builder = _builder(name)
+    features, label = _supervised(name, builder)
+    _check_kind(name, builder, features, data.kind)
+    findings: tuple[Finding, ...] = ()
+    words: tuple[str, ...] = ()
+    if not builder.is_prepared():
+        findings = _prepare(name, builder)
+        builder = _builder(name)
+    try:
+        unlabelled = tuple(split for split in builder.info.splits if not _has_labels(builder, split, label))
+        labelled = [split for split in builder.info.splits if split not in unlabelled]
+        if data.kind == "text":
+            y, splits = _labels(builder, labelled, label)
+            given = (text for split in labelled for text in texts(builder, split, features))
+            words, x, _ = as_words(given, data.words)
+        else:
+            x, y, splits = _arrays(name, builder, features, label, labelled, folder / "x.npy")
+    except tf.errors.InvalidArgumentError:  # of `batch`
+        raise _differ_in_size(name) from None
+    except tf.errors.OpError as error:
+        raise AssayError(
+            f"tfds:{name}: {builder.data_dir} can't be read ({_first_line(error)}); copy it again, or remove it to "
+            "have it prepared anew"
+        ) from None
+    if unlabelled:
+        text = f"splits without labels are left out: {', '.join(unlabelled)}"
+        findings += (Finding("unlabelled-splits", "note", text),)
+    columns = tuple(Column(f"{features}_{i}") for i in range(x.shape[1])) if data.kind == "table" else ()
+    classes = tuple(builder.info.features[label].names)
+    return Rows(x, y, classes, columns, words, splits, findings=findings)
+
+
+def texts(builder: tfds.core.DatasetBuilder, split: str, feature: str) -> list[str]:
+    """Return a split's texts, in the order in which its labels are read; bytes that are no UTF-8 become U+FFFD."""
+    return [text.decode("utf-8", "replace") for (batch,) in _batches(builder, split, 1024, feature) for text in batch]
+
+
+# What the data set is
+
+
+def _builder(name: str) -> tfds.core.DatasetBuilder:
+    try:
+        return tfds.builder(name)
+    except tfds.core.DatasetNotFoundError:
+        raise AssayError(f"tensorflow-datasets knows no data set {name!r}; `tfds list` shows what there is") from None
+    except (ValueError, AssertionError) as error:
+        raise AssayError(f"tfds:{name} is not possible: {_first_line(error)}") from None
+    except ImportError as error:
+        raise AssayError(f"tfds:{name} needs a Python package that is not there: {_first_line(error)}") from None
+
+
+def _supervised(name: str, builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
+    keys = builder.info.supervised_keys
+    if (
+        not keys
+        or not isinstance(keys[1], str)
+        or not isinstance(builder.info.features[keys[1]], tfds.features.ClassLabel)
+    ):
+        raise AssayError(f"tfds:{name} says of no feature that it is the class label; choose a classification data set")
+    if not isinstance(keys[0], str) or isinstance(builder.info.features[keys[0]], tfds.features.FeaturesDict):
+        raise AssayError(f"tfds:{name} has several features as its input; expected one image, or one vector of numbers")
+    return keys[0], keys[1]
+
+
+def _check_kind(name: str, builder: tfds.core.DatasetBuilder, features: str, kind: Kind) -> None:
+    feature = builder.info.features[features]
+    numbers = np.dtype(feature.np_dtype).kind in "iuf"
+    fits = next((k for k, rank in RANKS.items() if numbers != (k == "text") and rank == len(feature.shape)), None)
+    if fits == kind:
+        return
+    mend = f"add `kind: {fits}` to `data`" if fits else "images, tables of numbers and texts are supported"
+    what = f"{np.dtype(feature.np_dtype)} rows" if numbers else "rows that are no numbers,"
+    raise AssayError(f"tfds:{name} has {what} of shape {feature.shape}, which is no {kind}; {mend}")
+
+
+# Its rows
+
+
+def _arrays(
+    name: str, builder: tfds.core.DatasetBuilder, features: str, label: str, labelled: list[str], file: Path
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return rows, labels and the splits' row numbers; what is in memory is a batch, and the labels."""
+    counts = {split: builder.info.splits[split].num_examples for split in labelled}
+    feature = builder.info.features[features]
+    bytes_of_row = math.prod(side or UNKNOWN_SIDE for side in feature.shape) * np.dtype(feature.np_dtype).itemsize
+    x, y, splits, start = None, np.empty(sum(counts.values()), np.int64), {}, 0
+    for split, count in counts.items():
+        splits[split] = np.arange(start, start + count)
+        for rows, labels in _batches(builder, split, 1 + BATCH_BYTES // bytes_of_row, features, label):
+            if x is None:
+                x = reserve(file, (len(y), *rows.shape[1:]), rows.dtype)
+            if rows.shape[1:] != x.shape[1:]:
+                raise _differ_in_size(name)
+            x[start : start + len(rows)] = rows
+            y[start : start + len(rows)] = labels
+            start += len(rows)
+    if x is None:
+        raise AssayError(f"tfds:{name} has no labelled rows; choose another data set")
+    x.flush()  # later steps read the file, and not this map
+    return x, y, splits
+
+
+def _labels(
+    builder: tfds.core.DatasetBuilder, labelled: list[str], label: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return labels and the splits' row numbers."""
+    parts = [np.concatenate([y for (y,) in _batches(builder, split, 1024, label)]) for split in labelled]
+    ends = np.cumsum([len(part) for part in parts])
+    splits = {s: np.arange(end - len(part), end) for s, part, end in zip(labelled, parts, ends, strict=True)}
+    return np.concatenate(parts), splits
+
+
+def _has_labels(builder: tfds.core.DatasetBuilder, split: str, label: str) -> bool:
+    """Tell whether any row has one; in a test split of a competition, say, all are -1."""
+    return any((labels >= 0).any() for (labels,) in _batches(builder, split, 1024, label))
+
+
+def _batches(
+    builder: tfds.core.DatasetBuilder, split: str, size: int, *features: str
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the features of a split, always in the same order; no other feature is decoded."""
+    wanted = tfds.decode.PartialDecoding(dict.fromkeys(features, True))
+    once = tfds.ReadConfig(try_autocache=False)  # else all rows of a data set below 250 MB are kept in memory
+    # Not `as_dataset(batch_size=...)`, which would fill up smaller images with zeros, silently.
+    for batch in tfds.as_numpy(builder.as_dataset(split=split, decoders=wanted, read_config=once).batch(size)):
+        yield tuple(batch[feature] for feature in features)
+
+
+def _differ_in_size(name: str) -> AssayError:
+    return AssayError(
+        f"tfds:{name}: its images differ in size; Assay needs one size: write them to folders, `images:DIR`"
+    )
+
+
+# Preparing it
+
+
+class _File(NamedTuple):
+    """A file that a data set is made of.
+
+    Attributes:
+        url: where it is downloaded from.
+        info: its size and SHA-256.
+        plain: its name on the server, or the long one where it has none or two have the same.
+        long: what tensorflow-datasets calls it, with the SHA-256 in it.
+    """
+
+    url: str
+    info: checksums.UrlInfo
+    plain: str
+    long: str
+
+
+def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[Finding, ...]:
+    """Prepare the data set, from placed files as far as there are any; what fails leaves nothing that looks prepared.
+
+    Raises:
+        AssayError: for files that are missing or broken, or whatever else the data set's own code stumbles over.
+    """
+    root = Path(builder.data_dir_root).expanduser()
+    downloads = root / "downloads"
+    folder = downloads / builder.name
+    elsewhere = (
+        f"Or run `tfds build {name}` on another machine, and copy its ~/tensorflow_datasets/{builder.name} "
+        f"to {root}, or to the folder that TFDS_DATA_DIR names."
+    )
+    if Path(builder.data_dir).exists():  # tensorflow-datasets would take it as it is
+        raise AssayError(
+            f"tfds:{name}: {builder.data_dir} is not complete, it has no dataset_info.json; copy it again, or remove it"
+        )
+    by_hand = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
+    if by_hand and not any((downloads / "manual").glob("*")):
+        raise AssayError(
+            f"tfds:{name} must be downloaded by hand, to the folder {downloads / 'manual'} (manual_dir), where nothing "
+            f"is: {by_hand}\n{elsewhere}"
+        )
+    files = _files(builder)
+    placed = [(file, path) for file in files if (path := _placed(folder, file))]
+    missing = [file for file in files if not _placed(folder, file)]
+    mend = f" Place these in {folder} and run this again:\n{_listed(missing)}" if missing else "\n"
+    mend += elsewhere
+    if missing and not _answers([file.url for file in missing]):
+        raise AssayError(
+            f"tfds:{name} is not prepared on this machine (looked in {builder.data_dir}), and no server of its files "
+            f"answers.{mend}"
+        )
+    source = f"downloaded to {folder}" if missing else f"made from the files in {folder}" if placed else "made"
+    Step("load").emit("warning", message=f"tfds:{name} is {source}, once; this may take minutes")
+    findings: tuple[Finding, ...] = ()
+    try:
+        findings = _adopt(builder.name, placed)
+        tfds.disable_progress_bar()
+        downloader.MAX_RETRIES = RETRIES
+        downloads.mkdir(parents=True, exist_ok=True)
+        # A folder of its own: what was once unpacked from a wrong file would be taken again.
+        with (
+            tempfile.TemporaryDirectory(prefix="unpacked-", dir=downloads) as unpacked,
+            contextlib.redirect_stdout(sys.stderr),  # where tensorflow-datasets prints what it begins and ends
+        ):
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(extract_dir=unpacked))
+    except AssayError:
+        raise
+    except Exception as error:  # a data set's code is anyone's
+        if not _builder(name).is_prepared():  # by another study, meanwhile
+            hint = f" What must be downloaded by hand: {by_hand}" if by_hand else ""
+            for finding in findings:
+                hint += f" Look at the {finding.text} ({', '.join(finding.examples)})."
+            what = f"{type(error).__name__}: {_first_line(error)}"
+            raise AssayError(f"tfds:{name} could not be prepared ({what}).{hint}{mend}") from error
+    return findings
+
+
+def _files(builder: tfds.core.DatasetBuilder) -> list[_File]:
+    """Return what the data set is made of, as far as tensorflow-datasets has written it down."""
+    infos: dict[str, checksums.UrlInfo] = builder.url_infos or {}
+    plain = {url: info.filename or PurePosixPath(urlsplit(url).path).name for url, info in infos.items()}
+    long = {url: resource.get_dl_fname(url, info.checksum) for url, info in infos.items()}
+    times = Counter(plain.values())
+    return [
+        _File(url, infos[url], name if name and times[name] == 1 else long[url], long[url])
+        for url, name in plain.items()
+    ]
+
+
+def _placed(folder: Path, file: _File) -> Path | None:
+    # The plain name first: who copies a file again, after a wrong one, copies it to that.
+    return next((folder / name for name in (file.plain, file.long) if (folder / name).is_file()), None)
+
+
+def _listed(files: list[_File]) -> str:
+    lines = [f"  {file.plain} ({file.info.size}) from {file.url}\n" for file in files[:LISTED]]
+    return "".join(lines) + (f"  and {len(files) - LISTED} more\n" if len(files) > LISTED else "")
+
+
+def _adopt(dataset: str, placed: list[tuple[_File, Path]]) -> tuple[Finding, ...]:
+    """Check the placed files, and make of them what tensorflow-datasets takes for its own downloads.
+
+    Raises:
+        AssayError: for a file that is not what it should be; then none is renamed.
+    """
+    repacked = tuple(file.plain for file, path in placed if _is_repacked(path, file.info))
+    for file, path in placed:
+        known = path.rename(path.with_name(file.long))
+        if not resource.is_locally_cached(known):  # whose checksum tensorflow-datasets does not look at again
+            resource.write_info_file(file.url, known, dataset, file.info.filename or file.plain, file.info)
+    if not repacked:
+        return ()
+    text = f"placed files with another checksum than the original's, but whole: {len(repacked)} of {len(placed)}"
+    return (Finding("repacked-files", "note", text, repacked),)
+
+
+def _is_repacked(path: Path, expected: checksums.UrlInfo) -> bool:
+    """Tell whether it is a whole gzip file of about the right size, and not byte for byte the expected one.
+
+    Raises:
+        AssayError: where it is neither.
+    """
+    found = checksums.compute_url_info(path)
+    if found == expected:
+        return False
+    if path.suffix not in (".gz", ".tgz") or abs(found.size - expected.size) > REPACKED * expected.size:
+        raise AssayError(
+            f"{path} is not the file that tensorflow-datasets knows: expected {int(expected.size)} bytes with SHA-256 "
+            f"{expected.checksum}, got {int(found.size)} bytes with {found.checksum}; copy it again"
+        )
+    try:
+        with gzip.open(path) as stream:  # which compares the content with the checksum at its end
+            while stream.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise AssayError(f"{path} is broken or was cut off ({_first_line(error)}); copy it again") from None
+    return True
+
+
+def _answers(urls: list[str]) -> bool:
+    """Tell, within `PATIENCE` seconds, whether the server of any of these URLs answers."""
+    answered = threading.Event()
+
+    def ask(url: str) -> None:
+        try:
+            with requests.get(url, stream=True, timeout=PATIENCE) as response:
+                if response.status_code < 500:  # 502 and more is what a proxy says that reaches nothing
+                    answered.set()
+        except requests.exceptions.InvalidSchema:  # file: and ftp:, which tensorflow-datasets tries once
+            answered.set()
+        except requests.RequestException:
+            pass
+
+    one_a_server = {urlsplit(url).netloc: url for url in urls}.values()
+    # Threads, since no timeout covers the look-up of a name.
+    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in list(one_a_server)[:LISTED]]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return answered.is_set()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

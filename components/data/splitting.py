@@ -1,0 +1,371 @@
+"""Which rows are held out: every class in proportion, and identical rows always on the same side.
+
+Identical rows are kept, not dropped: two rows of a table may well be two cases with the same values, and without them
+the classes would have other shares than the data has. What must not happen is that one copy is trained on and another
+one scored. So a draw takes or leaves all copies of a row together, and no leak can arise from a fraction.
+
+With `data.group` a draw takes or leaves whole groups, and what is identical to a row of a group goes with it. With
+`data.time` nothing is drawn: the newest rows are the test, and every seed has a window of the older ones, the newest
+part of which is for validation, so that no model has seen the future of a row that it is scored on.
+
+Test rows of a fraction are not drawn but follow from their own content: of each class those with the smallest digests.
+So a row stays a test row when others are added, and a model that was trained last month has not seen most of the test
+rows of today. Every draw is made from the rows in the order of their content, so it does not depend on the order of a
+file.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.data.sources import Rows
+from components.errors import AssayError
+from components.study.dataset import Data
+
+UNUSED, TRAIN, VALIDATION, TEST = range(4)
+CHUNK = 256  # rows that are read at a time: 150 MB of 224x224x3 as float32
+DRAWS = 100  # of groups, until each class is on both sides
+SPREAD = 0x9E3779B97F4A7C15  # odd: a product with it spreads small numbers over all of 64 bits (Fibonacci hashing)
+WINDOW = 0.8  # share of the rows before the test that a seed's window has, with `data.time`
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is in the rows, and no more.
+
+    Attributes:
+        digests: uint64 (rows, 2), equal for rows with the same values.
+        first: (rows,) for each row the number of the first one with the same values.
+        order: int64 (rows,) the rows' numbers, ordered by content, class and time.
+    """
+
+    digests: np.ndarray
+    first: np.ndarray
+    order: np.ndarray
+
+
+def content(rows: Rows) -> Content:
+    """Return the rows' digests and what follows from them; 0.0 and -0.0 are the same, and so are all NaN.
+
+    A category or a word counts by its text, and not by its number, which depends on what other rows have.
+    """
+    digests = np.frombuffer(b"".join(_digests(rows)), np.uint64).reshape(-1, 2)
+    high, low = digests.T
+    times = () if rows.times is None else (rows.times,)
+    order = np.lexsort((*times, rows.y, low, high))  # stable: among equals the first row comes first
+    by_content = np.lexsort((low, high))
+    is_new = np.ones(len(order), bool)
+    is_new[1:] = (np.diff(high[by_content]) != 0) | (np.diff(low[by_content]) != 0)
+    first = np.empty(len(order), np.int64)
+    first[by_content] = by_content[is_new][np.cumsum(is_new) - 1]
+    return Content(digests, first, order)
+
+
+def _digests(rows: Rows) -> Iterator[bytes]:
+    """Yield the digest of each row, 16 bytes."""
+    words = np.array([0, *(hashed(word) for word in rows.words)], np.uint64)
+    values = {i: np.array([hashed(v) for v in c.values], np.uint64) for i, c in enumerate(rows.columns) if c.values}
+    for start in range(0, len(rows.x), CHUNK):
+        chunk = np.ascontiguousarray(rows.x[start : start + CHUNK])
+        if np.issubdtype(chunk.dtype, np.floating):
+            chunk = np.where(np.isnan(chunk), np.nan, chunk + 0.0)
+        if rows.words:
+            chunk = [words[row[row > 0]] for row in chunk]
+        elif rows.columns:
+            coded = chunk.astype(np.float64).view(np.uint64)
+            for i, hashes in values.items():
+                known = ~np.isnan(chunk[:, i])
+                coded[known, i] = hashes[chunk[known, i].astype(np.int64)]
+            chunk = coded
+        for row in chunk:
+            yield hashlib.blake2b(row.data, digest_size=16).digest()
+
+
+def hashed(text: str) -> int:
+    """Return 64 bits that stand for a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def split(rows: Rows, data: Data, seeds: int, of: Content) -> np.ndarray:
+    """Return for each seed what it does with each row: uint8 (seeds, rows) of TRAIN, VALIDATION, TEST and UNUSED.
+
+    Args:
+        rows: what the source gave.
+        data: says how to split.
+        seeds: how many.
+        of: the rows' content.
+
+    Raises:
+        AssayError: where the rows can't be split so.
+    """
+    if rows.times is not None:
+        return _by_time(rows, data, seeds, of)
+    together = linked(rows, of)
+    held_out = _test_rows(rows, data, of, together)
+    parts = np.full((seeds, len(rows.y)), TRAIN, np.uint8)
+    parts[:, held_out] = TEST
+    rest = of.order[parts[0][of.order] == TRAIN]
+    for seed in range(seeds):
+        parts[seed, stratified(rest, rows.y[rest], data.validation, seed, rows.classes, together[rest])] = VALIDATION
+    return parts
+
+
+def _test_rows(rows: Rows, data: Data, of: Content, together: np.ndarray) -> np.ndarray:
+    if isinstance(data.test, str):
+        if data.test not in rows.splits:
+            own = ", ".join(rows.splits) or "none"
+            raise AssayError(
+                f"data.test: the source has no split {data.test!r}; its own splits: {own}; or give a fraction"
+            )
+        return rows.splits[data.test]
+    order = of.order
+    keys = (of.digests[:, 0] if rows.groups is None else rows.groups.astype(np.uint64))[order]
+    y, groups = rows.y[order], together[order]
+    held_out = round(len(y) * data.test)
+    return order[_checked(y, held_out, rows.classes, groups, _smallest(y, groups, keys, held_out))]
+
+
+def linked(rows: Rows, of: Content) -> np.ndarray:
+    """Return a number for each row (rows,), the same where rows must stay together.
+
+    It is the place in the content's order of the first of them: a draw among them does not depend on a file's order.
+    """
+    together = of.first if rows.groups is None else _joined(of.first, rows.groups)
+    _, place, member = np.unique(together[of.order], return_index=True, return_inverse=True)
+    numbers = np.empty(len(member), np.int64)
+    numbers[of.order] = place[member]
+    return numbers
+
+
+def _joined(first: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return a number for each row (rows,), the same where rows are linked by equal content or by a group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ids = np.unique(groups, return_inverse=True)[1] + len(first)
+    nodes = len(first) + int(ids.max()) + 1
+    rows = np.arange(len(first))
+    links = coo_array((np.ones(2 * len(rows)), (np.r_[rows, rows], np.r_[first, ids])), (nodes, nodes))
+    return connected_components(links, directed=False)[1][: len(first)]
+
+
+def _by_time(rows: Rows, data: Data, seeds: int, of: Content) -> np.ndarray:
+    """Return the parts by time: test rows are newer than all others, validation rows not older than train rows.
+
+    The test begins where the time changes, as near to the wanted fraction as that allows. A seed's window has
+    WINDOW of the rows before the test and lies at random among them; what is outside of it is unused.
+    """
+    assert rows.times is not None
+    assert isinstance(data.test, float)
+    rank = np.empty(len(of.order), np.int64)
+    rank[of.order] = np.arange(len(of.order))
+    oldest_first = np.lexsort((rank, rows.times))
+    times = rows.times[oldest_first]
+    changes = 1 + np.flatnonzero(np.diff(times))
+    if not len(changes):
+        raise AssayError(f"data.time: all {len(times)} rows have the same time, so none are the newest")
+    cut = int(changes[np.abs(changes - (1 - data.test) * len(times)).argmin()])
+    window = max(round(WINDOW * cut), 2)
+    scored = min(max(round(data.validation * window), 1), window - 1)
+    parts = np.zeros((seeds, len(times)), np.uint8)
+    parts[:, oldest_first[cut:]] = TEST
+    for seed in range(seeds):
+        start = int(np.random.default_rng(seed).integers(0, max(cut - window, 0) + 1))
+        mine = oldest_first[start : min(start + window, cut)]
+        parts[seed, mine[:-scored]] = TRAIN
+        parts[seed, mine[-scored:]] = VALIDATION
+        if len(np.unique(rows.y[mine[:-scored]])) < 2:
+            raise AssayError(
+                f"data.time: the {len(mine) - scored} rows that seed {seed} trains on are all of class "
+                f"{rows.classes[rows.y[mine[0]]]!r}; the classes must not follow each other in time: use data.group"
+            )
+    return parts
+
+
+def stratified(
+    rows: np.ndarray,
+    y: np.ndarray,
+    fraction: float,
+    seed: int,
+    classes: tuple[str, ...],
+    groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the given fraction of the rows, in order, with every class in proportion.
+
+    Args:
+        rows: row numbers (rows,).
+        y: their class numbers (rows,).
+        fraction: how much to take; with large groups as near to it as whole groups allow, the same for every seed.
+        seed: of the draw.
+        classes: the classes' names.
+        groups: a number for each row (rows,); rows with the same one stay together. None: each row for itself. With
+            rows of several classes in a group the shares are only nearly right.
+
+    Raises:
+        AssayError: where a class can't be in both parts.
+    """
+    held_out = round(len(y) * fraction)
+    return rows[_checked(y, held_out, classes, groups, _draws(y, groups, held_out, seed))]
+
+
+def _checked(
+    y: np.ndarray, held_out: int, classes: tuple[str, ...], groups: np.ndarray | None, tries: Iterator[np.ndarray]
+) -> np.ndarray:
+    """Return the first of the tries, bool (rows,), in which every class is on both sides.
+
+    Raises:
+        AssayError: where there is none.
+    """
+    counts = np.bincount(y, minlength=len(classes))
+    present = np.flatnonzero(counts)
+    rarest = present[counts[present].argmin()]
+    if counts[rarest] >= 2 and held_out >= len(present) and len(y) - held_out >= len(present):
+        for taken in tries:
+            # Shares are rounded: of a rare class a part may get less than one row.
+            lacking = next((part for part in (~taken, taken) if len(np.unique(y[part])) < len(present)), None)
+            if lacking is None:
+                return taken
+            lost = np.setdiff1d(present, y[lacking])[0]
+            if groups is not None and len(np.unique(groups[y == lost])) == 1:
+                raise AssayError(
+                    f"all {counts[lost]} rows of class {classes[lost]!r} are identical or of one group, so it can't be "
+                    "in every part; add rows or leave the class out"
+                )
+    raise AssayError(
+        f"too few rows to split: {len(y)} rows of {len(present)} classes, {counts[rarest]} of class "
+        f"{classes[rarest]!r}, {held_out} held out; every class must be in every part: add rows or change the fraction"
+    )
+
+
+def _draws(y: np.ndarray, groups: np.ndarray | None, held_out: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield which rows are taken (rows,), again and again where a class may be lacking by chance."""
+    if groups is None or len(np.unique(groups)) == len(groups):
+        yield _rows_alone(y, held_out, seed)
+        return
+    rng = np.random.default_rng(seed)
+    for _ in range(DRAWS):
+        yield _whole_groups(y, groups, held_out, rng)
+
+
+def _rows_alone(y: np.ndarray, held_out: int, seed: int) -> np.ndarray:
+    from sklearn.model_selection import train_test_split
+
+    _, chosen = train_test_split(np.arange(len(y)), test_size=held_out, stratify=y, random_state=seed)
+    taken = np.zeros(len(y), bool)
+    taken[chosen] = True
+    return taken
+
+
+def _smallest(y: np.ndarray, groups: np.ndarray, keys: np.ndarray, held_out: int) -> Iterator[np.ndarray]:
+    """Yield which rows are taken (rows,): of each class the groups with the smallest keys; then by other keys.
+
+    Args:
+        y: class numbers (rows,).
+        groups: a number for each row (rows,).
+        keys: uint64 (rows,), which follow from what is in the rows and are the same whatever other rows there are.
+        held_out: how many to take, as near to it as whole groups allow.
+    """
+    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    for attempt in range(DRAWS):
+        spread = keys * np.uint64(SPREAD * (2 * attempt + 1) & 0xFFFFFFFFFFFFFFFF)
+        of_group = np.full(len(sizes), np.iinfo(np.uint64).max)
+        np.minimum.at(of_group, member, spread)
+        taken = np.zeros(len(sizes), bool)
+        for mine, quota in _quotas(y[first], sizes, held_out):
+            taken[_nearest(mine[np.argsort(of_group[mine], kind="stable")], sizes, quota)] = True
+        yield taken[member]
+
+
+def _nearest(groups: np.ndarray, sizes: np.ndarray, quota: int) -> list[int]:
+    """Return of the groups, in their order, each that brings the sum of the sizes nearer to the quota.
+
+    One at least, and not all of them where there are two.
+    """
+    left, taken = quota, []
+    for group in groups.tolist():
+        if sizes[group] < 2 * left:
+            taken.append(group)
+            left -= int(sizes[group])
+        if left <= 0:
+            break
+    if not taken:
+        taken = [int(groups[sizes[groups].argmin()])]
+    return taken[:-1] if 1 < len(groups) == len(taken) else taken
+
+
+def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, rng: np.random.Generator) -> np.ndarray:
+    """Return which rows are taken (rows,), group by group."""
+    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    taken = np.zeros(len(sizes), bool)
+    for mine, quota in _quotas(y[first], sizes, held_out):
+        taken[mine[_draw(sizes[mine], quota, rng)]] = True
+    return taken[member]
+
+
+def _quotas(of_class: np.ndarray, sizes: np.ndarray, held_out: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield for each class its groups' positions, and how many of their rows to take.
+
+    Args:
+        of_class: the class that a group counts for, that of its first row (groups,).
+        sizes: rows in each group (groups,).
+        held_out: how many rows to take of all classes together.
+    """
+    present = np.unique(of_class)
+    exact = np.array([sizes[of_class == label].sum() for label in present]) * (held_out / sizes.sum())
+    quotas = np.floor(exact).astype(int)
+    quotas[np.argsort(quotas - exact, kind="stable")[: held_out - quotas.sum()]] += 1
+    for label, quota in zip(present, quotas, strict=True):
+        yield np.flatnonzero(of_class == label), int(quota)
+
+
+def _draw(sizes: np.ndarray, quota: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw groups whose sizes add up to the quota, or to what is nearest to it; all of them or none is no choice.
+
+    The sum follows from the sizes alone: every seed gets as many rows, since a compiled program fits one number.
+    Sums that can be reached are the bits of an integer, one for each number of distinct sizes used (subset sums).
+
+    Returns:
+        The chosen groups' positions; none where there is no choice.
+    """
+    kinds, counts = np.unique(sizes, return_counts=True)
+    total = int(sizes.sum())
+    limit = min(total - 1, quota + int(kinds[-1]))
+    within = (1 << (limit + 1)) - 1
+    reachable = [1]
+    for size, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+        sums, step = reachable[-1], 1
+        while count:
+            used = min(step, count)
+            sums = (sums | sums << (size * used)) & within
+            count, step = count - used, step * 2
+        reachable.append(sums)
+    near = sorted(range(max(1, quota - int(kinds[-1])), limit + 1), key=lambda s: abs(s - quota))
+    left = next((s for s in near if reachable[-1] >> s & 1), 0)
+    chosen, available = [], total
+    for size, count, sums in reversed(list(zip(kinds.tolist(), counts.tolist(), reachable[:-1], strict=True))):
+        wish = rng.binomial(count, min(1.0, left / available))
+        possible = range(min(count, left // size) + 1)
+        number = next(k for k in sorted(possible, key=lambda k: abs(k - wish)) if sums >> (left - k * size) & 1)
+        chosen.append(rng.choice(np.flatnonzero(sizes == size), number, replace=False))
+        left, available = left - number * size, available - count * size
+    return np.concatenate(chosen)
+
+
+def share_of(y: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Return which of the rows are in a share of them, bool (rows,): every class in proportion, and at least one row.
+
+    Rows come in a random order for each seed, of which a larger share takes more; as many for every seed.
+    """
+    classes, of_class = np.unique(y, return_inverse=True)
+    counts = np.bincount(of_class)
+    exact = counts * share
+    quotas = np.maximum(np.floor(exact).astype(int), 1)
+    lacking = max(round(len(y) * share), len(classes)) - quotas.sum()
+    quotas[np.argsort(quotas - exact, kind="stable")[: max(lacking, 0)]] += 1
+    taken = np.zeros(len(y), bool)
+    for number, quota in enumerate(quotas):
+        mine = np.flatnonzero(of_class == number)
+        taken[np.random.default_rng((seed, number)).permutation(mine)[:quota]] = True
+    return taken

@@ -1,0 +1,350 @@
+"""The gate's decision: the champion and the challenger on the same held-out rows.
+
+What is compared is the difference, challenger minus champion, in the study's metric, with a 95 % interval from a paired
+bootstrap: rows are drawn with replacement, and both models are scored on the same draw (Efron and Tibshirani, An
+Introduction to the Bootstrap, 1993, chapter 13: the percentile interval). With `data.group` whole groups are drawn,
+since the rows of a patient are not independent. An interval needs no model of how scores are spread, and as a paired
+one it is narrow where two models mostly err on the same rows.
+
+The rule, with the study's `gate.margin`, 0 by default:
+    promoted    the whole interval is above the margin, and the estimate is not below 0;
+    kept        the whole interval is below the margin, or below 0; or a guard says no;
+    undecided   all else: the rows can't tell.
+So with a margin of 0 a challenger must be better for sure. A retraining on some more rows that is as good as the
+champion is undecided: the champion stays, and nothing moves to and fro by luck. Who wants the newer of two equals
+says `margin: -0.01`: then it is promoted when it is surely less than a point worse AND not worse by the estimate;
+the latter since a chain of models, each only a little worse than the last, would lead down (the creep of
+non-inferiority trials). A margin above 0 asks for a gain that is worth the change.
+
+The guards can only refuse. Each metric of `gate.guard`, and accuracy (the loss, where that is the study's metric) in
+each slice with rows enough, must not be worse for sure by more than its margin. Slices are many, and one of them looks
+bad by luck, so their intervals are wider by Bonferroni's rule; for the question whether ANY slice is worse, Holm's
+procedure gives the same answer. So far out in the tails, and with so few rows, a bootstrap's intervals are too narrow.
+A slice's accuracy has the score interval for paired shares instead (Tango 1998, Statistics in Medicine 17, 891-908).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+from scipy.sparse import csr_array
+
+from components.registry.model_registry import KEPT, PROMOTED, UNDECIDED
+from components.stats.metrics import CONFIDENCE_BINS, confidence_bins, scores
+from components.study.study import HIGHER_IS_BETTER, Gate, Guarded, Metric
+
+BY_CLASS = ("accuracy", "macro_f1")  # metrics to which only the most probable class matters
+DRAWS = 2000
+SEED = 0  # of the draws: the same decision each time
+AT_ONCE = 4_000_000  # numbers in memory while drawing: 32 MB
+LEVEL = 0.95
+FEWEST_ROWS = 30
+FEWEST_GROUPS = 10  # with fewer independent groups a bootstrap's intervals are too narrow
+FEWEST_SHARE = 1 / 3  # of the test rows, that the champion must not have seen
+# Six rows that all speak for one side are the fewest that a sign test finds at the 5 % level. Where fewer differ, the
+# interval is not taken to be narrower than the 97.5 % limit of a count of none, 3.7 rows, either way (the "rule of
+# three": Hanley and Lippman-Hand, JAMA 1983).
+FEWEST_DIFFERENT, UNSEEN_ROWS = 6, 3.7
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two models in one metric, on the same rows.
+
+    Attributes:
+        name: the metric, or the slice: `class: 6`.
+        rows: how many.
+        champion: its score.
+        challenger: its score.
+        estimate: how much better the challenger is: above 0 is better, whichever way the metric goes.
+        low: of the interval; None where there are too few rows to judge, and so is `high`.
+        high: of the interval.
+    """
+
+    name: str
+    rows: int
+    champion: float
+    challenger: float
+    estimate: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Held-out rows with both models' answers.
+
+    Attributes:
+        challenger: its probabilities, float (rows, classes).
+        champion: its probabilities (rows, classes).
+        y: class numbers (rows,).
+        groups: rows with the same number are not independent (rows,); None: each row for itself.
+    """
+
+    challenger: np.ndarray
+    champion: np.ndarray
+    y: np.ndarray
+    groups: np.ndarray | None = None
+
+    def __getitem__(self, which: np.ndarray) -> "Rows":
+        """Return some of the rows: numbers, or bool (rows,)."""
+        groups = None if self.groups is None else self.groups[which]
+        return Rows(self.challenger[which], self.champion[which], self.y[which], groups)
+
+
+Interval = Callable[[Guarded, Rows, float], tuple[float, float]]
+
+
+def decide(settings: Gate, metric: Metric, rows: Rows, slices: Mapping[str, np.ndarray], rival: str) -> dict[str, Any]:
+    """Return the decision.
+
+    Args:
+        settings: the study's `gate`.
+        metric: the study's.
+        rows: that neither model was trained on.
+        slices: by name which of the rows are in it, bool (rows,).
+        rival: what the champion is called: "champion version 3".
+
+    Returns:
+        JSON: `decision` (promoted, kept or undecided), `reason`, and the evidence: `difference`, `guards` and `slices`,
+        each as `Difference` says, and with `worse`: whether it is worse for sure by more than its margin.
+    """
+    main = compare(metric, rows)
+    guards = [_judged(compare(guard, rows), settings.guard_margin) for guard in settings.guard]
+    by_slice = [_judged(found, settings.slice_margin) for found in _by_slice(metric, rows, slices)]
+    evidence = {"difference": asdict(main), "guards": guards, "slices": by_slice}
+    decision, reason = _rule(main, settings.margin, metric, rival)
+    against = [_said_against(found, found["name"], settings.guard_margin) for found in guards if found["worse"]]
+    in_slice = "loss" if metric == "loss" else "accuracy"
+    against += [_said_against(found, in_slice, settings.slice_margin) for found in by_slice if found["worse"]]
+    if against and decision != KEPT:
+        decision = KEPT
+        reason += f", but it is worse where it must not be: {'; '.join(against)}"
+    unjudged = [found["name"] for found in by_slice if found["low"] is None]
+    if unjudged:
+        few = f"fewer than {FEWEST_ROWS} rows" + ("" if rows.groups is None else f" or {FEWEST_GROUPS} groups")
+        reason += f"; not judged, having {few}: {_some(unjudged)}"
+    return {"decision": decision, "reason": reason, **evidence}
+
+
+def too_few(unseen: int, tested: int, groups: np.ndarray | None) -> str | None:
+    """Return why so few rows decide nothing, or None.
+
+    Args:
+        unseen: test rows that neither model was trained on.
+        tested: all test rows.
+        groups: of the unseen rows; None where each row is for itself.
+    """
+    said = f"the champion was not trained on only {unseen} of the {tested} test rows"
+    if unseen < FEWEST_ROWS:
+        return f"{said}, and {FEWEST_ROWS} are the fewest that can tell"
+    if unseen < FEWEST_SHARE * tested:
+        return f"{said}, and fewer than a third may be special ones"
+    if groups is not None and (count := len(np.unique(groups))) < FEWEST_GROUPS:
+        return f"the rows that can be compared are of {count} groups, and {FEWEST_GROUPS} are the fewest that can tell"
+    return None
+
+
+def compare(
+    metric: Guarded, rows: Rows, name: str | None = None, level: float = LEVEL, interval: Interval | None = None
+) -> Difference:
+    """Return the difference of two models on the same rows, with its interval.
+
+    Args:
+        metric: accuracy, loss, macro_f1 or ece.
+        rows: the rows.
+        name: what the difference is called; the metric by default.
+        level: of the interval.
+        interval: how it is made; by the bootstrap by default.
+    """
+    sign = _sign(metric)
+    champion, challenger = (scores(answers, rows.y)[metric] for answers in (rows.champion, rows.challenger))
+    estimate = sign * (challenger - champion)
+    low = high = None
+    if len(rows.y) and too_few(len(rows.y), len(rows.y), rows.groups) is None:
+        low, high = (interval or _drawn)(metric, rows, level)
+    return Difference(name or metric, len(rows.y), champion, challenger, estimate, low, high)
+
+
+def _drawn(metric: Guarded, rows: Rows, level: float) -> tuple[float, float]:
+    """Return the bootstrap's interval of the challenger's lead."""
+    drawn = _sign(metric) * _draws(metric, rows)
+    tail = 100 * (1 - level) / 2
+    low, high = (float(end) for end in np.percentile(drawn, [tail, 100 - tail]))
+    if _different(metric, rows) < FEWEST_DIFFERENT:
+        least = UNSEEN_ROWS / len(rows.y)
+        low, high = min(low, -least), max(high, least)
+    return low, high
+
+
+def _by_score(metric: Guarded, rows: Rows, level: float) -> tuple[float, float]:
+    """Return the interval of the challenger's lead in accuracy by Tango's score test; of all else, `_drawn`.
+
+    Its ends are the leads that the test just does not reject.
+    """
+    if metric != "accuracy" or rows.groups is not None:
+        return _drawn(metric, rows, level)
+    ours, theirs = (answers.argmax(axis=1) == rows.y for answers in (rows.challenger, rows.champion))
+    n, gained, lost = len(rows.y), int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    critical = stats.norm.ppf((1 + level) / 2)
+
+    def score(lead: float) -> float:
+        # The likeliest share of rows that only the champion has right, if this is the lead.
+        b = -gained - lost + (2 * n - gained + lost) * lead
+        share = (np.sqrt(b**2 + 8 * n * lost * lead * (1 - lead)) - b) / (4 * n)
+        variance = n * (2 * share + lead * (1 - lead))
+        return (gained - lost - n * lead) / np.sqrt(max(variance, 1e-12))
+
+    lead, edge = (gained - lost) / n, 1 - 1e-9
+    low = brentq(lambda at: score(at) - critical, -edge, lead) if score(-edge) > critical else -1.0
+    high = brentq(lambda at: score(at) + critical, lead, edge) if score(edge) < -critical else 1.0
+    return float(low), float(high)
+
+
+def _by_slice(metric: Guarded, rows: Rows, slices: Mapping[str, np.ndarray]) -> list[Difference]:
+    """Return the differences in the slices; of those that have rows enough, together at the usual level."""
+    inside = {name: rows[which] for name, which in slices.items() if which.any()}
+    judged = sum(too_few(len(of.y), len(of.y), of.groups) is None for of in inside.values())
+    level = 1 - (1 - LEVEL) / max(judged, 1)
+    of_slice = "loss" if metric == "loss" else "accuracy"  # a slice may have one class, and then no F1 over classes
+    return [compare(of_slice, of, name, level, _by_score) for name, of in inside.items()]
+
+
+def _judged(found: Difference, margin: float) -> dict[str, Any]:
+    return {**asdict(found), "worse": found.high is not None and found.high < -margin}
+
+
+def _sign(metric: Guarded) -> int:
+    return 1 if HIGHER_IS_BETTER[metric] else -1
+
+
+def _rule(found: Difference, margin: float, metric: Guarded, rival: str) -> tuple[str, str]:
+    """Return the decision on the study's metric alone, and why."""
+    assert found.low is not None
+    assert found.high is not None
+    said = (
+        f"{metric} {found.challenger:.4f}, {rival} has {found.champion:.4f} on the same {found.rows} test rows that "
+        f"neither was trained on: {_amount(found.estimate, metric)} (95 % interval {_number(found.low, metric)} to "
+        f"{_number(found.high, metric)})"
+    )
+    asked = "better" if margin == 0 else f"above the margin of {_amount(margin, metric)}"
+    if found.low > margin and found.estimate >= 0:
+        return PROMOTED, f"{said}, surely {asked}"
+    if found.high < 0:
+        return KEPT, f"{said}, surely worse"
+    if found.high < margin:
+        return KEPT, f"{said}, surely not {asked}"
+    if found.low > margin:
+        return UNDECIDED, f"{said}, surely {asked}, but worse by the estimate"
+    return UNDECIDED, f"{said}: these rows can't tell whether it is {asked}"
+
+
+def _said_against(found: Mapping[str, Any], metric: str, margin: float) -> str:
+    name = metric if found["name"] == metric else f"{found['name']}, {metric}"
+    return f"{name} {found['challenger']:.4f} against {found['champion']:.4f} on {found['rows']} rows, surely worse" + (
+        f" by more than {_amount(margin, metric, sign=False)}" if margin else ""
+    )
+
+
+def _amount(value: float, metric: str, sign: bool = True) -> str:
+    """Return a difference as text: points of a share, a plain number of the loss."""
+    return _number(value, metric, sign) + ("" if metric == "loss" else " points")
+
+
+def _number(value: float, metric: str, sign: bool = True) -> str:
+    flag = "+z" if sign else ""
+    return f"{value:{flag}.4f}" if metric == "loss" else f"{100 * value:{flag}.2f}"
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _draws(metric: Guarded, rows: Rows) -> np.ndarray:
+    """Return the metric's difference, challenger minus champion, in each draw of the bootstrap (DRAWS,).
+
+    Every metric is a function of sums over rows. Rows that add the same to them are counted and drawn as one kind, so
+    that a draw of ten thousand rows costs no more than there are kinds.
+    """
+    add, value = PARTS[metric]
+    if rows.groups is None and metric in BY_CLASS:
+        said = np.stack([rows.y, rows.challenger.argmax(axis=1), rows.champion.argmax(axis=1)], axis=1)
+        _, kinds, times = np.unique(said, axis=0, return_index=True, return_counts=True)
+    else:
+        kinds, times = np.arange(len(rows.y)), np.ones(len(rows.y), int)
+    sums = [csr_array(add(answers[kinds], rows.y[kinds])) for answers in (rows.challenger, rows.champion)]
+    if rows.groups is not None:
+        names, member = np.unique(rows.groups, return_inverse=True)
+        into = csr_array((np.ones(len(member)), (member, np.arange(len(member)))), (len(names), len(member)))
+        sums, times = [into @ of for of in sums], np.ones(len(names), int)
+    rng = np.random.default_rng(SEED)
+    drawn = []
+    for count in _chunks(AT_ONCE // (len(times) + sums[0].shape[1]) + 1):
+        weights = rng.multinomial(times.sum(), times / times.sum(), size=count)
+        drawn.append(value(weights @ sums[0]) - value(weights @ sums[1]))
+    return np.concatenate(drawn)
+
+
+def _chunks(size: int) -> list[int]:
+    return [min(size, DRAWS - start) for start in range(0, DRAWS, size)]
+
+
+def _add_accuracy(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.stack([np.ones(len(y)), probabilities.argmax(axis=1) == y], axis=1)
+
+
+def _add_loss(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
+    of_truth = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return np.stack([np.ones(len(y)), -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))], axis=1)
+
+
+def _share(sums: np.ndarray) -> np.ndarray:
+    return sums[:, 1] / sums[:, 0]
+
+
+def _add_f1(probabilities: np.ndarray, y: np.ndarray) -> csr_array:
+    """Return for each row which class it is of, which one is said, and which one is found: (rows, 3 classes)."""
+    classes, predicted = probabilities.shape[1], probabilities.argmax(axis=1)
+    found = np.flatnonzero(predicted == y)
+    every = np.arange(len(y))
+    places = (np.r_[every, every, found], np.r_[y, classes + predicted, 2 * classes + y[found]])
+    return csr_array((np.ones(len(places[0])), places), (len(y), 3 * classes))
+
+
+def _f1(sums: np.ndarray) -> np.ndarray:
+    truth, said, found = np.split(sums, 3, axis=1)
+    return (2 * found / np.maximum(truth + said, 1)).mean(axis=1)
+
+
+def _different(metric: Guarded, rows: Rows) -> int:
+    """Return how many rows, or groups, speak for one of the models."""
+    differ = (rows.challenger != rows.champion).any(axis=1)
+    if metric in BY_CLASS:
+        differ = rows.challenger.argmax(axis=1) != rows.champion.argmax(axis=1)
+    return int(differ.sum()) if rows.groups is None else len(np.unique(rows.groups[differ]))
+
+
+def _add_ece(probabilities: np.ndarray, y: np.ndarray) -> csr_array:
+    """Return for each row one, and in the place of its bin by how much its confidence is too high: (rows, 1 + bins)."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    too_high = confidence - (probabilities.argmax(axis=1) == y)
+    every = np.arange(len(y))
+    places = (np.r_[every, every], np.r_[np.zeros(len(y), int), 1 + confidence_bins(confidence)])
+    return csr_array((np.r_[np.ones(len(y)), too_high], places), (len(y), 1 + CONFIDENCE_BINS))
+
+
+def _ece(sums: np.ndarray) -> np.ndarray:
+    return np.abs(sums[:, 1:]).sum(axis=1) / sums[:, 0]
+
+
+# Of each metric: what a row adds to sums, and the metric of such sums (draws, sums).
+PARTS = {
+    "accuracy": (_add_accuracy, _share),
+    "loss": (_add_loss, _share),
+    "macro_f1": (_add_f1, _f1),
+    "ece": (_add_ece, _ece),
+}

@@ -1,0 +1,1 @@
+"""What people read of a verdict: sentences, tables, figures, and the page."""

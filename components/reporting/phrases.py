@@ -1,0 +1,116 @@
+"""What a verdict says, in words: the answer in sentences, and its numbers as people write them."""
+
+from typing import Any
+
+from components.formatting import in_words
+from components.study.study import METRICS
+
+MOST_HARMS = 3  # that the answer tells; the others are in the table of harms
+MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
+
+
+def sentence(verdict: dict[str, Any]) -> str:
+    """Return the answer in plain sentences."""
+    metric, by_verdict = verdict["metric"], {}
+    if not verdict["effects"]:
+        retrained = (verdict.get("retrain") or {}).get("trained")
+        alone = "The champion's recipe" if retrained == "recipe" else "The reference, compared with nothing,"
+        mean = verdict["reference"]["mean"]
+        return f"{alone} has a validation {METRICS[metric]} of {mean:.4f} with {seeds_as_text(verdict['seeds'])}."
+    for effect in sorted(verdict["effects"], key=lambda e: -e["effect"]):
+        by_verdict.setdefault(effect["verdict"], []).append(effect)
+    parts = []
+    for word in ("helped", "hurt"):
+        if word in by_verdict:
+            listed = [f"{e['technique']} ({amount(e['effect'], metric)})" for e in by_verdict[word]]
+            parts.append(f"{in_words(listed)} {word}.")
+    if not parts:
+        parts.append(f"Nothing is shown to have changed {METRICS[metric]} with {seeds_as_text(verdict['seeds'])}.")
+    if "too few seeds" in by_verdict:
+        needs = [
+            f"{e['technique']} (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else e["technique"]
+            for e in by_verdict["too few seeds"]
+        ]
+        parts.append(f"Too few seeds to tell about {in_words(needs)}.")
+    if "no evidence" in by_verdict:
+        parts.append(f"No evidence for {in_words([e['technique'] for e in by_verdict['no evidence']], 'or')}.")
+    if verdict["harms"]:
+        parts.append(
+            f"For some it is worse: {in_words([harm_as_text(harm) for harm in verdict['harms'][:MOST_HARMS]])}."
+        )
+    if verdict.get("curve"):
+        parts.append(twice_the_data(verdict["curve"], metric))
+    return " ".join(part[0].upper() + part[1:] for part in parts)
+
+
+def twice_the_data(curve: dict[str, Any], metric: str) -> str:
+    """Return what the learning curve says of twice the rows, as a sentence."""
+
+    def shown(error: float) -> str:
+        return f"{error:.3f}" if metric == "loss" else f"{100 * (1 - error):.1f} %"
+
+    sure = ""
+    if curve["twice_low"] is not None:
+        ends = sorted((shown(curve["twice_low"]), shown(curve["twice_high"])))
+        sure = f" ({ends[0]} to {ends[1]})"
+    return (
+        f"Twice the rows would bring {METRICS[metric]} from {shown(curve['now'])} to about "
+        f"{shown(curve['twice'])}{sure}, if it goes on as from fewer rows."
+    )
+
+
+def finding_as_text(finding: dict[str, Any], seeds: int) -> str:
+    """Return a finding of the verdict as one line."""
+    cured = f"; not in {in_words(finding['cures'], 'or')}" if finding["cures"] else ""
+    return f"{finding['arm']}: {finding['text']} ({finding['seeds']} of {seeds} seeds{cured})"
+
+
+def harm_as_text(harm: dict[str, Any]) -> str:
+    """Return a harm of the verdict in words: `shift costs class 6 4.1 points`."""
+    return f"{harm['technique']} costs {harm['slice'].replace(': ', ' ', 1)} {abs(100 * harm['effect']):.1f} points"
+
+
+def interaction_as_text(interaction: dict[str, Any], metric: str) -> str:
+    """Return an interaction of the verdict in words: `dropout brings 1.2 points less beside L2 than without it`."""
+    first, second = interaction["techniques"]
+    much = amount(abs(interaction["effect"]), metric).removeprefix("+")
+    word = "more" if interaction["effect"] >= 0 else "less"
+    sure = "for sure" if interaction["verdict"] in ("helped", "hurt") else interaction["verdict"]
+    return f"{first} brings {much} {word} beside {second} than without it{between(interaction, metric)}: {sure}"
+
+
+def between(effect: dict[str, Any], metric: str) -> str:
+    """Return the interval of an effect in brackets, with a space before; nothing where there is none."""
+    if effect["low"] is None:
+        return ""
+    return f" ({number(effect['low'], metric)} to {number(effect['high'], metric)})"
+
+
+def worth_of(effect: dict[str, Any]) -> str:
+    """Return how many times the data a technique is worth, as text: `1.8 x`; only of one that helps or leans so."""
+    worth = effect["worth_in_data"]
+    if effect["effect"] <= 0:
+        return "-"
+    return "beyond" if worth is None or worth > MOST_DATA else f"{worth:.1f} x"
+
+
+def seeds_as_text(seeds: int) -> str:
+    """Return how many seeds, as text."""
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
+
+
+def amount(value: float, metric: str) -> str:
+    """Return a difference of the metric as text: `+1.4 points` for shares, `+0.021` for the loss."""
+    return number(value, metric) + ("" if metric == "loss" else " points")
+
+
+def number(value: float, metric: str) -> str:
+    """Return a difference of the metric without its unit; shares in points."""
+    return f"{value:+z.3f}" if metric == "loss" else f"{100 * value:+z.1f}"
+
+
+def chance(probability: float) -> str:
+    """Return a probability as text; what is not certain is not shown as 0 or 100 %."""
+    if probability < 0.01:
+        return "< 1 %"
+    return "> 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"

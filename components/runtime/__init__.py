@@ -1,0 +1,1 @@
+"""What every running step shares: events, devices, checkpoints, and the store of finished cells."""

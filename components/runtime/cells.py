@@ -1,0 +1,107 @@
+"""The store of finished cells: a folder per cell, named by all that decides its result, and never written twice.
+
+A cell's folder holds
+    result.json       recipe, seed, scores, curves and what computed it
+    validation.npy    float32 (rows, classes), probabilities of the validation rows of its seed
+    test.npy          float32 (rows, classes), probabilities of the test rows: sealed, `evaluate` opens only the
+                      winner's and the reference's
+    model/            raw rows in, probabilities out: see `components.serving.saved_model`
+    augmentation.png  of the reference's first seed, where it augments images: some of them, and what becomes of them
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.runtime.code_version import code_version
+from components.runtime.devices import gpus
+from components.study.recipe import content_hash
+
+PREVIEW = "augmentation.png"
+ABANDONED_SECONDS = 7 * 24 * 3600
+
+
+class CellResult:
+    """A finished cell, read from its folder."""
+
+    def __init__(self, folder: str | Path):
+        """Open the folder."""
+        self.folder = Path(folder)
+        self.result: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
+
+    @property
+    def model(self) -> Path:
+        """The saved model's folder."""
+        return self.folder / "model"
+
+    @property
+    def preview(self) -> Path:
+        """The figure of augmented images; most cells have none."""
+        return self.folder / PREVIEW
+
+    def probabilities(self, part: str) -> np.ndarray:
+        """Return float32 (rows, classes) of the part `validation` or `test`."""
+        return np.load(self.folder / f"{part}.npy")
+
+
+class Store:
+    """Finished cells under one folder, for one version of the data and of the code."""
+
+    def __init__(self, folder: str | Path, fingerprint: str):
+        """Open the store for the data with this fingerprint."""
+        self.folder = Path(folder)
+        self.fingerprint = fingerprint
+
+    def path(self, key: str) -> Path:
+        """Return where the cell with this key is, or would be."""
+        return self.folder / content_hash([key, self.fingerprint, code_version(), gpus()])[:24]
+
+    def checkpoint(self, key: str) -> Path:
+        """Return where the checkpoint of the cell is, or would be; see `components.runtime.checkpoint`."""
+        return self.folder / f".{self.path(key).name}.checkpoint"
+
+    def clean(self, key: str) -> None:
+        """Remove the cell's checkpoint, and of any cell what killed processes left and nobody continues."""
+        self.checkpoint(key).unlink(missing_ok=True)
+        for left in self.folder.glob(".*"):
+            with suppress(FileNotFoundError):  # another task removes it, too, or has finished it
+                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def find(self, key: str) -> CellResult | None:
+        """Return the finished cell, or None."""
+        return CellResult(self.path(key)) if self.path(key).exists() else None
+
+    @contextmanager
+    def write(self, key: str) -> Iterator[Path]:
+        """Give a folder to fill; it appears in the store whole, when the block ends, or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{self.path(key).name}.", dir=self.folder))
+        try:
+            yield unfinished
+            unfinished.chmod(self.folder.stat().st_mode)  # mkdtemp's folder is for its owner alone
+            if not self.path(key).exists():
+                unfinished.rename(self.path(key))
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def hand_over(cell: CellResult, target: Path) -> None:
+    """Make the cell's files appear in another folder: hard links where the file system allows, else copies."""
+    shutil.rmtree(target, ignore_errors=True)  # of a try that died
+    shutil.copytree(cell.folder, target, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

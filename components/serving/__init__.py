@@ -1,0 +1,1 @@
+"""What a saved model is, and how it answers raw rows."""

@@ -1,0 +1,104 @@
+"""The model as MLflow keeps it: raw rows in, a column of probabilities for each class out; and the code for that."""
+
+import io
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from components.data.prepared import Prepared
+from components.runtime.cells import CellResult
+from components.study.recipe import TREES
+
+
+def log_model(run: str, cell: CellResult, prepared: Prepared, text: str):
+    """Log the cell's model to a run and return MLflow's `ModelInfo`; the tracking URI must be set.
+
+    Args:
+        run: its number.
+        cell: whose model it is.
+        prepared: the data that it was trained on.
+        text: the column of the text, as in the user's file.
+    """
+    import mlflow
+    import mlflow.pyfunc
+
+    schema = prepared.schema
+    libraries = ["mlflow", "numpy", "pandas", "pyarrow"]
+    libraries += (
+        ["scikit-learn", "skops"] if cell.result["recipe"]["model"]["name"] in TREES else ["keras", "tensorflow"]
+    )
+    libraries += ["pillow"] * (schema.kind == "image")
+    package = Path(__file__).parents[1]
+    with mlflow.start_run(run_id=run):
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("mlflow_pyfunc.py")),
+            artifacts={"model": str(cell.model)},
+            code_paths=[str(package)],
+            signature=_signature(prepared),
+            input_example=_example(prepared, text),
+            pip_requirements=[f"{name}=={_version(name)}" for name in libraries],
+            model_config={"column": _only_column(prepared, text)},
+            metadata={"classes": list(schema.classes), "columns": [column.name for column in schema.columns]},
+        )
+
+
+def _version(library: str) -> str:
+    """Return a library's version; TensorFlow without support for GPUs is a package of its own, of the same versions."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return version(f"{library}-cpu")
+
+
+def _only_column(prepared: Prepared, text: str) -> str | None:
+    """Return the name of the column of texts, or of image files; None where rows have several columns, or are arrays.
+
+    Args:
+        prepared: the data.
+        text: the column of the text, as in the user's file.
+    """
+    if prepared.schema.kind == "text":
+        return text
+    return "image" if prepared.schema.source.startswith("images:") else None
+
+
+def _signature(prepared: Prepared):
+    """Return what the model takes and gives, in MLflow's terms; it refuses other columns and types."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types.schema import AnyType
+
+    schema = prepared.schema
+    takes: list[ColSpec | TensorSpec]
+    if schema.kind == "table":
+        # Not double: MLflow would refuse whole numbers. Nor boolean: with a missing value pandas has none. The served
+        # model itself refuses what it can't read.
+        takes = [ColSpec(AnyType(), column.name, required=True) for column in schema.columns]
+    elif schema.kind == "text":
+        takes = [ColSpec("string")]  # With a name MLflow would refuse a list. The served model checks the name.
+    elif schema.source.startswith("images:"):
+        takes = [ColSpec("binary")]
+    else:
+        takes = [TensorSpec(prepared.x.dtype, (-1, *schema.shape))]
+    return ModelSignature(Schema(takes), Schema([ColSpec("double", name) for name in schema.classes]))
+
+
+def _example(prepared: Prepared, text: str) -> Any:
+    """Return a raw row, which MLflow shows beside the model: from the train rows, and of images as files one in PNG.
+
+    Args: those of `_only_column`.
+    """
+    import pandas as pd
+    from PIL import Image
+
+    from components.serving.saved_model import raw_rows
+
+    raw = raw_rows(prepared, prepared.split(0)[0][:1])
+    if prepared.schema.kind == "text":
+        return pd.DataFrame({text: raw})
+    if prepared.schema.source.startswith("images:"):
+        file = io.BytesIO()
+        Image.fromarray(raw[0].squeeze()).save(file, "PNG")
+        return pd.DataFrame({"image": [file.getvalue()]})
+    return raw

@@ -1,0 +1,1 @@
+"""Statistics of paired trainings, learning curves and metrics: NumPy and SciPy alone, no files, no study."""

@@ -1,0 +1,1 @@
+"""The steps of the pipeline, one module each: load, scale, train, evaluate, register; and probe, for a plan."""

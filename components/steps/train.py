@@ -1,0 +1,62 @@
+"""Step `train`: a batch of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from components.data.prepared import Prepared
+from components.runtime.cells import Store, hand_over
+from components.runtime.events import step
+from components.study import shards
+from components.training.trainer import Trainer
+
+
+def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: str, cells: str) -> None:
+    """Train the batch's cells and write each one's folder below `cells`.
+
+    Args:
+        batch: its label, see `components.study.shards`.
+        fan_out: over how many batches the cells are spread at most.
+        store: folder of the finished cells.
+        data: the prepared data.
+        scalers: the file that `scale` wrote.
+        runs: the file of MLflow run numbers that `load` wrote.
+        cells: folder to write to, one folder a cell, named by its id.
+    """
+    with step("train", batch) as this:
+        prepared = Prepared(data)
+        study = prepared.study
+        finished = Store(store, prepared.schema.fingerprint)
+        mine = shards.batch(study, fan_out, batch)
+        with this.span("imports"):
+            from components.tracking import cell_log
+        logger = cell_log.CellLogger(json.loads(Path(runs).read_text()), prepared.schema)
+        trainer: Trainer | None = None
+        if any(finished.find(cell.key) is None for cell in mine):
+            with this.span("imports"):
+                trainer = Trainer(study, prepared, scalers, finished, this)
+            mine = trainer.in_order(mine)
+        for cell in mine:
+            with this.span("mlflow"):
+                log = logger.start(cell)
+            result = finished.find(cell.key)
+            reused = result is not None
+            if result is None:
+                assert trainer is not None
+                result = trainer.train(cell, log)
+            with this.span("mlflow"):
+                log.finish(result, reused)
+            finished.clean(cell.key)
+            hand_over(result, Path(cells) / cell.id)
+            scores = result.result["validation"]
+            this.emit(
+                "cell_finished",
+                arm=cell.arm,
+                seed=cell.seed,
+                value=scores[study.metric],
+                epochs=result.result["epochs"],
+                seconds=result.result["seconds"],
+                reused=reused,
+            )
+        Path(cells).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,611 @@
+"""The recipe: all that one training run is told, except the data and the seed. Its defaults are written here only."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from components.errors import StudyError
+from components.formatting import did_you_mean
+from components.study.validation_errors import explain
+
+Kind = Literal["image", "table", "text"]
+Scale = Literal["none", "minmax", "tanh", "standardize", "robust"]
+# With the backbones of keras.applications; they are not asked for here, since that takes seconds.
+ModelName = Literal[
+    "logistic", "mlp", "cnn", "resnet", "bilstm", "textcnn", "transformer", "hist_gradient_boosting", "random_forest",
+    "applications/ConvNeXtBase", "applications/ConvNeXtLarge", "applications/ConvNeXtSmall",
+    "applications/ConvNeXtTiny", "applications/ConvNeXtXLarge", "applications/DenseNet121", "applications/DenseNet169",
+    "applications/DenseNet201", "applications/EfficientNetB0", "applications/EfficientNetB1",
+    "applications/EfficientNetB2", "applications/EfficientNetB3", "applications/EfficientNetB4",
+    "applications/EfficientNetB5", "applications/EfficientNetB6", "applications/EfficientNetB7",
+    "applications/EfficientNetV2B0", "applications/EfficientNetV2B1", "applications/EfficientNetV2B2",
+    "applications/EfficientNetV2B3", "applications/EfficientNetV2L", "applications/EfficientNetV2M",
+    "applications/EfficientNetV2S", "applications/InceptionResNetV2", "applications/InceptionV3",
+    "applications/MobileNet", "applications/MobileNetV2", "applications/MobileNetV3Large",
+    "applications/MobileNetV3Small", "applications/NASNetLarge", "applications/NASNetMobile", "applications/ResNet101",
+    "applications/ResNet101V2", "applications/ResNet152", "applications/ResNet152V2", "applications/ResNet50",
+    "applications/ResNet50V2", "applications/VGG16", "applications/VGG19", "applications/Xception",
+]  # fmt: skip
+Categories = Literal["one-hot", "embedding"]
+Activation = Literal["relu", "sigmoid", "tanh", "gelu"]
+Optimizer = Literal["adam", "rmsprop", "sgd"]
+Monitor = Literal["val_loss", "val_accuracy", "val_macro_f1", "loss", "accuracy"]
+ClassWeights = Literal["none", "balanced"]
+Schedule = Literal["constant", "cosine", "plateau"]
+Backend = Literal["tensorflow", "jax"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Jit = Literal["auto", True, False]
+
+# What differs from the fields' own defaults by the kind of data.
+RECIPES: dict[Kind, dict[str, Any]] = {
+    "image": {
+        "augment": {"rotate": 10.0, "shift": 0.1, "zoom": 0.1},
+        "scale": "minmax",
+        "model": {"name": "cnn", "dropout": 0.3},
+        "train": {"batch_size": 64},
+    },
+    "table": {"scale": "standardize", "model": {"name": "mlp", "dropout": 0.0}, "train": {"batch_size": 32}},
+    "text": {"augment": {"drop_words": 0.1}, "model": {"name": "mlp", "dropout": 0.3}, "train": {"batch_size": 32}},
+}
+
+APPLICATIONS = "applications/"
+TREES: tuple[str, ...] = ("hist_gradient_boosting", "random_forest")  # scikit-learn's, not trained in epochs
+
+# Which kinds of data a model fits. Trees get no text: they would take the numbers of words for sizes.
+FITS: dict[str, tuple[Kind, ...]] = {
+    "logistic": ("image", "table", "text"),
+    "mlp": ("image", "table", "text"),
+    "cnn": ("image",),
+    "resnet": ("image",),
+    "bilstm": ("text",),
+    "textcnn": ("text",),
+    "transformer": ("text",),
+    "hist_gradient_boosting": ("image", "table"),
+    "random_forest": ("image", "table"),
+    **{name: ("image",) for name in get_args(ModelName) if name.startswith(APPLICATIONS)},
+}
+
+# Widths of the hidden layers unless the study gives them: of dense layers (mlp), filters (cnn, resnet, textcnn), LSTMs
+# (bilstm), feed-forward layers (transformer). Other models have their own.
+UNITS: dict[str, tuple[int, ...]] = {
+    "mlp": (64, 128, 128),
+    "cnn": (32, 64),
+    "resnet": (32, 64, 128),
+    "bilstm": (64, 32),
+    "textcnn": (100,),
+    "transformer": (128, 128),
+}
+
+# What differs from the defaults of the kind of data by the model. The text models are as in their papers, without batch
+# normalization; trees know no technique but scaling. One layer alone learns too slowly at Adam's usual rate.
+_NO_LAYERS = {"batch_norm": False, "dropout": 0.0}
+_NO_EPOCHS = {"early_stopping": False, "diagnostics": False}
+OWN: dict[str, dict[str, Any]] = {
+    "logistic": {"model": _NO_LAYERS, "train": {"learning_rate": 0.01}},
+    "resnet": {"model": {"dropout": 0.0}},
+    "bilstm": {"model": {"batch_norm": False, "dropout": 0.5}},
+    "textcnn": {"model": {"batch_norm": False, "dropout": 0.5}},
+    "transformer": {"model": {"batch_norm": False, "dropout": 0.1}},
+    **{name: {"augment": "none", "model": _NO_LAYERS, "train": _NO_EPOCHS} for name in TREES},
+}
+
+OFF = (False, None, "none")
+
+
+def _off_is(replacement: Any) -> BeforeValidator:
+    """Read each of `OFF` as "off"."""
+    return BeforeValidator(lambda value: replacement if value in OFF else value)
+
+
+def _allow_off(schema: dict[str, Any]) -> None:
+    """Tell editors, too, that each of `OFF` may stand here."""
+    known = schema.pop("anyOf", None) or [{key: schema.pop(key) for key in ("$ref", "enum", "type") if key in schema}]
+    schema["anyOf"] = [*known, {"enum": list(OFF)}]
+
+
+class Part(BaseModel):
+    """A part of the study: frozen, and closed against unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Augment(Part):
+    """Random changes of train rows, drawn anew in every step; each is off at 0.
+
+    They come in this order: what moves pixels (as one warp), brightness, contrast, RandAugment's colours, erasing,
+    noise, mixing; for words: drop, swap, mask. Brightness never leaves the range of the scaled train rows.
+    """
+
+    rotate: float = Field(default=0.0, ge=0, le=180, description="images: up to this many degrees either way")
+    shift: float = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction of height and width")
+    zoom: float = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction nearer or farther")
+    shear: float = Field(default=0.0, ge=0, le=60, description="images: slanted by up to this many degrees either way")
+    horizontal_flip: bool = Field(default=False, description="images: mirror every second row, by chance")
+    vertical_flip: bool = Field(default=False, description="images: turn every second row upside down, by chance")
+    brightness: float = Field(
+        default=0.0, ge=0, le=1, description="images: up to this fraction of the train rows' range brighter or darker"
+    )
+    contrast: float = Field(
+        default=0.0, ge=0, le=1, description="images: up to this fraction more or less contrast, about the image's mean"
+    )
+    rand_augment: float = Field(
+        default=0.0, ge=0, le=1, description="images: magnitude of two changes drawn for each row (RandAugment)"
+    )
+    erase: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="images: random values in a rectangle of up to this fraction of the area, in every second row",
+    )
+    noise: float = Field(default=0.0, ge=0, le=10, description="normal noise, in standard deviations of the train rows")
+    mixup: float = Field(
+        default=0.0, ge=0, le=100, description="blend rows and labels in pairs, with weights of Beta(alpha, alpha)"
+    )
+    cutmix: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="images: paste a rectangle of another row, its area of Beta(alpha, alpha)",
+    )
+
+    drop_words: float = Field(default=0.0, ge=0, lt=1, description="text: each word is left out with this chance")
+    swap_words: float = Field(
+        default=0.0, ge=0, le=1, description="text: this share of the words change places with each other"
+    )
+    mask_words: float = Field(
+        default=0.0, ge=0, lt=1, description="text: each word becomes an unknown one with this chance"
+    )
+
+    def techniques(self) -> list[str]:
+        """Return the names of those that are on, in the order of the fields."""
+        return [name for name in type(self).model_fields if getattr(self, name)]
+
+    def geometry(self) -> bool:
+        """Tell whether anything moves pixels."""
+        return any(name in GEOMETRY for name in self.techniques())
+
+    def values(self) -> bool:
+        """Tell whether anything changes values where they are."""
+        return any(name in VALUES for name in self.techniques())
+
+    def rewrites(self) -> bool:
+        """Tell whether words of a text are changed."""
+        return any(name in FOR_TEXT for name in self.techniques())
+
+    def mixes(self) -> bool:
+        """Tell whether rows of a batch are mixed with each other."""
+        return bool(self.mixup or self.cutmix)
+
+    def on(self) -> bool:
+        """Tell whether anything is changed at all."""
+        return bool(self.techniques())
+
+
+# Augmentations that are part of the warp, and those that change values; RandAugment does both.
+GEOMETRY = ("rotate", "shift", "zoom", "shear", "horizontal_flip", "vertical_flip", "rand_augment")
+VALUES = ("brightness", "contrast", "rand_augment", "erase", "noise")
+# Augmentations by the kind of data: tables have no neighbouring pixels, and words are no numbers.
+FOR_TABLES = ("noise", "mixup")
+FOR_TEXT = ("drop_words", "swap_words", "mask_words")
+FOR_KIND: dict[Kind, tuple[str, ...]] = {
+    "image": tuple(name for name in Augment.model_fields if name not in FOR_TEXT),
+    "table": FOR_TABLES,
+    "text": FOR_TEXT,
+}
+
+
+# What else only one kind of data has.
+ONLY_FOR: dict[str, Kind] = {
+    "scale_per_channel": "image",
+    "weights": "image",
+    "frozen": "image",
+    "categories": "table",
+    "embedding": "text",
+    "words": "text",
+    "vocabulary": "text",
+}
+
+
+PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
+
+
+def fitting(kind: Kind) -> str:
+    """Return the models that fit this kind of data, as text."""
+    return ", ".join(_short(name for name, kinds in FITS.items() if kind in kinds))
+
+
+def _all_models() -> str:
+    """Return all models, as text, with what they fit."""
+    groups = dict.fromkeys(FITS.values())
+    return "; ".join(
+        f"{', '.join(_short(name for name in FITS if FITS[name] == kinds))} "
+        f"({'any data' if len(kinds) == len(PLURALS) else ' and '.join(PLURALS[kind] for kind in kinds)})"
+        for kinds in groups
+    )
+
+
+def _short(names: Iterable[str]) -> list[str]:
+    """Return the names, those of keras.applications as one."""
+    return list(dict.fromkeys(f"{APPLICATIONS}NAME" if name.startswith(APPLICATIONS) else name for name in names))
+
+
+class Model(Part):
+    """The model. Every switch works with every model that has hidden layers: not with logistic, and not with trees."""
+
+    name: ModelName = Field(
+        default="mlp",
+        description=f"{_all_models()}; an arm that sets it also gets that model's own defaults, but for what the study "
+        "states",
+    )
+    units: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="widths of the hidden layers; null: "
+        + ", ".join(f"{name} {'-'.join(map(str, units))}" for name, units in UNITS.items()),
+    )
+    weights: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="applications/NAME: a local file of the backbone's weights, without its top; null: random ones",
+    )
+    frozen: bool = Field(default=False, description="applications/NAME: train only what is behind the backbone")
+    activation: Activation = Field(
+        default="relu",
+        description="of the hidden layers: relu, sigmoid, tanh, or gelu (Hendrycks and Gimpel 2016); an LSTM and the "
+        "inside of a backbone have their own",
+    )
+    batch_norm: bool = Field(default=True, description="batch normalization after every hidden layer")
+    layer_norm: bool = Field(
+        default=False,
+        description="layer normalization after every hidden layer (Ba et al. 2016); not together with batch_norm",
+    )
+    batch_norm_momentum: float | None = Field(
+        default=None, ge=0, lt=1, description="of the moving averages; null: chosen from the steps in an epoch"
+    )
+    categories: Categories = Field(
+        default="one-hot", description="tables: how a column of categories goes in: one-hot or embedding"
+    )
+    embedding: int = Field(default=64, ge=1, le=65536, strict=True, description="text: width of a word's vector")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of units dropped; 0 is off")
+    l1: float = Field(default=0.0, ge=0, description="L1 penalty on the kernels (Tibshirani 1996); 0 is off")
+    l2: float = Field(default=0.0, ge=0, description="L2 penalty on the kernels; 0 is off")
+
+    @model_validator(mode="after")
+    def _one_normalization(self) -> Self:
+        if self.batch_norm and self.layer_norm:
+            raise ValueError(
+                "batch_norm and layer_norm are both on, and a hidden layer has one normalization; "
+                "set batch_norm or layer_norm to false"
+            )
+        return self
+
+
+class EarlyStopping(Part):
+    """When to stop before the last epoch, with the terms of `keras.callbacks.EarlyStopping`."""
+
+    monitor: Monitor = Field(default="val_loss", description="the metric that is watched")
+    patience: int = Field(default=10, ge=0, strict=True, description="epochs without improvement before stopping")
+    mode: Literal["auto", "min", "max"] = Field(default="auto", description="which direction is better")
+    min_delta: float = Field(default=1e-4, ge=0, description="a smaller change is no improvement")
+    start_from_epoch: int = Field(default=0, ge=0, strict=True, description="epochs that are not watched yet")
+    restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
+
+    @model_validator(mode="after")
+    def _mode_fits(self) -> Self:
+        better = "max" if self.sign == 1 else "min"
+        if self.mode not in ("auto", better):
+            raise ValueError(f"mode {self.mode!r} would keep the worst {self.monitor}; expected {better!r} or 'auto'")
+        return self
+
+    @property
+    def sign(self) -> int:
+        """+1 where a higher value of the monitored metric is better, else -1."""
+        return -1 if "loss" in self.monitor else 1
+
+
+class Plateau(Part):
+    """When `schedule: plateau` lowers the learning rate, with the terms of `keras.callbacks.ReduceLROnPlateau`."""
+
+    factor: float = Field(default=0.1, gt=0, lt=1, description="what the learning rate is multiplied by")
+    patience: int = Field(default=5, ge=1, strict=True, description="epochs without a lower val_loss before that")
+
+
+class Train(Part):
+    """How the network is trained."""
+
+    epochs: int = Field(default=100, ge=1, strict=True, description="at most this many passes over the train rows")
+    batch_size: int = Field(default=32, ge=1, strict=True, description="rows in a step")
+    optimizer: Optimizer = Field(default="adam", description="adam, rmsprop or sgd")
+    learning_rate: float = Field(default=0.001, gt=0, le=10, description="the highest one where there is a schedule")
+    schedule: Annotated[Schedule, _off_is("constant")] = Field(
+        default="constant",
+        json_schema_extra=_allow_off,
+        description="of the learning rate: constant | cosine (falls to 0, Loshchilov and Hutter 2017) | plateau",
+    )
+    plateau: Plateau = Plateau()
+    warm_up: int = Field(
+        default=0,
+        ge=0,
+        strict=True,
+        description="epochs in which the learning rate rises from 0 (Goyal et al. 2017); works with every schedule",
+    )
+    clip_norm: float = Field(
+        default=0.0,
+        ge=0,
+        description="longest that all gradients together may be, as one vector (Pascanu et al. 2013); 0 is off",
+    )
+    weight_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of each kernel that a step takes away, times the learning rate (AdamW: Loshchilov and "
+        "Hutter 2019); 0 is off",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of a label spread over all classes (Szegedy et al. 2016); 0 is off"
+    )
+    class_weights: Annotated[ClassWeights, _off_is("none")] = Field(
+        default="none",
+        json_schema_extra=_allow_off,
+        description="none | balanced: rare classes count for as much as common ones (King and Zeng 2001)",
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="momentum of a moving average of the weights, by step, which is what is scored and saved (Polyak "
+        "and Juditsky 1992), such as 0.99; 0 is off",
+    )
+    early_stopping: Annotated[
+        EarlyStopping | None,
+        BeforeValidator(lambda value: {} if value is True else value),
+        _off_is(None),
+    ] = Field(
+        default=EarlyStopping(),
+        json_schema_extra=_allow_off,
+        description="false: train for all epochs and keep the last",
+    )
+    diagnostics: bool = Field(
+        default=True,
+        description="measure gradients, updates and activations of each layer once an epoch, and say what is wrong; "
+        "changes no number of the training",
+    )
+    backend: Backend = Field(
+        default="tensorflow",
+        description="what computes: tensorflow | jax (all GPUs of the machine; needs `assay-pipeline[jax]`); data is "
+        "TensorFlow's in either case. One for all arms",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="of the hidden layers: float32 | bfloat16 | float16 (these two with float32 weights and logits, "
+        "Micikevicius et al. 2018); auto: float32 on the CPU, on a GPU bfloat16, or float16 where it has none",
+    )
+    jit: Jit = Field(
+        default="auto",
+        description="tensorflow: compile the training step by XLA, which draws other numbers for dropout; auto: on a "
+        "GPU, but for LSTMs, and for max pooling with deterministic. jax always compiles",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="on a GPU: the same numbers bit by bit, slower; on the CPU they always are. One for all arms",
+    )
+
+    @model_validator(mode="after")
+    def _jax_compiles(self) -> Self:
+        if self.backend == "jax" and self.jit is False:
+            raise ValueError("backend jax always compiles; expected jit: auto or true, got false")
+        return self
+
+    @model_validator(mode="after")
+    def _epochs_are_enough(self) -> Self:
+        waits = {"warm_up": self.warm_up}
+        if self.early_stopping:
+            waits["early_stopping.start_from_epoch"] = self.early_stopping.start_from_epoch
+        for name, epochs in waits.items():
+            if epochs and epochs >= self.epochs:
+                raise ValueError(
+                    f"{name} must be over before training is; expected less than {self.epochs}, got {epochs}"
+                )
+        return self
+
+
+class Recipe(Part):
+    """All that one training run is told, except the data and the seed."""
+
+    augment: Annotated[Augment, _off_is({})] = Field(
+        default=Augment(), json_schema_extra=_allow_off, description="train rows only"
+    )
+    scale: Annotated[Scale, _off_is("none")] = Field(
+        default="none",
+        json_schema_extra=_allow_off,
+        description="none | minmax (0..1) | tanh (-1..1) | standardize | robust (median, quartiles); from train rows",
+    )
+    scale_per_channel: bool = Field(default=False, description="images: scale each channel by its own numbers")
+    data: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="share of the train rows; arms `data: [0.1, 0.25, 0.5]` draw a learning curve",
+    )
+    model: Model = Model()
+    train: Train = Train()
+
+    @model_validator(mode="after")
+    def _xla_knows_the_layers(self) -> Self:
+        if self.train.jit is True and self.train.backend == "tensorflow" and self.model.name == "bilstm":
+            raise ValueError("XLA does not compile TensorFlow's LSTMs; expected train.jit: auto or false for bilstm")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_have_partners(self) -> Self:
+        if self.augment.mixes() and self.train.batch_size < 2:
+            raise ValueError("mixup and cutmix mix rows of one batch; expected a train.batch_size of at least 2, got 1")
+        return self
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A switch that leave-one-out turns off: its name, where it is, and its value when off."""
+
+    name: str
+    path: str
+    off: Any
+
+
+TECHNIQUES = (
+    Technique("augmentation", "augment", "none"),
+    Technique("scaling", "scale", "none"),
+    Technique("batch normalization", "model.batch_norm", False),
+    Technique("layer normalization", "model.layer_norm", False),
+    Technique("dropout", "model.dropout", 0.0),
+    Technique("L1", "model.l1", 0.0),
+    Technique("L2", "model.l2", 0.0),
+    Technique("weight decay", "train.weight_decay", 0.0),
+    Technique("label smoothing", "train.label_smoothing", 0.0),
+    Technique("class weights", "train.class_weights", "none"),
+    Technique("learning-rate schedule", "train.schedule", "constant"),
+    Technique("warm-up", "train.warm_up", 0),
+    Technique("gradient clipping", "train.clip_norm", 0.0),
+    Technique("weight averaging", "train.ema", 0.0),
+    Technique("early stopping", "train.early_stopping", None),
+)
+# Single augmentations. Leave-one-out does not take them one by one: each more arm makes every verdict less sure.
+AUGMENTATIONS = tuple(
+    Technique(name.replace("_", " "), f"augment.{name}", field.default) for name, field in Augment.model_fields.items()
+)
+
+
+def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> None:
+    """Refuse a recipe that this kind of data can't have.
+
+    Raises:
+        StudyError: for the first part that does not fit; `place` says where the recipe stood.
+    """
+    name = recipe.model.name
+    if kind not in FITS[name]:
+        fits = " or ".join(PLURALS[able] for able in FITS[name])
+        told = f"{name} needs {fits}, and the data is {_a(kind)}; expected one of {fitting(kind)}"
+        raise StudyError((*place, "model", "name"), told)
+    wrong = [name for name in recipe.augment.techniques() if name not in FOR_KIND[kind]]
+    if wrong:
+        able = " and ".join(PLURALS[k] for k, names in FOR_KIND.items() if wrong[0] in names)
+        can = " and ".join(FOR_KIND[kind]) if kind != "image" else "what `assay schema` lists for images"
+        raise StudyError(
+            (*place, "augment"),
+            f"{', '.join(wrong)}: for {able} only, and the data is {_a(kind)}; it can have {can}",
+        )
+    if recipe.scale_per_channel and kind != "image":
+        raise StudyError((*place, "scale_per_channel"), f"only images have channels, and the data is {_a(kind)}")
+    if recipe.scale != "none" and kind == "text":
+        raise StudyError((*place, "scale"), f"words are no numbers to scale; expected none, got {recipe.scale}")
+
+
+def _a(kind: Kind) -> str:
+    return "a table" if kind == "table" else PLURALS[kind]
+
+
+# What of the part `train` is compiled into a program.
+COMPILED = (
+    *("batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema"),
+    *("diagnostics", "backend", "precision", "jit"),
+)
+# What is set once in a process, so that all arms have the same.
+OF_PROCESS = ("train.backend", "train.deterministic")
+
+
+def program_key(recipe: Recipe) -> str:
+    """Return what decides the compiled training program: cells with the same key share one.
+
+    Scaling, epochs, early stopping, class weights, and the learning rate with its schedule are not in it.
+    """
+    parts = recipe.model_dump(mode="json", include={"augment", "model", "data"})
+    parts["train"] = recipe.train.model_dump(mode="json", include=set(COMPILED))
+    return content_hash(parts)
+
+
+def defaults(kind: Kind, name: Any = None) -> dict[str, Any]:
+    """Return what a recipe is that says nothing but the model's name: of None the one for this kind of data."""
+    base = RECIPES[kind]
+    name = base["model"]["name"] if name is None else name
+    own = OWN.get(name, {}) if isinstance(name, str) else {}
+    return merge(merge(base, own), {"model": {"name": name}})
+
+
+def own_defaults(kind: Kind, name: ModelName, other: ModelName) -> dict[str, Any]:
+    """Return the defaults of the model `other` that differ from those of `name`, as path and value."""
+    before, after = (_by_path(Recipe.model_validate(defaults(kind, of))) for of in (name, other))
+    return {path: value for path, value in after.items() if value != before[path] and path != "model.name"}
+
+
+def _by_path(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe's values, those of its parts by `part.name`."""
+    found = {}
+    for key, value in recipe.model_dump().items():
+        found |= {f"{key}.{name}": of for name, of in value.items()} if isinstance(value, Mapping) else {key: value}
+    return found
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def change(recipe: Recipe, changes: Mapping[str, Any], place: tuple[str | int, ...]) -> Recipe:
+    """Return the recipe with each path of `changes` set to its value.
+
+    Raises:
+        StudyError: for a path that no recipe has, or a value that it can't have; `place` says where it stood.
+    """
+    values = recipe.model_dump()
+    for path, value in changes.items():
+        _at(values, path, (*place, path))
+        *parents, leaf = path.split(".")
+        nested: dict[str, Any] = {leaf: value}
+        for parent in reversed(parents):
+            nested = {parent: nested}
+        values = merge(values, nested)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, Recipe, place) from None
+
+
+def content_hash(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, in hexadecimal; equal values have equal hashes."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def paths(part: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
+    """Return every path that an arm may change: `scale`, `augment.rotate`, ..."""
+    found = []
+    for name, field in part.model_fields.items():
+        found.append(prefix + name)
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                found += paths(inner, f"{prefix}{name}.")
+    return found
+
+
+def techniques_on(recipe: Recipe, techniques: Iterable[Technique] = TECHNIQUES) -> list[Technique]:
+    """Return the techniques that the recipe uses: those for which "off" would change it."""
+    return [t for t in techniques if change(recipe, {t.path: t.off}, ()) != recipe]
+
+
+def lookup(values: Any, path: str) -> Any:
+    """Return what the nested mapping has at a path such as `train.early_stopping.patience`; None below None."""
+    for part in path.split("."):
+        values = values[part] if values is not None else None
+    return values
+
+
+def _at(values: Mapping[str, Any], path: str, place: tuple[str | int, ...]) -> Any:
+    if path not in paths():
+        raise StudyError(place, f"no recipe has {path!r}; expected {did_you_mean(path, paths())}")
+    return lookup(values, path)

@@ -1,0 +1,106 @@
+"""Turns pydantic's validation errors into one sentence that names the place, what was expected and the nearest name."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from components.errors import StudyError
+from components.formatting import did_you_mean
+
+
+def explain(error: ValidationError, model: type[BaseModel], place: tuple[str | int, ...] = ()) -> StudyError:
+    """Return the first thing that is wrong, said for people.
+
+    Args:
+        error: what pydantic raised.
+        model: the class that was validated, to list the keys it has.
+        place: where that class's values stand in the study.
+    """
+    # A union reports a failure per member; the deepest is the one that the user meant.
+    first = max(error.errors(), key=lambda e: (e["type"] == "extra_forbidden", len(e["loc"])))
+    *parents, last = first["loc"]
+    keep_last = first["type"] == "extra_forbidden" or not _is_union_tag(last)  # a user's key may look like a tag
+    loc = tuple(part for part in parents if not _is_union_tag(part)) + ((last,) if keep_last else ())
+    path = (*place, *loc)
+    got = first["input"]
+    context = first.get("ctx", {})
+    match first["type"]:
+        case "extra_forbidden":
+            parent = _model_at(model, loc[:-1])
+            keys = list(parent.model_fields) if parent else []
+            return StudyError(path, f"unknown key {loc[-1]!r}; expected {did_you_mean(str(loc[-1]), keys)}")
+        case "missing":
+            return StudyError(path, "is missing and has no default")
+        case "literal_error":
+            names = [str(name) for name in _choices(model, loc)]
+            expected = did_you_mean(str(got), names) if names else context["expected"]
+            return StudyError(path, f"got {got!r}; expected {expected}")
+        case "value_error":
+            return StudyError(path, str(context["error"]))
+        case _:
+            return StudyError(path, f"expected {_expected(first)}, got {_short(got)}")
+
+
+def _expected(error: Mapping[str, Any]) -> str:
+    """Return what pydantic expected, as a noun."""
+    bounds = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+    words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
+    kind = error["type"]
+    if kind in bounds:
+        return f"a value {words[bounds[kind]]} {error['ctx'][bounds[kind]]}"
+    nouns = {
+        "int_type": "a whole number",
+        "int_parsing": "a whole number",
+        "int_from_float": "a whole number",
+        "float_type": "a number",
+        "float_parsing": "a number",
+        "bool_type": "true or false",
+        "bool_parsing": "true or false",
+        "string_type": "text",
+        "model_type": "a mapping of keys to values",
+        "dict_type": "a mapping of keys to values",
+        "too_short": "at least one entry",
+        "string_pattern_mismatch": "letters, digits, spaces, and . _ - (the first a letter or digit)",
+        "tuple_type": "a list",
+        "finite_number": "a finite number",
+    }
+    return nouns.get(kind) or error["msg"].removeprefix("Input should be ")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_union_tag(part: str | int) -> bool:
+    """Tell whether a part of a location is pydantic's name for a member of a union, not a key of the user's."""
+    return isinstance(part, str) and (
+        part in ("float", "str", "constrained-str", "[key]")
+        or part.startswith(("constrained", "function-", "tuple[", "dict[", "list["))
+        or part[:1].isupper()
+    )
+
+
+def _field_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Any:
+    parent = _model_at(model, loc[:-1])
+    return parent.model_fields.get(str(loc[-1])) if parent and loc else None
+
+
+def _choices(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[Any, ...]:
+    field = _field_at(model, loc)
+    return get_args(field.annotation) if field else ()
+
+
+def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel] | None:
+    """Return the class at a location, looking through `X | None`."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            return None
+        inner = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type)]
+        found = next((t for t in inner if issubclass(t, BaseModel)), None)
+        if found is None:
+            return None
+        model = found
+    return model

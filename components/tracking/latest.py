@@ -1,0 +1,83 @@
+"""What a study's latest finished run has left in MLflow."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from components.errors import AssayError
+from components.formatting import nearest
+from components.tracking import ui_views
+from components.tracking.client import (
+    FINISHED,
+    ROLE_TAG,
+    RUN_TAG,
+    STUDY_TAG,
+    check_store,
+    client,
+    search_runs,
+    tracking_uri,
+    without_login,
+)
+
+
+def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the verdict and the decision of the study's latest finished run, out of MLflow alone.
+
+    Raises:
+        AssayError: when MLflow has no such study, or none of its runs is finished.
+    """
+    api, run_id = client(), latest_run(study).info.run_id
+    with tempfile.TemporaryDirectory() as folder:
+        read = {}
+        for name in ("verdict.json", "decision.json"):
+            read[name] = json.loads(Path(api.download_artifacts(run_id, name, folder)).read_text())
+    return read["verdict.json"], read["decision.json"]
+
+
+def latest_pages(study: str | None) -> dict[str, str]:
+    """Return the addresses of the latest finished run's pages; none where none is.
+
+    See `components.tracking.ui_views.pages`.
+
+    Args:
+        study: its name; any by default.
+
+    Raises:
+        AssayError: when MLflow has no such study, or none of its runs is finished.
+    """
+    api = client()
+    if study is None and not _latest_of(api, FINISHED):
+        return {}
+    run = latest_run(study)
+    arms = search_runs(api, run.info.experiment_id, run.data.tags[RUN_TAG], "arm", run.info.run_id)
+    in_order = sorted(arms, key=lambda arm: arm.data.metrics.get("effect", 0.0), reverse=True)
+    numbers = [arm.info.run_id for arm in in_order]
+    return ui_views.pages(run.data.tags[STUDY_TAG], run.info.experiment_id, run.info.run_id, numbers)
+
+
+def latest_run(study: str | None) -> Any:
+    """Return MLflow's run of a study's latest finished run; of all studies' where none is named.
+
+    Raises:
+        AssayError: when MLflow has no such study, or no run is finished.
+    """
+    check_store()
+    api = client()
+    mine = () if study is None else (f"tags.`{STUDY_TAG}` = {study!r}",)
+    if found := _latest_of(api, FINISHED, *mine):
+        return found[0]
+    if study is None:
+        raise AssayError("no run is finished yet; `assay run digits` makes the first")
+    if _latest_of(api, *mine):
+        raise AssayError(f"no run of study {study!r} is finished yet; `assay run` starts or continues it")
+    names = {run.data.tags[STUDY_TAG] for run in _latest_of(api, most=1000)}
+    at = without_login(tracking_uri())
+    raise AssayError(f"MLflow at {at} has no study {study!r}; {nearest(study, sorted(names))}")
+
+
+def _latest_of(api, *conditions: str, most: int = 1) -> list[Any]:
+    """Return the latest runs of studies, the newest first; a study's may be in any experiment, see `opening`."""
+    where = " and ".join((f"tags.`{ROLE_TAG}` = 'study'", *conditions))
+    experiments = [experiment.experiment_id for experiment in api.search_experiments()]
+    return list(api.search_runs(experiments, where, max_results=most, order_by=["attributes.start_time DESC"]))

@@ -1,0 +1,1 @@
+"""One cell: its network, augmentation, training loop, and what was wrong in it."""

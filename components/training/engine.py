@@ -1,0 +1,255 @@
+"""The training engine: one compiled program for a shape of model, reset and reused by every seed.
+
+`keras.Model.fit` on arrays makes an input pipeline every epoch and traces the network for every fresh model; on small
+data that is most of its time. Here all batches of an epoch (shuffled, augmented, with their gradient steps) are ONE
+compiled function over rows that are already where it computes, and so is validation (of JAX only where that is fast).
+They are traced once; the next seed assigns fresh initial values to the same variables. Data that does not fit into
+memory comes in large blocks. The numbers are those of the ordinary loop: same batches (a smaller last one included),
+same order of operations, Keras' own layers and optimizers. What changes from epoch to epoch or from seed to seed, such
+as the learning rates and the weights of classes, goes in as arguments.
+
+This module is what is the same for all backends: what happens from epoch to epoch. `components.training.backends`
+computes.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.runtime.checkpoint import Checkpoint
+from components.runtime.devices import Computed
+from components.study.recipe import Train
+from components.training.epoch_control import EarlyStop, LearningRate
+
+if TYPE_CHECKING:
+    from components.training.feed import Streamed
+
+CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy", "val_macro_f1")
+
+
+@dataclass
+class Fit:
+    """What training one cell gave.
+
+    Attributes:
+        curves: for each name of `CURVES` the value of every epoch.
+        epoch: the epoch whose weights the network ends with, from 0.
+        layers: the layers that were watched; none without `train.diagnostics`.
+        diagnostics: what they showed in every epoch, each (layers, quantities), see `components.training.diagnosis`.
+        resumed: how many epochs were not trained now but are those of a checkpoint.
+        diverged: the epoch in which the loss was no longer a finite number, or None.
+        epoch_seconds: the median over the epochs but the first. That of a program also traces it, which is nothing
+            that an arm should be charged for. On the CPU these are seconds of processor time: arms run one
+            after another, and whatever else the machine does meanwhile must not look like a technique's cost.
+    """
+
+    curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
+    epoch: int = 0
+    layers: tuple[str, ...] = ()
+    diagnostics: list[np.ndarray] = field(default_factory=list)
+    resumed: int = 0
+    diverged: int | None = None
+    epoch_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Encoded rows to train and validate on: x (rows, ...) or streamed, y int32 (rows,).
+
+    See `components.data.encoding`.
+    """
+
+    x: "np.ndarray | Streamed"
+    y: np.ndarray
+    val_x: "np.ndarray | Streamed"
+    val_y: np.ndarray
+
+
+class Program(ABC):
+    """A network with its compiled training epoch; `fit` may be called for one seed after another.
+
+    Attributes:
+        network: the Keras model, from encoded rows to logits.
+        batch_size: rows in a step.
+        classes: how many.
+        layers: those that are watched in a step of each epoch.
+        computed: what computes.
+        clock: seconds, of the processor where it is the processor that computes.
+    """
+
+    network: Any
+    batch_size: int
+    classes: int
+    layers: tuple[str, ...] = ()
+    computed: Computed
+    clock: Callable[[], float] = staticmethod(time.process_time)
+
+    def fit(
+        self,
+        split: Split,
+        recipe: Train,
+        seed: int,
+        spread: np.ndarray,
+        on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, values: None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Fit:
+        """Train from fresh weights; afterwards `network` holds the weights of the epoch that counts.
+
+        Args:
+            split: the rows.
+            recipe: epochs, learning rates, class weights and when to stop; the rest is compiled into the program.
+            seed: of weights, order, augmentation and dropout.
+            spread: what augmentation measures with, see `Encoder`.
+            on_epoch: called after every epoch with its number and its value for each name of `CURVES`; first for those
+                of the checkpoint.
+            checkpoint: where training is written to and continues from; the numbers are those of a run without one.
+
+        Raises:
+            TerminatedError: when the process was told to end, see `Checkpoint.on_sigterm`.
+        """
+        self.begin(split, seed, spread, class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
+        rows = len(split.y)
+        steps = -(-rows // self.batch_size)
+        fit, stopper = Fit(layers=self.layers), EarlyStop(recipe.early_stopping)
+        schedule = LearningRate(recipe, steps)
+        durations: list[float] = []
+
+        def improved(values: dict[str, float]) -> bool:
+            """Take note of a finished epoch, and tell whether it is the best so far."""
+            epoch = len(fit.curves["loss"])
+            for name, value in values.items():
+                fit.curves[name].append(value)
+            on_epoch(epoch, values)
+            schedule.saw(fit.curves)
+            best = stopper.improved(fit.curves)
+            fit.epoch = epoch if best else fit.epoch
+            return best
+
+        if checkpoint and (saved := checkpoint.read()):
+            self.set_state(saved.arrays)
+            durations = saved.history["durations"]
+            for of_epoch in zip(*saved.history["curves"], strict=True):
+                improved(dict(zip(CURVES, of_epoch, strict=True)))
+            fit.diagnostics = [np.array(of_epoch) for of_epoch in saved.history["diagnostics"]]
+            fit.resumed = len(durations)
+        with checkpoint.on_sigterm() if checkpoint else nullcontext():
+            for epoch in range(len(durations), recipe.epochs):
+                if stopper.stop():
+                    break
+                start = self.clock()
+                order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
+                trained = self.train(order, epoch * steps, schedule.rates(epoch))
+                values = *(trained / rows).tolist(), *_scores(*self.score())
+                values = dict(zip(CURVES, values, strict=True))
+                durations.append(self.clock() - start)
+                # Both: the step that breaks the weights shows first on the validation rows.
+                if not np.isfinite([values["loss"], values["val_loss"]]).all():
+                    fit.diverged = epoch
+                    break
+                if self.layers:
+                    fit.diagnostics.append(self.measured())
+                if improved(values):
+                    self.keep()
+                if checkpoint and checkpoint.due():
+                    history = {
+                        "curves": [fit.curves[name] for name in CURVES],
+                        "diagnostics": [of_epoch.tolist() for of_epoch in fit.diagnostics],
+                        "durations": durations,
+                    }
+                    checkpoint.write(history, self.state())
+        self.release()
+        restores = recipe.early_stopping is not None and recipe.early_stopping.restore_best
+        if restores or fit.diverged is not None:
+            self.restore()
+        else:
+            fit.epoch = len(fit.curves["loss"]) - 1
+        fit.epoch_seconds = float(np.median(durations[1:] or durations))
+        return fit
+
+    @abstractmethod
+    def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
+        """Give every variable the value that a fresh program would have, and take the rows.
+
+        Args:
+            split: the rows.
+            seed: of weights, dropout and augmentation.
+            spread: what augmentation measures with.
+            weights: of the classes, float32 (classes,).
+        """
+
+    @abstractmethod
+    def train(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
+        """Take an epoch's steps.
+
+        Args:
+            order: of the rows, int32 (rows,).
+            step: the number of the first one, from 0 in the first epoch.
+            rates: their learning rates, float32 (steps,).
+
+        Returns:
+            The summed cross-entropy and the number of hits, each before its step; float32 (2,).
+        """
+
+    @abstractmethod
+    def measured(self) -> np.ndarray:
+        """Return what `layers` showed in the last epoch's watched step, float32 (layers, quantities).
+
+        That is the last step with a whole batch: few rows say little about dead units and spread. See
+        `components.training.layer_watch.Watch`, which measures with any backend.
+        """
+
+    @abstractmethod
+    def score(self) -> tuple[np.ndarray, np.ndarray]:
+        """Score the validation rows in evaluation mode.
+
+        Returns:
+            The summed cross-entropy, float32 (), and for each class how many rows are of it, were taken for it, and
+            both; float32 (3, classes).
+        """
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of the rows."""
+
+    @abstractmethod
+    def keep(self) -> None:
+        """Remember the weights as the best."""
+
+    @abstractmethod
+    def restore(self) -> None:
+        """Put the best weights back into the network."""
+
+    @abstractmethod
+    def state(self) -> list[np.ndarray]:
+        """Return all that training goes on from: the weights, also the best, and what the optimizer remembers."""
+
+    @abstractmethod
+    def set_state(self, arrays: list[np.ndarray]) -> None:
+        """Go on from what `state` returned."""
+
+    @abstractmethod
+    def probabilities(self, x: "np.ndarray | Streamed") -> np.ndarray:
+        """Return float32 (rows, classes) for encoded rows."""
+
+
+def class_weights(y: np.ndarray, classes: int, balanced: bool) -> np.ndarray:
+    """Return the weight of each class's rows in what is minimized, float32 (classes,); over the rows its mean is 1.
+
+    Balanced ones make all classes that have rows count alike (King and Zeng 2001).
+    """
+    counts = np.bincount(y, minlength=classes)
+    if not balanced:
+        return np.ones(classes, np.float32)
+    return (len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _scores(loss: np.ndarray, counts: np.ndarray) -> list[float]:
+    """Return mean cross-entropy, accuracy and macro F1 of what `score` counted, as `components.stats.metrics` does."""
+    of, taken, found = counts.astype(np.float64)
+    f1 = 2 * found / np.maximum(of + taken, 1)
+    return [float(loss / of.sum()), float(found.sum() / of.sum()), float(f1.mean())]

@@ -1,0 +1,100 @@
+"""What happens inside a network while it trains, measured in one step of an epoch; with any backend of Keras.
+
+What the numbers mean, and when they are bad, is said in `components.training.diagnosis`.
+"""
+
+import functools
+import itertools
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from components.study.recipe import Activation
+from components.training.diagnosis import QUANTITIES
+
+AT_AN_END = 0.97  # of the way to an end, where the slope is 6 % of the steepest (1 - 0.97^2)
+LOGITS = "logits"
+KERNELS = ("kernel", "embeddings")  # ends of their names. Biases and gains are left out: they start at 0 or at 1.
+
+
+class Watch:
+    """Which layers of a network are watched, and how to measure them.
+
+    Watched is each layer that has kernels or embeddings to train, with the activation that is named after it; an
+    activation that has no such layer is one by itself. A network inside the network counts as one layer.
+
+    Attributes:
+        kernels: their numbers among the network's trainable variables.
+        layers: their names, in the order of the network: the logits are the last.
+        network: encoded rows -> what the watched activations put out, by layer, and the logits, by `LOGITS`. It
+            consists of the network's own layers, and computes the same numbers.
+    """
+
+    def __init__(self, network: keras.Model, activation: Activation):
+        """Find the layers of a network whose hidden layers have this activation."""
+        self.activation = activation
+        numbers = {id(variable): number for number, variable in enumerate(network.trainable_variables)}
+        kernels: dict[str, list[int]] = {}
+        outputs: dict[str, Any] = {}
+        for layer in network.layers:
+            name = layer.name.removesuffix(f"_{activation}")
+            of_layer = [numbers[id(v)] for v in layer.trainable_variables if v.name.endswith(KERNELS)]
+            if of_layer:
+                kernels[name] = of_layer
+            elif name != layer.name:
+                outputs[name] = layer.output
+        named = [layer.name.removesuffix(f"_{activation}") for layer in network.layers]
+        self.layers = tuple(name for name in dict.fromkeys(named) if name in {*kernels, *outputs})
+        self.network = keras.Model(network.input, {**outputs, LOGITS: network.output}, name="watched")
+        self.kernels = tuple(number for of_layer in kernels.values() for number in of_layer)
+        self._kernels = [len(of_layer) for of_layer in kernels.values()]
+        self._outputs = list(outputs)
+        # Where each number of a layer is among all that `measure` finds; the last one is NaN.
+        found = [(quantity, layer) for quantity in QUANTITIES[:3] for layer in kernels]
+        found += [(quantity, layer) for layer in outputs for quantity in (self._idle, "spread")]
+        places = {key: place for place, key in enumerate(found)}
+        self._places = np.array([[places.get((q, layer), len(found)) for q in QUANTITIES] for layer in self.layers])
+
+    @property
+    def _idle(self) -> str:
+        """The quantity that says which units learn nothing."""
+        return "saturated" if self.activation in ("sigmoid", "tanh") else "dead"
+
+    def measure(
+        self, gradients: Sequence[Any], before: Sequence[Any], after: Sequence[Any], outputs: Mapping[str, Any]
+    ):
+        """Return float32 (layers, QUANTITIES) for one step; NaN for what a layer does not have.
+
+        Few operations, since tracing one costs more than computing it.
+
+        Args:
+            gradients: of the `kernels`, before clipping.
+            before: the kernels before the step.
+            after: the kernels after it.
+            outputs: what `network` gave in this step.
+        """
+        changes = [new - old for new, old in zip(after, before, strict=True)]
+        squares = [*self._squares(gradients), *self._squares(before), *self._squares(changes)]
+        gradient, weight, change = ops.split(ops.sqrt(ops.stack(squares)), 3)
+        activity = [number for layer in self._outputs for number in self._activity(outputs[layer])]
+        found = ops.concatenate([gradient, weight, change / weight, ops.stack([*activity, math.nan])])
+        return ops.take(found, self._places)
+
+    def _squares(self, tensors: Sequence[Any]) -> list[Any]:
+        """Return the sum of squares of each layer's tensors."""
+        each = iter([ops.sum(ops.square(tensor)) for tensor in tensors])
+        return [functools.reduce(operator.add, itertools.islice(each, kernels)) for kernels in self._kernels]
+
+    def _activity(self, output: Any) -> tuple[Any, Any]:
+        """Return the share of idle units or outputs, and the spread; (rows, ..., units)."""
+        output = ops.cast(ops.reshape(output, (-1, output.shape[-1])), "float32")
+        if self._idle == "saturated":
+            idle = ops.abs(output if self.activation == "tanh" else 2 * output - 1) > AT_AN_END
+        else:
+            idle = ops.max(output, axis=0) <= 0
+        return ops.mean(ops.cast(idle, "float32")), ops.mean(ops.std(output, axis=0))

@@ -1,0 +1,158 @@
+"""Step `train`: a batch of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.data.encoding import Encoder
+from components.data.prepared import Prepared, Schema
+from components.data.scaling import read_encoder
+from components.errors import AssayError
+from components.runtime import devices
+from components.runtime.cells import PREVIEW, CellResult, Store
+from components.runtime.checkpoint import Checkpoint
+from components.runtime.events import THREADS, Step
+from components.study.recipe import TREES, Recipe, program_key
+from components.study.study import REFERENCE, Cell, Study
+from components.training.engine import Split
+from components.training.trees import Forest
+
+if TYPE_CHECKING:
+    from components.training.feed import Streamed
+
+SMALL = 2**20  # values in the train rows up to which one thread is faster than two (measured on 8x8 images)
+
+
+class Trainer:
+    """Trains cells one after another; cells with the same shape of model share one compiled program."""
+
+    def __init__(self, study: Study, prepared: Prepared, scalers: str, store: Store, running: Step):
+        """Start what computes, with as many threads as the data is worth."""
+        self.prepared = prepared
+        self.scalers = scalers
+        self.store = store
+        self.running = running
+        self.budget = int(study.memory * 2**30)  # bytes of encoded rows that may be in memory
+        self.minutes = study.checkpoint
+        self.first_seed = study.seed_numbers.start
+        self._program: tuple[str, Any] = ("", None)
+        self._warned: set[str | None] = {None}
+        self.threads = threads_for(prepared.schema)
+        devices.set_up(study.recipe.train, self.threads)
+
+    def in_order(self, cells: list[Cell]) -> list[Cell]:
+        """Return the cells so that those which share a program follow each other."""
+        order = list(dict.fromkeys(program_key(cell.recipe) for cell in cells))
+        return sorted(cells, key=lambda cell: order.index(program_key(cell.recipe)))
+
+    def train(self, cell: Cell, log) -> CellResult:
+        """Train one cell and put it into the store.
+
+        Raises:
+            AssayError: when the loss is no number from the first epoch on.
+        """
+        from components.serving import saved_model
+        from components.stats.metrics import recalls, scores
+        from components.training.diagnosis import by_layer, findings
+
+        with self.running.span("data"):
+            train_rows, val_rows = self.prepared.split(cell.seed, cell.recipe.data)
+            encoder = read_encoder(self.scalers, cell.seed, cell.recipe, self.prepared)
+            y = self.prepared.y
+            split = Split(self._rows(train_rows, encoder), y[train_rows], self._rows(val_rows, encoder), y[val_rows])
+        with self.running.span("training"):
+            program = self._program_for(cell, len(train_rows))
+            checkpoint = Checkpoint(self.store.checkpoint(cell.key), self.minutes)
+            fit = program.fit(split, cell.recipe.train, cell.seed, encoder.spread, log.epoch, checkpoint)
+            if fit.resumed:
+                self.running.emit("cell_resumed", arm=cell.arm, seed=cell.seed, epochs=fit.resumed)
+            if fit.diverged == 0:
+                raise AssayError(
+                    f"arm {cell.arm!r}, seed {cell.seed}: the loss is not a finite number in the first epoch; "
+                    f"lower train.learning_rate (now {cell.recipe.train.learning_rate}) or scale the data "
+                    f"(now scale: {cell.recipe.scale})"
+                )
+            validation = program.probabilities(split.val_x)
+            test = program.probabilities(self._rows(self.prepared.test_rows, encoder))
+        result = {
+            "recipe": cell.recipe.model_dump(mode="json"),
+            "seed": cell.seed,
+            "validation": scores(validation, split.val_y),
+            "recall": recalls(validation, split.val_y),
+            "curves": fit.curves,
+            "epochs": len(fit.curves["loss"]),
+            "epoch": fit.epoch,
+            "diverged": fit.diverged,
+            "diagnostics": by_layer(fit),
+            "findings": findings(fit, len(self.prepared.schema.classes), cell.recipe.train),
+            "seconds": len(fit.curves["loss"]) * fit.epoch_seconds,
+            "computed": asdict(program.computed),
+        }
+        with self.store.write(cell.key) as folder:
+            with self.running.span("data"):
+                np.save(folder / "validation.npy", validation)
+                np.save(folder / "test.npy", test)
+                saved_model.save(folder, program.network, encoder, self.prepared)
+                (folder / "result.json").write_text(json.dumps(result))
+            if (cell.arm, cell.seed) == (REFERENCE, self.first_seed):
+                with self.running.span("report"):
+                    self._preview(cell, encoder, folder)
+        return CellResult(self.store.path(cell.key))
+
+    def _rows(self, numbers: np.ndarray, encoder: Encoder) -> np.ndarray | Streamed:
+        """Return encoded rows as an array if all rows fit into the budget, else to be streamed in blocks.
+
+        A quarter of the budget is a block: one is trained on, one is read ahead, and both are copied on their way.
+        """
+        row_bytes = 4 * int(np.prod(self.prepared.schema.inputs.shape))
+        if len(self.prepared.y) * row_bytes <= self.budget:
+            return encoder(self.prepared.x[numbers])
+        from components.training.feed import Streamed
+
+        block = max(self.budget // 4 // row_bytes, 1)
+        return Streamed(lambda rows: encoder(self.prepared.rows[rows]), numbers, block)
+
+    def _preview(self, cell: Cell, encoder: Encoder, folder: Path) -> None:
+        """Draw what augmentation does to images and texts: here, since `evaluate` has no TensorFlow."""
+        if self.prepared.schema.kind != "table" and cell.recipe.augment.on():
+            from components.training import augmentation_preview
+
+            augmentation_preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)
+
+    def _program_for(self, cell: Cell, rows: int):
+        key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
+        if self._program[0] != key:
+            if cell.recipe.model.name not in TREES:
+                self._warn(devices.unused(cell.recipe.train))
+            self._program = (key, build(cell.recipe, self.prepared.schema, rows, self.threads))
+        return self._program[1]
+
+    def _warn(self, message: str | None) -> None:
+        """Say a thing once."""
+        if message not in self._warned:
+            self.running.emit("warning", message=message)
+            self._warned.add(message)
+
+
+def threads_for(schema: Schema) -> int:
+    """Return with how many threads to train; 0 is as many as there are cores."""
+    small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
+    return 1 if small else int(os.environ.get(THREADS, "0"))
+
+
+def build(recipe: Recipe, schema: Schema, rows: int, threads: int) -> Any:
+    """Return what trains the recipe's model on so many rows: a `components.training.engine.Program`, or a `Forest`."""
+    if recipe.model.name in TREES:
+        # With more, threads that wait for each other take most of the time.
+        return Forest(recipe, schema.inputs, len(schema.classes), threads or None)
+    if recipe.train.backend == "jax":
+        from components.training.backends.jax_program import Program
+    else:
+        from components.training.backends.tensorflow_program import Program
+    return Program(recipe, schema.inputs, len(schema.classes), rows)

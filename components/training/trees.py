@@ -1,0 +1,90 @@
+"""The models that are no networks: scikit-learn's trees on encoded rows, as honest rivals.
+
+They know no epochs, and ignore what only networks have.
+
+Saved by skops, which loads only types that it is told to trust: unlike a pickle, a file can't bring code of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.data.encoding import Inputs
+from components.errors import AssayError
+from components.runtime.devices import Computed
+from components.serving.tree_files import flat, probabilities
+from components.study.recipe import Recipe, Train
+
+if TYPE_CHECKING:
+    from components.runtime.checkpoint import Checkpoint
+    from components.training.engine import Fit, Split
+    from components.training.feed import Streamed
+
+MAX_CATEGORIES = 255  # that HistGradientBoostingClassifier takes for categories; columns of more it takes for numbers
+
+
+class Forest:
+    """Fits trees as `components.training.engine.Program` fits networks; `network` is scikit-learn's estimator."""
+
+    def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, threads: int | None = None):
+        """Take the recipe, of which the model's name alone is used; `threads` of None is one for each core."""
+        self.threads = threads
+        self.name = recipe.model.name
+        self.inputs = inputs
+        self.classes = classes
+        self.network: Any = None
+        self.computed = Computed("scikit-learn", "cpu", 1, "float64", jit=False)
+
+    def fit(
+        self,
+        split: Split,
+        recipe: Train,
+        seed: int,
+        spread: np.ndarray,
+        on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, values: None,
+        checkpoint: Checkpoint | None = None,
+    ) -> Fit:
+        """Fit fresh trees; the curves are those of one epoch, and there is nothing to continue from.
+
+        Raises:
+            AssayError: for rows that do not fit into memory.
+        """
+        from threadpoolctl import threadpool_limits
+
+        from components.stats.metrics import scores
+        from components.training.engine import CURVES, Fit
+
+        if not isinstance(split.x, np.ndarray):
+            raise AssayError(f"{self.name} needs all rows in memory; raise the study's `memory`")
+        self.network = _estimator(self.name, self.inputs, seed)
+        start = time.process_time()
+        with threadpool_limits(self.threads, "openmp"):
+            self.network.fit(flat(split.x), split.y)
+        seconds = time.process_time() - start
+        trained = scores(self.probabilities(split.x), split.y)
+        scored = scores(self.probabilities(split.val_x), split.val_y)
+        values = {name: scored[name[4:]] if name.startswith("val_") else trained[name] for name in CURVES}
+        on_epoch(0, values)
+        return Fit(curves={name: [value] for name, value in values.items()}, epoch_seconds=seconds)
+
+    def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
+        """Return float32 (rows, classes) for encoded rows."""
+        return probabilities(self.network, np.asarray(x), self.classes)
+
+
+def _estimator(name: str, inputs: Inputs, seed: int) -> Any:
+    """Return untrained trees with scikit-learn's own settings (Breiman 2001; Ke et al. 2017).
+
+    Boosted trees know which columns are categories. A forest takes their numbers as they are.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+
+    if name == "random_forest":
+        return RandomForestClassifier(random_state=seed)
+    numbers = int(np.prod(inputs.shape)) - len(inputs.sizes)
+    categories = [numbers + i for i, size in enumerate(inputs.sizes) if size <= MAX_CATEGORIES]
+    return HistGradientBoostingClassifier(categorical_features=categories or None, random_state=seed)

@@ -1,0 +1,1 @@
+"""The command `assay`: parses, calls and prints."""

@@ -1,0 +1,213 @@
+"""What people do with the registry by hand: look at the champion, promote a version, take a promotion back."""
+
+import shlex
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from components.errors import AssayError, UsageError
+from components.formatting import nearest
+from components.registry.model_registry import (
+    CHALLENGER,
+    CHAMPION,
+    CHAMPION_TAG,
+    DECISION_TAG,
+    METRIC_TAG,
+    PREVIOUS,
+    PROMOTED,
+    REASON_TAG,
+    ROLLED_BACK,
+    ROLLED_BACK_TAG,
+    SCORE_TAG,
+    VERSION_TAG,
+    AwayError,
+    Registry,
+    found_or,
+)
+from components.tracking.client import ROLE_TAG, check_store, tracking_uri, user, without_login
+from components.tracking.runs import experiment_of
+
+DECISIONS = 5  # that are shown
+ENOUGH = 100  # decisions, to find the last promotion among them
+PATIENCE = 20.0  # seconds: somebody waits
+
+
+def show_champion(console: Console, name: str) -> None:
+    """Print the champion of a study: what it is, how good, since when, and the last decisions.
+
+    Raises:
+        AssayError: when MLflow has no such model, or it has no champion, or MLflow is away.
+    """
+    with _opened(name) as registry:
+        champion = registry.find_champion()
+        decisions = registry.decisions(ENOUGH)
+        if champion is None:
+            raise AssayError(f"no version of {name!r} is the champion; {_versions(registry)}")
+        aliases = [(alias, registry.at(alias)) for alias in (CHAMPION, CHALLENGER, PREVIOUS)]
+    tags = champion.tags
+    lines = [f"{name} version {champion.version} is the champion since {_since(champion, decisions)}"]
+    if "assay.arm" in tags:
+        lines.append(f"  trained    {tags['assay.arm']}, seed {tags['assay.seed']}; run {champion.run_id}")
+    if "assay.data" in tags:
+        rows = f"{tags['assay.source']}, {tags['assay.rows']} rows, " if "assay.rows" in tags else ""
+        lines.append(f"  data       {rows}fingerprint {tags['assay.data'][:12]}")
+    if scores := _scores(tags):
+        lines.append(f"  its test   {scores}")
+    lines.append("  aliases    " + ", ".join(f"{alias} is version {of.version}" for alias, of in aliases if of))
+    lines.append(f'  to load    mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}")')
+    if decisions:
+        lines += ["Last decisions:", *(f"  {_told(run)}" for run in decisions[:DECISIONS])]
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+
+
+def promote(name: str, version: str | None, reason: str | None) -> str:
+    """Make a version the champion, by hand, and return what was done.
+
+    Args:
+        name: of the study.
+        version: its number; the challenger by default.
+        reason: is kept with the decision.
+
+    Raises:
+        AssayError: when there is no such version, or it is the champion already, or MLflow is away.
+    """
+    with _opened(name) as registry:
+        chosen = _chosen(registry, version)
+        number, champion = str(chosen.version), registry.find_champion()
+        if registry.champion == number:
+            raise AssayError(f"version {number} of {name!r} is the champion already")
+        challenger = registry.at(CHALLENGER)
+        aliases: dict[str, str | None] = {PREVIOUS: registry.champion} if champion else {}
+        aliases[CHAMPION] = number
+        if challenger and str(challenger.version) == number:
+            aliases[CHALLENGER] = None
+        _write(registry, chosen, PROMOTED, _by_hand(reason), aliases)
+    before = f"; version {champion.version} was it before" if champion else ""
+    return f"{name} version {number} is the champion now{before}"
+
+
+def rollback(name: str, reason: str | None) -> str:
+    """Make the champion before the champion again, and return what was done.
+
+    Args:
+        name: of the study.
+        reason: is kept with the decision.
+
+    Raises:
+        AssayError: when there is no champion before, or MLflow is away.
+    """
+    with _opened(name) as registry:
+        champion, previous = registry.find_champion(), registry.at(PREVIOUS)
+        if champion is None or previous is None or str(previous.version) == registry.champion:
+            raise AssayError(f"{name!r} has no champion before the present one; {_versions(registry)}")
+        aliases: dict[str, str | None] = {CHAMPION: str(previous.version), PREVIOUS: registry.champion}
+        _write(registry, previous, ROLLED_BACK, _by_hand(reason), aliases)
+    return f"{name} version {previous.version} is the champion again; version {champion.version} is `{PREVIOUS}` now"
+
+
+def _by_hand(reason: str | None) -> str:
+    return f"by hand: {reason or 'no reason given'}"
+
+
+def _chosen(registry: Registry, version: str | None) -> Any:
+    """Return a version; the challenger where none is named.
+
+    Raises:
+        UsageError: where it is not there.
+    """
+    if version is None:
+        found, lacking = registry.at(CHALLENGER), "no challenger: no decision is open"
+    else:
+        found, lacking = registry.version(version) if version.isdecimal() else None, f"no version {version!r}"
+    if found is None:
+        raise UsageError(f"{registry.name!r} has {lacking}; {_versions(registry)}")
+    return found
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[Registry]:
+    """Open the registry of a model that is there.
+
+    Raises:
+        AssayError: where there is none of this name, with the nearest one; or when MLflow is away: it says what is the
+            champion.
+    """
+    uri = without_login(tracking_uri())
+    check_store("models")
+    registry = Registry(name, PATIENCE)
+    try:
+        names = [model.name for model in registry.ask(lambda: registry.api.search_registered_models(max_results=1000))]
+        if name not in names:
+            raise UsageError(f"MLflow at {uri} has no registered model {name!r}; {nearest(name, names)}")
+        yield registry
+    except AwayError as error:
+        raise AssayError(
+            f"MLflow at {uri} can't be reached, tried for {PATIENCE:.0f} s ({error}); {registry.how_it_stands()}; "
+            "try again"
+        ) from None
+
+
+def _write(registry: Registry, version: Any, decision: str, reason: str, aliases: dict[str, str | None]) -> None:
+    """Record a decision made by hand, and carry it out.
+
+    A version that is taken back is marked first, since a retraining on the same data would find it again.
+    """
+    made = {
+        "decision": decision,
+        "reason": reason,
+        "model": registry.name,
+        "version": str(version.version),
+        "champion": aliases[CHAMPION],
+        "before": registry.champion,
+        "aliases": aliases,
+        "by": user(),
+    }
+    parent = registry.ask(lambda: found_or(lambda: registry.api.get_run(version.run_id), None))
+    if parent and parent.data.tags.get(ROLE_TAG) == "study" and parent.info.lifecycle_stage == "active":
+        experiment, above = parent.info.experiment_id, version.run_id
+    else:
+        experiment, above = registry.ask(lambda: experiment_of(registry.api, registry.name)), None
+    record = registry.record(experiment, above, f"by hand {uuid.uuid4().hex}", made)
+    if decision == ROLLED_BACK and registry.champion:
+        registry.tag(registry.champion, ROLLED_BACK_TAG, f"{time.strftime('%Y-%m-%d')} {reason}")
+    registry.tag(str(version.version), ROLLED_BACK_TAG, None)
+    registry.carry_out(record, made)
+
+
+def _since(champion: Any, decisions: list[Any]) -> str:
+    """Return when the version became the champion, and by whom; where no decision tells, when it was made."""
+    for run in decisions:
+        tags = run.data.tags
+        made_it = tags.get(DECISION_TAG) in (PROMOTED, ROLLED_BACK) and run.info.status == "FINISHED"
+        if made_it and tags[CHAMPION_TAG] == str(champion.version):
+            return f"{_time(run.info.start_time)}, {tags[DECISION_TAG]} by {tags['mlflow.user']}"
+    return f"{_time(champion.creation_timestamp)} or later"
+
+
+def _scores(tags: dict[str, str]) -> str:
+    """Return the version's scores on the test rows of its own study, the study's metric first."""
+    found = {name.removeprefix(SCORE_TAG): float(of) for name, of in tags.items() if name.startswith(SCORE_TAG)}
+    return ", ".join(
+        f"{name} {found[name]:.4f}" for name in sorted(found, key=lambda of: (of != tags.get(METRIC_TAG), of))
+    )
+
+
+def _told(run: Any) -> str:
+    tags = run.data.tags
+    what = tags.get(DECISION_TAG, "unfinished") + ("" if run.info.status == "FINISHED" else ", not carried out")
+    return f"{_time(run.info.start_time)}  {what:<11}  version {tags[VERSION_TAG]}: {tags.get(REASON_TAG, '')}"
+
+
+def _versions(registry: Registry) -> str:
+    listed = ", ".join(registry.versions()) or "none"
+    return f"its versions: {listed}; `assay promote {shlex.quote(registry.name)} VERSION` makes one the champion"
+
+
+def _time(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))

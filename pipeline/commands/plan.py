@@ -1,0 +1,167 @@
+"""What a study will take, before it runs: its time, and the effects that its seeds can show; and runs in a budget."""
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.errors import UsageError
+from components.runtime.cells import Store
+from components.stats.paired_effects import POWER, Paired, detectable, hopeless
+from components.steps.probe import Probe, probe
+from components.study.study import REFERENCE, Arm, Screening, Study
+
+CHOICES = (3, 5, 10, 20, 30, 50)  # seeds that a plan tells about, beside the study's own
+MOST_PROBED = 20  # seeds of which a probe can tell: what more of them share is known only when some are finished
+OVERHEAD_SECONDS = 20.0  # that a run takes beside training: starting its steps, MLflow, figures
+SCREENING_SEEDS = 3
+FEWEST_SEEDS = 3  # after a screening: fewer decide nothing
+ENOUGH_SEEDS = 20  # where a budget pays for so many of all arms, none is dropped
+MOST_SEEDS = 50
+RESERVE = 0.9  # share of a budget that is planned for: training may take longer than it did
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is expected of a study.
+
+    Attributes:
+        study: that is planned.
+        probe: what its cells are like.
+        tasks: training tasks side by side.
+    """
+
+    study: Study
+    probe: Probe
+    tasks: int
+
+    @property
+    def comparisons(self) -> int:
+        """For how many effects the verdict will correct; fractions of the data and pairs are not among them."""
+        return len([arm for arm in self.study.expand() if _is_technique(arm)])
+
+    def seconds(self, seeds: int) -> float:
+        """Return how long a run with so many seeds takes."""
+        return OVERHEAD_SECONDS + seeds * self.seconds_a_seed()
+
+    def seconds_a_seed(self) -> float:
+        """Return how long one seed of all arms takes."""
+        return sum(self.probe.seconds.values()) / self.tasks
+
+    def affordable(self, budget: float) -> int:
+        """Return how many seeds of all arms a budget of seconds pays for."""
+        return int((RESERVE * budget - OVERHEAD_SECONDS) / self.seconds_a_seed())
+
+    def shows(self, seeds: int) -> float | None:
+        """Return the smallest effect that so many seeds show in `POWER` of studies, in the metric's unit."""
+        return detectable(self.probe.spread, self.probe.shared, seeds, max(self.comparisons, 1))
+
+    def rows(self) -> list[tuple[int, float, float | None]]:
+        """Return for some numbers of seeds, and for the study's own, the seconds and what they show."""
+        told = [n for n in CHOICES if self.probe.cells or n <= MOST_PROBED]
+        return [(n, self.seconds(n), self.shows(n)) for n in sorted({*told, self.study.seeds})]
+
+
+def _is_technique(arm: Arm) -> bool:
+    return not (arm.is_size or arm.pair or arm.name == REFERENCE)
+
+
+def make_plan(study: Study, tasks: int, home: Path) -> Plan:
+    """Prepare the data, and look at the study's finished cells, or train a little.
+
+    Args:
+        study: to plan.
+        tasks: training tasks, of which as many run side by side as there are cores.
+        home: the working folder, whose `.assay/store` may have finished cells.
+    """
+    from components.data.preparation import prepare
+    from components.runtime.devices import cores
+
+    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
+        prepared = prepare(study, folder)
+        store = Store(home / ".assay" / "store", prepared.schema.fingerprint)
+        return Plan(study, probe(study, prepared, store), min(tasks, cores()))
+
+
+def read_duration(text: str) -> float:
+    """Return the seconds of a text such as `20m`, `1h30m` or `90s`.
+
+    Raises:
+        UsageError: for any other text.
+    """
+    found = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text.strip().lower())
+    seconds = sum(float(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+    if seconds <= 0:
+        raise UsageError(f"--budget {text}: expected a time such as 20m, 1h30m or 90s")
+    return seconds
+
+
+def first_stage(plan: Plan, budget: float) -> tuple[Study, bool]:
+    """Return what to run first, and whether that is a screening; where nothing need or can be dropped it is all.
+
+    Raises:
+        UsageError: where the budget pays for less than two seeds.
+    """
+    study, seeds = plan.study, plan.affordable(budget)
+    if seeds < 2:
+        from components.formatting import duration
+
+        least = duration(plan.seconds(2) / RESERVE)
+        raise UsageError(f"--budget {duration(budget)} pays for less than two seeds; expected at least {least}")
+    if plan.comparisons > 1 and SCREENING_SEEDS + FEWEST_SEEDS <= seeds < ENOUGH_SEEDS:
+        return study.model_copy(update={"seeds": SCREENING_SEEDS, "promote": False}), True
+    return study.model_copy(update={"seeds": min(seeds, MOST_SEEDS)}), False
+
+
+def second_stage(plan: Plan, verdict: dict[str, Any], took: float, left: float) -> Study:
+    """Return what to run after the screening: the arms that may still be decided, with as many seeds as are paid for.
+
+    Args:
+        plan: of the study as the user gave it.
+        verdict: of the screening.
+        took: seconds that the screening ran.
+        left: seconds of the budget.
+    """
+    effects, seconds = verdict["effects"], verdict["seconds"]
+    # What the screening's own seconds say of a wall clock's: its tasks ran side by side. No faster than all of them at
+    # once: where an earlier run had trained its cells, it took no time at all.
+    a_second = max((took - OVERHEAD_SECONDS) / (SCREENING_SEEDS * sum(seconds.values())), 1 / plan.tasks)
+
+    def affordable(dropped: dict[str, float]) -> int:
+        a_seed = a_second * sum(of for arm, of in seconds.items() if arm not in dropped)
+        return int(np.clip((RESERVE * left - OVERHEAD_SECONDS) / a_seed, FEWEST_SEEDS, MOST_SEEDS))
+
+    variances = {effect["arm"]: float(np.var(effect["differences"], ddof=1)) for effect in effects}
+    typical = float(np.median(list(variances.values())))
+    dropped: dict[str, float] = {}
+    # The least promising goes first, and what it would have cost pays for seeds of the others. One always stays.
+    for effect in sorted(effects, key=lambda effect: abs(effect["effect"]))[:-1]:
+        screened = Paired(np.array(effect["differences"]), effect["shared"])
+        spread = float(np.sqrt((variances[effect["arm"]] + typical) / 2))  # a few seeds of one arm don't tell it
+        if not hopeless(screened, spread, affordable(dropped), len(effects)):
+            break
+        dropped[effect["arm"]] = effect["effect"]
+    screening = Screening(seeds=SCREENING_SEEDS, dropped=dropped)
+    return plan.study.model_copy(update={"seeds": affordable(dropped), "screening": screening})
+
+
+def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:
+    """Return the plan as rows of text (seeds, time, what they show), and where the numbers come from."""
+    from components.formatting import duration
+
+    from components.reporting.phrases import amount
+
+    metric = plan.study.metric
+    rows = []
+    for seeds, seconds, shows in plan.rows():
+        beyond = 1.0 if metric != "loss" else np.inf  # no share can change by more
+        shown = amount(shows, metric).lstrip("+") if shows is not None and shows < beyond else "nothing"
+        rows.append((f"{seeds}", duration(seconds), shown))
+    known = f"{plan.probe.cells} finished cells" if plan.probe.cells else "a short probe"
+    corrected = f", corrected for {plan.comparisons} comparisons (Holm)" if plan.comparisons > 1 else ""
+    about = f"From {known}; {100 * POWER:.0f} % of studies would show such an effect{corrected}."
+    early = any(arm.recipe.train.early_stopping for arm in plan.study.expand())
+    return rows, about + (" Early stopping may make it faster." if early and not plan.probe.cells else "")

@@ -1,0 +1,1 @@
+"""The client of a Kubeflow Pipelines server: settings, login, runs and schedules."""

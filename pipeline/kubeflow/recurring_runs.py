@@ -1,0 +1,167 @@
+"""Schedules of runs: on a cluster as Kubeflow's recurring runs, elsewhere as a line for crontab or a systemd timer."""
+
+from dataclasses import dataclass
+
+import kfp_server_api as api
+
+from components.errors import UsageError
+from components.formatting import did_you_mean
+from components.study.study import Study
+from pipeline.kubeflow.client import Client, ClusterError
+from pipeline.kubeflow.submit import pipeline_id, what_runs
+from pipeline.schedules.cron import Cron, read_cron
+
+ENABLED = "ENABLED"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A recurring run of Assay's pipeline.
+
+    Attributes:
+        id: Kubeflow's.
+        name: what people call it.
+        enabled: whether it is not paused.
+        cron: as Kubeflow has it, with six fields; "" for an interval that somebody else made.
+    """
+
+    id: str
+    name: str
+    enabled: bool
+    cron: str
+
+    def read(self) -> Cron | None:
+        """Return the times, None where they are not of our making."""
+        seconds, _, rest = self.cron.partition(" ")
+        try:
+            return read_cron(rest) if seconds == "0" else None
+        except UsageError:
+            return None
+
+
+def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[Schedule]]:
+    """Make the schedule of this name be this one: one run at a time, missed ones are not made up for.
+
+    The same schedule is left as it is. Another one of the name is replaced: the new one is made before the old one is
+    deleted, so that a failure in between loses none.
+
+    Args:
+        client: of the cluster.
+        study: what it runs.
+        name: unique among Assay's schedules in the namespace.
+        cron: in the time zone of the cluster's scheduler.
+
+    Returns:
+        Its number, and those that it has replaced.
+    """
+    fields = what_runs(client, study)
+    body = api.V2beta1RecurringRun(
+        display_name=name,
+        description=f"assay schedule {study.study}: {cron.words()}",
+        trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron.kubeflow())),
+        mode=api.RecurringRunMode.ENABLE,
+        max_concurrency="1",
+        no_catchup=True,
+        **fields,
+    )
+    present = [one for one in _ours(client) if one.display_name == name]
+    same = [one for one in present if _same(one, body)]
+    known = {one.recurring_run_id for one in present}
+
+    def find() -> str | None:
+        found = same or [one for one in _ours(client) if one.display_name == name and one.recurring_run_id not in known]
+        return found[0].recurring_run_id if found else None
+
+    def create() -> str:
+        call = client.recurring.recurring_run_service_create_recurring_run
+        return client.ask(f"make the schedule {name}", call, once=True, recurring_run=body).recurring_run_id
+
+    number = client.ensure(find, create)
+    replaced = [_schedule(one) for one in present if one.recurring_run_id != number]
+    for old in replaced:
+        _delete(client, old)
+    return number, replaced
+
+
+def schedules(client: Client) -> list[Schedule]:
+    """Return Assay's schedules in the namespace, by name; other pipelines' are none of ours."""
+    return sorted((_schedule(one) for one in _ours(client)), key=lambda one: one.name)
+
+
+def pause(client: Client, name: str) -> None:
+    """Let no more runs start; one that runs goes on."""
+    for one in _find(client, name):
+        call = client.recurring.recurring_run_service_disable_recurring_run
+        client.ask(f"pause the schedule {name}", call, recurring_run_id=one.id)
+
+
+def resume(client: Client, name: str) -> None:
+    """Let runs start again, from the next time on."""
+    for one in _find(client, name):
+        call = client.recurring.recurring_run_service_enable_recurring_run
+        client.ask(f"resume the schedule {name}", call, recurring_run_id=one.id)
+
+
+def delete(client: Client, name: str) -> None:
+    """Delete a schedule; its runs stay."""
+    for one in _find(client, name):
+        _delete(client, one)
+
+
+def _ours(client: Client) -> list[api.V2beta1RecurringRun]:
+    pipeline = pipeline_id(client)
+    if pipeline is None:
+        return []
+    where = {"namespace": client.cluster.namespace} if client.cluster.namespace else {}
+    found = client.pages("recurring_runs", client.recurring.recurring_run_service_list_recurring_runs, **where)
+    return [
+        one
+        for one in found
+        if one.pipeline_version_reference and one.pipeline_version_reference.pipeline_id == pipeline
+    ]
+
+
+def _schedule(one: api.V2beta1RecurringRun) -> Schedule:
+    timed = one.trigger and one.trigger.cron_schedule
+    return Schedule(one.recurring_run_id, one.display_name, one.status == ENABLED, timed.cron if timed else "")
+
+
+def _same(one: api.V2beta1RecurringRun, wanted: api.V2beta1RecurringRun) -> bool:
+    """Tell whether a recurring run is on and is what is wanted."""
+    present = _schedule(one)
+    return (
+        present.enabled
+        and present.cron == wanted.trigger.cron_schedule.cron
+        and one.pipeline_version_reference == wanted.pipeline_version_reference
+        and bool(one.runtime_config)
+        and one.runtime_config.parameters == wanted.runtime_config.parameters
+        and one.experiment_id == wanted.experiment_id
+        and wanted.service_account in (None, one.service_account)  # the server fills in its default
+        and bool(one.no_catchup)
+        and str(one.max_concurrency) == wanted.max_concurrency
+    )
+
+
+def _find(client: Client, name: str) -> list[Schedule]:
+    """Return the schedules of a name: more than one where somebody made them by hand.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    known = schedules(client)
+    found = [one for one in known if one.name == name]
+    if not found:
+        where = f" in the namespace {client.cluster.namespace}" if client.cluster.namespace else ""
+        names = sorted({one.name for one in known})
+        hint = f"expected {did_you_mean(name, names)}" if names else "`assay schedule STUDY --cron ...` makes one"
+        raise UsageError(f"no schedule is called {name!r}{where}; {hint}")
+    return found
+
+
+def _delete(client: Client, one: Schedule) -> None:
+    call = client.recurring.recurring_run_service_delete_recurring_run
+    try:
+        client.ask(f"delete the schedule {one.name}", call, recurring_run_id=one.id)
+    except ClusterError as error:
+        if error.status != 404:  # somebody else was faster
+            raise

@@ -1,0 +1,221 @@
+"""Watches, stops and reads runs on a Kubeflow cluster.
+
+`kfp.Client` never ends its wait for a canceled run, and takes a failed one for done: this one knows how a run ended.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+from components.errors import UsageError
+from pipeline.kubeflow.client import BUSY, UNSURE, Client, ClusterError, message
+
+POLL_SECONDS = 10.0
+OUTAGE_SECONDS = 300.0  # of the server, which a run outlives
+STEPS = ("load", "scale", "train", "evaluate", "register")
+EXECUTOR = "executor"  # Kubeflow's name for what runs the container of any step; executor(0) and so on are its tries
+
+
+class State(StrEnum):
+    """Where a run or a step of it is, in Kubeflow's words."""
+
+    UNKNOWN = "RUNTIME_STATE_UNSPECIFIED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    CANCELING = "CANCELING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    SKIPPED = "SKIPPED"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "State":
+        return cls.UNKNOWN  # a newer server may have more; none of ours ends a run by mistake
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is final."""
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELED, State.SKIPPED)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of a run: `name` is one of STEPS, `pods` are those that may have its log."""
+
+    name: str
+    state: State
+    started: datetime | None
+    ended: datetime | None
+    error: str
+    pods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """A run on the cluster."""
+
+    id: str
+    name: str
+    state: State
+    error: str
+    started: datetime | None
+    ended: datetime | None
+    steps: tuple[Step, ...]
+
+
+def look(client: Client, number: str) -> RemoteRun:
+    """Return a run as it is now."""
+    found = client.ask(f"find the run {number}", client.runs.run_service_get_run, run_id=number)
+    return RemoteRun(
+        id=found.run_id,
+        name=found.display_name or number,
+        state=State(found.state),
+        error=client.hide(message(found.error)),
+        started=_time(found.created_at),
+        ended=_time(found.finished_at),
+        steps=tuple(_steps(client, found)),
+    )
+
+
+def wait(
+    client: Client,
+    number: str,
+    seen: Callable[[RemoteRun], None],
+    limit: float | None = None,
+    poll_seconds: float = POLL_SECONDS,
+) -> RemoteRun:
+    """Wait until a run has ended, in whatever way.
+
+    Args:
+        client: of the cluster.
+        number: of the run.
+        seen: called with the run as it is, again and again.
+        limit: seconds; None for ever.
+        poll_seconds: between two looks.
+
+    Raises:
+        ClusterError: when the limit is over, or the server stays away; the run goes on.
+    """
+    started = answered = time.monotonic()
+    run = look(client, number)
+    while True:
+        seen(run)
+        if run.state.ended:
+            return run
+        if limit is not None and time.monotonic() + poll_seconds > started + limit:
+            raise ClusterError(f"run {number} is still {run.state.value} after {limit:g} s; it goes on")
+        time.sleep(poll_seconds)
+        try:
+            run, answered = look(client, number), time.monotonic()
+        except ClusterError as error:
+            if error.status not in (0, BUSY, *UNSURE) or time.monotonic() > answered + OUTAGE_SECONDS:
+                raise
+
+
+def cancel(client: Client, number: str) -> None:
+    """Stop a run; one that has ended stays as it is."""
+    if not look(client, number).state.ended:
+        client.ask(f"stop the run {number}", client.runs.run_service_terminate_run, run_id=number)
+
+
+def logs(client: Client, number: str, step: str | None = None) -> Iterator[tuple[Step, str]]:
+    """Yield the tasks of a run with their logs, in the order in which they began.
+
+    Args:
+        client: of the cluster.
+        number: of the run.
+        step: only of this one.
+
+    Raises:
+        UsageError: for a step that no run has.
+        ClusterError: when there is no log at all.
+    """
+    if step is not None and step not in STEPS:
+        raise UsageError(f"--step {step}: expected one of {', '.join(STEPS)}")
+    any_found = False
+    for task in look(client, number).steps:
+        if step in (None, task.name):
+            text = "".join(filter(None, (_log(client, number, pod) for pod in task.pods)))
+            if text:
+                any_found = True
+                yield task, client.hide(text)
+    if not any_found:
+        of = f"the step {step}" if step else "any step"
+        raise ClusterError(
+            f"run {number} has no log of {of} (yet, or its pods are gone and the cluster archives no logs)"
+        )
+
+
+def page(client: Client, number: str) -> str:
+    """Return the address of a run's page."""
+    return f"{client.host}/#/runs/details/{number}"
+
+
+def _steps(client: Client, run: Any) -> Iterator[Step]:
+    """Yield the tasks that are steps; Kubeflow's own (drivers, loops, the pods below a step) are not."""
+    tasks = (run.run_details and run.run_details.task_details) or []
+    by_hash = {_hash(task.pod_name): task for task in tasks if task.pod_name}
+    ours = [task for task in tasks if task.display_name in STEPS]
+    for task in sorted(ours, key=lambda task: str(_time(task.start_time) or "9")):
+        yield Step(
+            name=task.display_name,
+            state=State(task.state),
+            started=_time(task.start_time),
+            ended=_time(task.end_time),
+            error=client.hide(message(task.error)),
+            pods=tuple(_pods(task, by_hash)),
+        )
+
+
+def _log(client: Client, number: str, pod: str) -> str | None:
+    """Return a pod's log, None where it has none.
+
+    The API has logs at an address that the server of Kubeflow's pages does not pass on; that one has its own.
+
+    Raises:
+        UsageError: when it must be told the namespace.
+        ClusterError: when it refuses.
+    """
+    of_api = f"/apis/v1alpha1/runs/{quote(number, safe='')}/nodes/{quote(pod, safe='')}/log"
+    query = {"podname": pod, "runid": number, "podnamespace": client.cluster.namespace or ""}
+    for path, arguments in ((of_api, {}), ("/k8s/pod/logs", query)):
+
+        def read(path: str = path, arguments: dict[str, str] = arguments, **more: Any) -> str | None:
+            client.api.call_api(path, "GET", query_params=list(arguments.items()), **more)
+            answer = client.api.last_response
+            return None if answer.getheader("content-type", "").startswith("text/html") else answer.data
+
+        try:
+            if (text := client.ask(f"read the log of {pod}", read, once=True, plain=True)) is not None:
+                return text
+        except ClusterError as error:
+            if error.status == 422:
+                raise UsageError(f"{client.host} has several users; give yours by --namespace") from None
+            if error.status not in (400, 404, 500):  # no such address; or no pod there, or not any more
+                raise
+    return None
+
+
+def _time(said: datetime | None) -> datetime | None:
+    """Return when something happened; for what has not yet the server says 1970, or the year 1."""
+    return said if said and said.year > 1970 else None
+
+
+def _hash(name: str) -> str:
+    """Return what the names of a node of the workflow and of its pod share: they are otherwise made differently."""
+    return name.rpartition("-")[2]
+
+
+def _pods(task: Any, by_hash: dict[str, Any]) -> Iterator[str]:
+    """Yield the pods that run a step: the executor below it, or where it may be tried again the tries below that."""
+    below = [by_hash.get(_hash(child.pod_name or "")) for child in task.child_tasks or []]
+    inner = [one for one in below if one is not None and one.display_name.startswith(EXECUTOR)]
+    for one in inner:
+        yield from _pods(one, by_hash)
+    if not inner and task.pod_name:
+        yield task.pod_name

@@ -1,0 +1,331 @@
+"""Puts the steps of a run into containers on this machine: their image, what they may see and do, and how they ended.
+
+The graph, the store and the events stay those of `pipeline.runners.local`. What a step needs of this machine is
+mounted at the path that it has here, so that a path means the same inside and outside. The network is the host's: an MLflow
+server listens on 127.0.0.1 by default, which a container reaches by no other network, and it refuses other names of the host.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from docker import DockerClient, from_env
+from docker.errors import APIError, ContainerError, DockerException, ImageNotFound
+from docker.types import DeviceRequest
+
+from components.errors import AssayError
+from components.runtime.code_version import source_version
+from components.runtime.devices import cores
+from components.study.study import Study
+from pipeline import __version__
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = "docker/Dockerfile"
+
+# The beginnings of the names of variables that a step needs. Files and folders that they name are mounted.
+PASSED = (
+    "ASSAY_", "MLFLOW_", "DATABRICKS_", "TF_", "TFDS_", "XLA_", "OMP_", "NVIDIA_", "CUDA_VISIBLE_DEVICES",
+    "AWS_", "AZURE_", "GCS_", "GOOGLE_", "FSSPEC_", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+    "PYTHONHASHSEED", "PYTHONSAFEPATH", "PYTHONUNBUFFERED", "TMPDIR", "USER", "LOGNAME",
+)  # fmt: skip
+
+MEMORY_SHARE = 0.9  # of the engine's memory: a step that wants more is killed, and not what else runs on the machine
+PIDS = 4096  # processes and threads; TensorFlow has some for each core, several times
+SHARED_MEMORY = "1g"  # at /dev/shm, where Docker's own limit is 64 MiB; it takes only what is written
+TMPFS = "rw,nosuid,nodev,mode=1777"
+IMAGE_FOLDER = Path("/usr/local/lib")  # where the image has Python
+LAST_LINES = 15
+
+STEP_LABEL, RUN_LABEL, STUDY_LABEL, FOLDER_LABEL = "assay.step", "assay.run", "assay.study", "assay.folder"
+
+
+class Containers:
+    """What will run the steps of a study: an image, and whether it gets this machine's GPUs."""
+
+    def __init__(self, image: str | None, gpu: bool, say: Callable[[str], None]):
+        """Find the image, or build it.
+
+        Args:
+            image: its name; None for this version's own, which is built from the checkout where there is one.
+            gpu: whether the containers get this machine's NVIDIA GPUs.
+            say: told what takes long.
+
+        Raises:
+            AssayError: where no engine answers, it has no GPUs to give, or there is no image with this code.
+        """
+        self.gpu = gpu
+        with _engine() as engine:
+            if gpu and "nvidia" not in engine.info().get("Runtimes", {}):
+                raise AssayError(
+                    "--gpu: this Docker engine has no NVIDIA runtime; install NVIDIA's container toolkit, or leave "
+                    "--gpu out"
+                )
+            self.image = _find(engine, image, gpu, say)
+
+    def described(self) -> dict[str, Any]:
+        """Return what the process that runs the graph must know, as JSON."""
+        return {"image": self.image, "gpu": self.gpu}
+
+    @contextmanager
+    def removed(self, home: Path, study: Study) -> Iterator[None]:
+        """Remove the study's containers after the block, and before it those that a killed run may have left.
+
+        Args:
+            home: the working folder of the run.
+            study: its lock is held: no other run of it is alive here.
+        """
+        labels = [f"{STUDY_LABEL}={study.study}", f"{FOLDER_LABEL}={home}"]
+        _remove(labels)
+        try:
+            yield
+        finally:
+            with suppress(AssayError):  # the engine is gone, and what ended the block matters more
+                _remove(labels)
+
+
+def docker_runner(folder: Path, arguments: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
+    """Return kfp's runner for a run; to be called in the working folder, by the process that runs the graph.
+
+    Args:
+        folder: of the run.
+        arguments: of the pipeline.
+        described: from `Containers.described`.
+    """
+    from kfp import local
+
+    study, home = Study.model_validate_json(arguments["study"]), Path.cwd()
+    environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED)}
+    mounts = _mounts(study, home, environment)
+    options: dict[str, Any] = {}
+    if described["gpu"]:
+        options["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
+    else:
+        environment["CUDA_VISIBLE_DEVICES"] = "-1"  # /proc shows them in every container
+    with _engine() as engine:
+        options |= _bounds(engine.info())
+    for name in ("outputs", "workspace"):  # the engine would make them, as root's
+        (folder / name).mkdir(exist_ok=True)
+    _replace_run(described["image"], {str(path): {"bind": str(path), "mode": mode} for path, mode in mounts.items()})
+    return local.DockerRunner(
+        environment={**environment, "HOME": str(_user_folder())},
+        labels={RUN_LABEL: folder.name, STUDY_LABEL: study.study, FOLDER_LABEL: str(home)},
+        working_dir=str(home),
+        tmpfs={str(path): TMPFS for path in (Path("/tmp"), _user_folder()) if path not in mounts},
+        network_mode="host",
+        **options,
+    )
+
+
+@contextmanager
+def _engine() -> Iterator[DockerClient]:
+    """Give a client of the engine that DOCKER_HOST names, or else of this machine's.
+
+    Raises:
+        AssayError: when it does not answer, or refuses what the block asks.
+    """
+    try:
+        engine = from_env()
+    except DockerException as error:
+        raise AssayError(
+            f"no Docker engine answers ({error}); start it, see that you may use it, or run without `--on docker`"
+        ) from None
+    try:
+        yield engine
+    except (DockerException, requests.RequestException) as error:
+        raise AssayError(f"the Docker engine: {error}") from None
+    finally:
+        engine.close()
+
+
+def _remove(labels: list[str]) -> None:
+    with _engine() as engine:
+        for container in engine.containers.list(all=True, filters={"label": labels}, ignore_removed=True):
+            with suppress(APIError):  # it is being removed already
+                container.remove(force=True)
+
+
+def _find(engine: DockerClient, image: str | None, gpu: bool, say: Callable[[str], None]) -> str:
+    """Return the number of the image, which no later build under its name changes.
+
+    Raises:
+        AssayError: where there is none, or it holds other code than this.
+    """
+    name = image or f"assay:{__version__}{'-gpu' if gpu else ''}"
+    command = f"`docker build --file {DOCKERFILE} --tag {name} .`"
+    if image is None and (ROOT / DOCKERFILE).is_file():
+        _build(engine, name, gpu, say)
+    try:
+        found = engine.images.get(name)
+    except ImageNotFound:
+        raise AssayError(
+            f"there is no image {name} on this engine; pull it, or build it with {command} in a checkout of Assay "
+            f"{__version__}" + (", or leave --image out" if image and (ROOT / DOCKERFILE).is_file() else "")
+        ) from None
+    _check_code(engine, str(found.id), name, command)
+    return str(found.id)
+
+
+def _build(engine: DockerClient, name: str, gpu: bool, say: Callable[[str], None]) -> None:
+    """Build the image from the checkout; what has not changed since the last time is taken from then.
+
+    Raises:
+        AssayError: with the last lines of the build that failed.
+    """
+    arguments = {"ACCELERATOR": "gpu" if gpu else "cpu"}
+    lines: list[str] = []
+    told = False
+    answers = engine.api.build(
+        path=str(ROOT), dockerfile=DOCKERFILE, tag=name, buildargs=arguments, rm=True, forcerm=True, decode=True
+    )
+    for answer in answers:
+        lines += str(answer.get("stream") or answer.get("error") or "").splitlines()
+        if not told and lines and "Running in" in lines[-1]:
+            told = True
+            say(f"building the image {name}: the first time this takes minutes, and after a change of the code seconds")
+        if "error" in answer:
+            last = "\n".join(f"  {line}" for line in lines[-LAST_LINES:] if line.strip())
+            raise AssayError(f"the image {name} could not be built from {ROOT / DOCKERFILE}; the last lines:\n{last}")
+
+
+def _check_code(engine: DockerClient, image: str, name: str, command: str) -> None:
+    """Ask the image for its code: a label would only say what somebody wrote there.
+
+    Raises:
+        AssayError: when it is not this code.
+    """
+    ask = "from components.runtime.code_version import source_version; print(source_version())"
+    try:
+        said = engine.containers.run(image, ["python", "-c", ask], remove=True, network_mode="none", stderr=False)
+        holds = said.decode().strip()
+    except (ContainerError, APIError):  # no Python there, or none of this package
+        holds = None
+    if holds != source_version():
+        raise AssayError(
+            f"the image {name} does not hold the code of this Assay ({__version__}); build it again: {command}, in the "
+            "checkout that this Assay is from"
+        )
+
+
+def _mounts(study: Study, home: Path, environment: Mapping[str, str]) -> dict[Path, str]:
+    """Return what a step reads (`ro`) and writes (`rw`) of this machine, as absolute paths that are there.
+
+    Args:
+        study: names the data, and files of weights.
+        home: the working folder. With an MLflow server only `.assay` in it is written; else MLflow's database and
+            files are there, too.
+        environment: of the step.
+    """
+    scheme, _, name = study.data.source.partition(":")
+    read = [name] if scheme in ("images", "table", "text") else []
+    read += [arm.recipe.model.weights for arm in study.expand() if arm.recipe.model.weights]
+    read += [value for value in environment.values() if value.startswith(os.sep)]  # credentials, certificates
+    paths = {Path(os.path.normpath(home / Path(given).expanduser())) for given in read}  # links stay links
+    # A token may be too long for a path, and then only this function does not mind.
+    mounts = {path: "ro" for path in paths if os.path.exists(path) and not path.is_relative_to(home / ".assay")}  # noqa: PTH110
+    if scheme == "tfds":
+        sets = Path(environment.get("TFDS_DATA_DIR") or _user_folder() / "tensorflow_datasets")
+        sets = home / sets.expanduser()
+        prepared = (sets / name.partition("/")[0].partition(":")[0]).is_dir()
+        sets.mkdir(parents=True, exist_ok=True)
+        mounts[sets] = "ro" if prepared else "rw"  # what is not prepared yet is prepared there, once for all studies
+    mounts[home / ".assay"] = "rw"
+    tracking = environment["MLFLOW_TRACKING_URI"]
+    if urlsplit(tracking).scheme not in ("http", "https", "databricks"):
+        mounts[home] = "rw"
+        if tracking.startswith("sqlite:///"):
+            mounts[home / Path(tracking.removeprefix("sqlite:///")).parent] = "rw"
+    if Path("/") in mounts:
+        raise AssayError("`--on docker` can't give the folder / to a container; change to another folder, or name one")
+    return mounts
+
+
+def _bounds(engine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a container may do and use, as arguments of docker's `containers.run`.
+
+    Args:
+        engine: what the engine says of itself.
+    """
+    security = engine.get("SecurityOptions") or []
+    rootless, selinux = "name=rootless" in security, "name=selinux" in security
+    memory = int(engine["MemTotal"] * MEMORY_SHARE)
+    return {
+        # Files belong to who runs this. Where the engine is not root's, that is who is root inside.
+        "user": "0:0" if rootless else f"{os.getuid()}:{os.getgid()}",
+        "group_add": [] if rootless else [str(group) for group in os.getgroups()],
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        # SELinux would want the user's own files to be labelled anew.
+        "security_opt": ["no-new-privileges", *(["label=disable"] if selinux else [])],
+        "nano_cpus": min(cores(), engine["NCPU"]) * 10**9,
+        "mem_limit": memory,
+        "memswap_limit": memory,
+        "pids_limit": PIDS,
+        "shm_size": SHARED_MEMORY,
+    }
+
+
+def _user_folder() -> Path:
+    """Return the container's home: where this user's is, so that ~ means the same, or /tmp where that can't be."""
+    try:
+        folder = Path.home()
+    except RuntimeError:  # a user without one
+        return Path("/tmp")
+    return Path("/tmp") if IMAGE_FOLDER.is_relative_to(folder) else folder
+
+
+def _replace_run(number: str, mounts: dict[str, dict[str, str]]) -> None:
+    """Replace kfp's function that runs a container.
+
+    That one lets the engine remove a container when it ends, and asks afterwards how it ended; where it is too late it
+    says that all went well.
+
+    Args:
+        number: of the image to use; kfp would use the name in the pipeline.
+        mounts: beside those that kfp wants.
+    """
+    from kfp.local import docker_task_handler
+
+    def run(client: DockerClient, image: str, command: list[str], volumes: dict[str, Any], **more: Any) -> int:
+        return _run(client, command, image=number, volumes={**mounts, **volumes}, **more)
+
+    docker_task_handler.run_docker_container = run
+
+
+def _run(client: DockerClient, command: list[str], **options: Any) -> int:
+    """Run a step in a container to its end, and print what it prints.
+
+    Returns:
+        0 only where the step has ended well and left its result.
+    """
+    step = command[command.index("--function_to_execute") + 1]
+    result = Path(json.loads(command[command.index("--executor_input") + 1])["outputs"]["outputFile"])
+    result.unlink(missing_ok=True)
+    options["labels"] = {**options["labels"], STEP_LABEL: step}
+    container = None
+    try:
+        container = client.containers.create(command=command, **options)
+        container.start()
+        for text in container.logs(stream=True, follow=True):
+            print(text.decode(errors="replace"), end="")
+        code = container.wait()["StatusCode"]
+        container.reload()
+        memory = "; it wanted more memory than there is" if container.attrs["State"]["OOMKilled"] else ""
+    except (DockerException, requests.RequestException) as error:
+        print(f"the container of the step `{step}`: {error}")
+        return 1
+    finally:
+        if container:
+            with suppress(DockerException, requests.RequestException):
+                container.remove(force=True)
+    if code:
+        print(f"the container of the step `{step}` ended with exit code {code}{memory}")
+    elif not result.exists():
+        print(f"the container of the step `{step}` has left no result")
+        return 1
+    return code

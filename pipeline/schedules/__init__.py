@@ -1,0 +1,1 @@
+"""When a study runs again: cron lines, and timers of this machine."""

@@ -1,0 +1,187 @@
+"""What is seen while a study runs: a bar on a terminal, else a plain line a finished arm or about every ten seconds."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from statistics import mean
+from typing import Any
+
+from components.formatting import duration
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from components.study.shards import batches
+from components.study.study import HIGHER_IS_BETTER, Study
+
+PLAIN_SECONDS = 10.0
+PHASES = {
+    "load": "loading data",
+    "scale": "scaling data",
+    "train": "training",
+    "evaluate": "comparing arms",
+    "register": "registering the winner",
+}
+
+
+class Standing:
+    """How far a run is, known from its events."""
+
+    def __init__(self, study: Study, fan_out: int):
+        """Start with nothing done; the cells are spread over at most `fan_out` tasks."""
+        self._plan = [[(cell.arm, cell.seed) for cell in batch] for batch in batches(study, fan_out)]
+        self.phase = "starting"
+        self.total = sum(len(batch) for batch in self._plan)
+        self.finished_arms: list[str] = []
+        self._higher = HIGHER_IS_BETTER[study.metric]
+        self._seeds = study.seeds
+        self._values: dict[tuple[str, int], float] = {}
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take one event in."""
+        if event["event"] == "step_started":
+            self.phase = PHASES[event["step"]]
+        elif event["event"] == "cell_finished":
+            arm = event["arm"]
+            self._values[arm, event["seed"]] = event["value"]
+            self._seconds[arm].append(event["seconds"])
+            if len(self._of(arm)) == self._seeds and arm not in self.finished_arms:
+                self.finished_arms.append(arm)
+
+    @property
+    def done(self) -> int:
+        """The number of finished cells."""
+        return len(self._values)
+
+    def mean(self, arm: str) -> float:
+        """Return the mean of an arm's finished cells."""
+        return mean(self._of(arm))
+
+    def best(self) -> str | None:
+        """Return the finished arm with the best mean; one lucky seed does not make an arm the best."""
+        if not self.finished_arms:
+            return None
+        return (max if self._higher else min)(self.finished_arms, key=self.mean)
+
+    def current(self) -> list[str]:
+        """Return the arm that each task trains now."""
+        remaining = ([arm for arm, seed in part if (arm, seed) not in self._values] for part in self._plan)
+        return list(dict.fromkeys(part[0] for part in remaining if part))
+
+    def seconds_left(self) -> float | None:
+        """Guess the training time left: that of the slowest task, each cell as long as its arm's others so far."""
+        if not self._seconds:
+            return None
+        overall = mean(second for seconds in self._seconds.values() for second in seconds)
+        return max(
+            sum(
+                mean(self._seconds[arm]) if arm in self._seconds else overall
+                for arm, seed in part
+                if (arm, seed) not in self._values
+            )
+            for part in self._plan
+        )
+
+    def _of(self, arm: str) -> list[float]:
+        return [value for (name, _), value in self._values.items() if name == arm]
+
+
+class Report:
+    """Shows a run's standing; a context manager, since a bar must be put away."""
+
+    def __init__(self, study: Study, fan_out: int, console: Console):
+        """Show a bar if the console is a terminal, else plain lines."""
+        self.standing = Standing(study, fan_out)
+        self._fan_out = fan_out
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TextColumn("cells{task.fields[left]}"),
+        )
+        self._task = self._bar.add_task("", total=self.standing.total, left="")
+        self._live = (
+            Live(console=console, get_renderable=self._picture, transient=True) if console.is_terminal else None
+        )
+        self._said_at = time.monotonic()
+        self._said_phase = ""
+        self._said_arms = 0
+
+    def __enter__(self) -> "Report":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, events: Iterable[dict[str, Any]]) -> None:
+        """Take the new events in and show where the run is; called several times a second."""
+        for event in events:
+            self.standing.take(event)
+            if event["event"] == "warning":
+                self._say(f"warning: {event['message']}")
+            elif event["event"] == "said":
+                self._say(event["message"])
+            elif event["event"] == "study":
+                self._begin(Study.model_validate_json(event["study"]))
+            if not self._live:
+                self._say_arms()
+        if not self._live:
+            self._say_phase()
+
+    def _begin(self, study: Study) -> None:
+        """Start anew with the study that a retraining has become; nothing of it is trained yet."""
+        phase = self.standing.phase
+        self.standing = Standing(study, self._fan_out)
+        self.standing.phase = phase
+        self._bar.update(self._task, total=self.standing.total)
+
+    def _picture(self) -> Group:
+        """Return the bar, and below it what is being trained and the best so far."""
+        left = self._left()
+        self._bar.update(
+            self._task,
+            description=self.standing.phase,
+            completed=self.standing.done,
+            left=f", {left}" if left else "",
+        )
+        return Group(self._bar, Text(self._arms(), style="dim", no_wrap=True, overflow="ellipsis"))
+
+    def _left(self) -> str:
+        left = self.standing.seconds_left()
+        return f"{duration(left)} left" if left and self.standing.phase == PHASES["train"] else ""
+
+    def _arms(self) -> str:
+        standing = self.standing
+        training = standing.phase == PHASES["train"] and " | ".join(standing.current())
+        best = standing.best()
+        parts = [training, best and f"best so far {best} {standing.mean(best):.4f}"]
+        return "; ".join(part for part in parts if part)
+
+    def _say_arms(self) -> None:
+        standing = self.standing
+        for arm in standing.finished_arms[self._said_arms :]:
+            best = standing.best() or arm
+            self._say(
+                f"{standing.done}/{standing.total} cells: {arm} {standing.mean(arm):.4f}, "
+                f"best so far {best} {standing.mean(best):.4f}"
+            )
+        self._said_arms = len(standing.finished_arms)
+
+    def _say_phase(self) -> None:
+        standing = self.standing
+        if standing.phase != self._said_phase:
+            self._said_phase = standing.phase
+            self._say(standing.phase)
+        elif time.monotonic() - self._said_at > PLAIN_SECONDS:
+            done = f"{standing.done}/{standing.total} cells"
+            self._say(", ".join(part for part in (f"{standing.phase}: {done}", self._left(), self._arms()) if part))
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._said_at = time.monotonic()

@@ -1,0 +1,271 @@
+"""Prints a verdict: table, answer, test rows, the registry's decision; and where the time of a run went."""
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from components.formatting import duration
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.study.study import METRICS, REFERENCE
+
+if TYPE_CHECKING:
+    from pipeline.commands.plan import Plan
+
+STYLES = {"helped": "bold green", "hurt": "bold red", "too few seeds": "yellow"}
+STARTING = "starting and imports"
+SHARES = {
+    "training": "training",
+    "imports": STARTING,
+    "data": "data",
+    "mlflow": "MLflow",
+    "report": "figures and statistics",
+}
+
+
+def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, Any] | None) -> None:
+    """Print the table and the answer.
+
+    Args:
+        console: where to; 80 columns are enough.
+        verdict: see `components.steps.evaluate`.
+        decision: see `components.registry.challenger`; None where nothing was decided.
+    """
+    metric = METRICS[verdict["metric"]]
+    console.print()
+    found = verdict.get("retrain") or {"said": [], "changes": []}
+    _show_list(console, "Retraining:", found["said"])
+    if verdict["effects"]:
+        console.print(Text(f"What each technique does to {metric}", style="bold"))
+        console.print(_table(verdict))
+        _say(console, _how(verdict, metric), "dim")
+    for line in _dropped(verdict):
+        _say(console, line, "dim")
+    console.print()
+    _say(console, verdict["sentence"], "bold")
+    console.print()
+    _show_list(console, "What is not as it was:", found["changes"])
+    _show_list(console, "How techniques work with each other:", _interactions(verdict))
+    _show_findings(console, verdict)
+    _show_test(console, verdict)
+    if decision:
+        _say(console, _registry(decision))
+
+
+def show_plan(console: Console, plan: "Plan") -> None:
+    """Print what a study will take, see `pipeline.commands.plan`."""
+    from pipeline.commands.plan import lines
+
+    study, arms = plan.study, len(plan.study.expand())
+    cells = f"{arms} arms x {study.seeds} seeds = {arms * study.seeds} cells"
+    side = f"{plan.tasks} training task{'s' if plan.tasks != 1 else ''} side by side"
+    console.print(Text(f"{study.study}: {cells}, in {side}", style="bold"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    for heading in ("seeds", "time", f"shows effects on {METRICS[study.metric]} from"):
+        table.add_column(heading, justify="right")
+    rows, about = lines(plan)
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0] == str(study.seeds) else "")
+    console.print(table)
+    _say(console, about, "dim")
+
+
+def show_time(console: Console, events: list[dict[str, Any]], begun: float, ended: float) -> None:
+    """Print where the time of a run went, in shares of the whole."""
+    shares = time_shares(events, begun, ended)
+    total = sum(shares.values())
+    parts = [
+        f"{name} {100 * seconds / total:.0f} % ({duration(seconds)})"
+        for name, seconds in sorted(shares.items(), key=lambda share: -share[1])
+        if seconds > 0
+    ]
+    _say(console, f"Time {duration(total)}: {' · '.join(parts)}")
+
+
+def time_shares(events: Iterable[dict[str, Any]], begun: float, ended: float) -> dict[str, float]:
+    """Return the seconds by what they were spent on; they add up to the whole run.
+
+    Steps follow each other, and the train tasks, side by side, are one phase, which lasts from the end of the phase
+    before to its own last end. It is split like the time of its tasks, added up.
+    """
+    shares = dict.fromkeys(SHARES.values(), 0.0)
+    before = begun
+    for tasks in _phases(events):
+        end = max(task["end"] for task in tasks)
+        spent = _spent(tasks, before, end)
+        for name, seconds in spent.items():
+            shares[name] += (end - before) * seconds / sum(spent.values())
+        before = end
+    shares[STARTING] += ended - before
+    return shares
+
+
+def _phases(events: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the finished tasks (`step`, `start`, `end`, `spans`), those of a step together, in order of their ends."""
+    starts: dict[tuple[str, str], float] = {}
+    phases: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        task = (event["step"], event["label"])
+        if event["event"] == "step_started":
+            starts[task] = event["time"]
+        elif event["event"] == "step_finished":
+            finished = {"step": task[0], "start": starts[task], "end": event["time"], "spans": event["spans"]}
+            phases.setdefault(task[0], []).append(finished)
+    return sorted(phases.values(), key=lambda tasks: max(task["end"] for task in tasks))
+
+
+def _spent(tasks: list[dict[str, Any]], begun: float, ended: float) -> dict[str, float]:
+    """Return the seconds of all lanes of a phase; as many lanes as tasks ever ran side by side."""
+    edges = sorted([(task["start"], 1) for task in tasks] + [(task["end"], -1) for task in tasks])
+    running = [sum(step for _, step in edges[: index + 1]) for index in range(len(edges))]
+    lanes = max(running)
+    spent: dict[str, float] = defaultdict(float)
+    free = [begun] * lanes + sorted(task["end"] for task in tasks)  # when the lane that a task got became free
+    for task, since in zip(sorted(tasks, key=lambda task: task["start"]), free, strict=False):
+        for category, seconds in task["spans"].items():
+            spent[SHARES[category]] += seconds
+        spent[STARTING] += max(task["end"] - since - sum(task["spans"].values()), 0)
+    idle = lanes * (ended - begun) - sum(spent.values())
+    spent["training" if tasks[0]["step"] == "train" else STARTING] += max(idle, 0)
+    return spent
+
+
+def _table(verdict: dict[str, Any]) -> Table:
+    from components.reporting.phrases import chance, worth_of  # brings NumPy, which no other command needs
+
+    points = verdict["metric"] != "loss"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("technique")
+    table.add_column("effect\n(points)" if points else "effect", justify="right")
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("chance\nto help", justify="right")
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("cost in\ntime", justify="right")
+    if verdict.get("curve"):
+        table.add_column("worth\nin data", justify="right")
+    for effect in sorted(verdict["effects"], key=lambda effect: -effect["effect"]):
+        low, high = _number(effect["low"], points), _number(effect["high"], points)
+        table.add_row(
+            _name(effect),
+            _number(effect["effect"], points),
+            f"[{low}, {high}]" if effect["low"] is not None else "-",
+            chance(effect["probability"]) if effect["probability"] is not None else "-",
+            Text(effect["verdict"], style=STYLES.get(effect["verdict"], "")),
+            _cost(effect["cost"]),
+            *([worth_of(effect)] if verdict.get("curve") else []),
+        )
+    return table
+
+
+def _how(verdict: dict[str, Any], metric: str) -> str:
+    """Return how the table came about, and how small an effect it could show."""
+    from components.reporting.phrases import amount
+    from components.stats.paired_effects import POWER
+
+    count = len(verdict["effects"]) + len(verdict.get("dropped", ()))
+    said = (
+        f"{verdict['seeds']} seeds, paired; {metric} on {verdict['validation_rows']} validation rows; 95 % intervals; "
+        f"verdicts at the 5 % level, corrected for {count} comparison{'s' if count != 1 else ''} (Holm)."
+    )
+    sizes = sorted(effect["detectable"] for effect in verdict["effects"] if effect.get("detectable"))
+    if not sizes:
+        return said
+    least, most = (amount(size, verdict["metric"]).removeprefix("+") for size in (sizes[0], sizes[-1]))
+    least = least if least == most else f"{least.removesuffix(' points')} to {most}"
+    return f"{said} An effect of {least} (it depends on the arm) would be shown in {100 * POWER:.0f} % of such studies."
+
+
+def _dropped(verdict: dict[str, Any]) -> list[str]:
+    """Return what a screening left out, as a sentence."""
+    from components.reporting.phrases import amount
+
+    told = [f"{arm} ({amount(effect, verdict['metric'])})" for arm, effect in verdict.get("dropped", {}).items()]
+    return [f"Not trained further after the screening, whose effects are in brackets: {', '.join(told)}."] * bool(told)
+
+
+def _interactions(verdict: dict[str, Any]) -> list[str]:
+    from components.reporting.phrases import interaction_as_text
+
+    return [interaction_as_text(of, verdict["metric"]) for of in verdict.get("interactions", ())]
+
+
+def _show_list(console: Console, title: str, lines: list[str]) -> None:
+    if lines:
+        _say(console, title)
+        for line in lines:
+            _say(console, f"- {line}")
+        console.print()
+
+
+def _name(effect: dict[str, Any]) -> str:
+    """Return the technique, with the arm's name where it says more."""
+    technique, arm = effect["technique"], effect["arm"]
+    return technique if arm in (technique, f"no {technique}", f"with {technique}") else f"{technique} ({arm})"
+
+
+def _number(value: float | None, points: bool) -> str:
+    if value is None:
+        return "-"
+    return _signed(100 * value, 1) if points else _signed(value, 4)
+
+
+def _cost(cost: float | None) -> str:
+    return "-" if cost is None else f"{_signed(100 * cost, 0)} %"
+
+
+def _signed(value: float, digits: int) -> str:
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "+") if float(text) == 0 else text  # no "-0.0"
+
+
+def _show_findings(console: Console, verdict: dict[str, Any]) -> None:
+    from components.reporting.phrases import finding_as_text
+
+    found = verdict.get("findings", [])  # verdicts in MLflow may be older
+    if not found:
+        return
+    _say(console, "What was wrong while training:")
+    for finding in found:
+        _say(console, f"- {finding_as_text(finding, verdict['seeds'])}", "yellow")
+    console.print()
+
+
+def _show_test(console: Console, verdict: dict[str, Any]) -> None:
+    test, winner = verdict["test"], verdict["winner"]
+    table = Table(box=None, pad_edge=False, padding=(0, 1), show_header=False)
+    rows = {"reference": test["reference"]}
+    if winner["arm"] != REFERENCE:
+        rows = {f"winner: {winner['arm']}": test["winner"], **rows}
+    for name, score in rows.items():
+        table.add_row(
+            name,
+            f"accuracy {100 * score['accuracy']:.1f} %",
+            f"macro F1 {100 * score['macro_f1']:.1f} %",
+            f"loss {score['loss']:.4f}",
+        )
+    _say(console, f"On {test['rows']} test rows, looked at once, after the choice (means over the seeds):")
+    console.print(table)
+    console.print()
+
+
+def _registry(decision: dict[str, Any]) -> str:
+    if decision["decision"] == "not asked":
+        return f"Registry: nothing is registered; {decision['reason']}."
+    name, champion, reason = decision["model"], decision["champion"], decision["reason"]
+    if decision["decision"] == "promoted":
+        return f"Registry: {name} version {champion} is the champion now; {reason}."
+    stays = f"the champion stays {name} version {champion}" if champion else f"{name} has no champion"
+    if decision["decision"] == "undecided":
+        return (
+            f"Registry: undecided, so {stays}, and version {decision['version']} is the challenger; {reason}. "
+            f"`assay promote {shlex.quote(name)}` makes it the champion."
+        )
+    return f"Registry: {stays}; {reason}."
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style))

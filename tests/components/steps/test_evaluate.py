@@ -1,0 +1,387 @@
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.evaluation.verdict import gather_findings, judge, median_seed
+from components.reporting.phrases import amount, chance, sentence
+from components.runtime.cells import CellResult
+from components.stats.metrics import scores
+from components.steps.evaluate import as_csv, as_markdown, gather
+from components.study.study import Study
+from components.tracking import client
+
+# A real run
+
+
+def test_an_arm_that_is_the_reference_has_an_effect_of_exactly_nothing(tiny):
+    null = next(effect for effect in tiny.verdict["effects"] if effect["arm"] == "same")
+    assert null["differences"] == [0.0, 0.0]
+    assert (null["effect"], null["p"], null["probability"]) == (0.0, 1.0, 0.5)
+    assert null["verdict"] == "no evidence"
+    assert null["cost"] == 0.0
+
+
+def test_effects_are_paired_differences_on_validation_rows(tiny):
+    for number, effect in enumerate(tiny.verdict["effects"], 1):
+        direction = -1 if effect["removes"] else 1
+        of_seed = [
+            direction
+            * (
+                tiny.cell(f"{number}-{seed}").result["validation"]["accuracy"]
+                - tiny.cell(f"0-{seed}").result["validation"]["accuracy"]
+            )
+            for seed in (0, 1)
+        ]
+        assert effect["differences"] == pytest.approx(of_seed)
+        assert effect["effect"] == pytest.approx(np.mean(of_seed))
+
+
+def test_the_winner_has_the_best_mean_on_validation_rows_and_a_median_seed(tiny):
+    arms = ("reference", "same", "narrow", "long")
+    means = [
+        np.mean([tiny.cell(f"{arm}-{seed}").result["validation"]["accuracy"] for seed in (0, 1)]) for arm in range(4)
+    ]
+    winner = tiny.verdict["winner"]
+    assert winner["arm"] == arms[int(np.argmax(means))]
+    assert winner["mean"] == pytest.approx(max(means))
+    chosen = CellResult(tiny.folder / "verdict" / "winner").result
+    values = [tiny.cell(f"{arms.index(winner['arm'])}-{seed}").result["validation"]["accuracy"] for seed in (0, 1)]
+    assert chosen["seed"] == winner["seed"]
+    assert chosen["validation"]["accuracy"] == min(values)
+
+
+def test_test_scores_are_the_mean_over_the_seeds(tiny):
+    y = np.array(tiny.prepared.y[tiny.prepared.test_rows])
+    of_seed = [scores(tiny.cell(f"0-{seed}").probabilities("test"), y) for seed in (0, 1)]
+    found = tiny.verdict["test"]
+    assert found["rows"] == len(y) == 359
+    assert found["reference"]["per_seed"] == [one["accuracy"] for one in of_seed]
+    for name in ("accuracy", "loss", "macro_f1"):
+        assert found["reference"][name] == pytest.approx(np.mean([one[name] for one in of_seed]))
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"), [(0.0, "< 1 %"), (0.004, "< 1 %"), (0.5, "50 %"), (0.99, "99 %"), (0.9996, "> 99 %")]
+)
+def test_what_is_not_certain_is_not_said_to_be(probability, said):
+    assert chance(probability) == said
+
+
+def test_figures_are_written(tiny):
+    report = tiny.folder / "verdict" / "report"
+    for name in ("effects", "curves", "confusion"):
+        assert (report / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_preview_of_the_references_augmentation_is_among_the_figures(tiny, run_steps, in_workplace):
+    assert not (tiny.folder / "verdict" / "report" / "augmentation.png").exists()
+    recipe = {"augment": {"rotate": 10, "mixup": 0.4}, "train": {"epochs": 1}}
+    steps = run_steps("with preview", recipe=recipe, arms={"narrow": {"model.units": [3]}}, seeds=2).all()
+    report = steps.folder / "verdict" / "report" / "augmentation.png"
+    assert report.read_bytes().startswith(b"\x89PNG")
+    assert [steps.cell(cell).preview.exists() for cell in ("0-0", "0-1", "1-0")] == [True, False, False]
+    files = {file.path for file in client.client().list_artifacts(steps.runs["parent"])}
+    assert "augmentation.png" in files
+
+
+def test_after_a_screening_the_first_seed_is_the_one_that_is_looked_into(run_steps, in_workplace):
+    """Its number is not 0: the preview is drawn of it, and every epoch of its layers is logged."""
+    recipe = {"augment": {"rotate": 10}, "train": {"epochs": 2, "early_stopping": False}}
+    steps = run_steps("screened", recipe=recipe, arms={}, seeds=2, screening={"seeds": 3}).all()
+    assert (steps.folder / "verdict" / "report" / "augmentation.png").exists()
+    assert [steps.cell(cell).preview.exists() for cell in ("0-3", "0-4")] == [True, False]
+    api, epochs = client.client(), {}
+    for run in client.search_runs(api, steps.runs["experiment"], steps.run, "seed"):
+        name = next(name for name in run.data.metrics if name.startswith("layers/"))
+        epochs[run.data.tags["assay.seed"]] = len(api.get_metric_history(run.info.run_id, name))
+    assert epochs == {"3": 2, "4": 1}
+
+
+def test_all_that_mlflow_and_the_terminal_need_is_json_without_nan(tiny):
+    text = (tiny.folder / "verdict" / "report" / "verdict.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == tiny.verdict
+
+
+@pytest.fixture
+def copied(tiny, tmp_path) -> Path:
+    """The cells of the tiny study, free to be damaged."""
+    return Path(shutil.copytree(tiny.folder / "cells", tmp_path / "cells"))
+
+
+def test_the_test_predictions_of_other_arms_are_never_opened(tiny, copied):
+    """They may as well not be there, even those of an arm that is no better than second."""
+    names = [arm.name for arm in tiny.study.expand()]
+    opened = {0, names.index(tiny.verdict["winner"]["arm"])}
+    others = [copied / f"{arm}-{seed}" / "test.npy" for arm in set(range(4)) - opened for seed in (0, 1)]
+    assert len(others) >= 4
+    for file in others:
+        file.unlink()
+    judged = judge(tiny.study, gather(tiny.study, [str(copied)]), tiny.prepared)
+    judged["sentence"] = sentence(judged)
+    assert json.loads(json.dumps(judged)) == {name: tiny.verdict[name] for name in judged}
+
+
+def test_cells_may_come_in_several_folders(tiny, copied, tmp_path):
+    other = tmp_path / "second batch"
+    other.mkdir()
+    for name in ("1-0", "2-1"):
+        shutil.move(copied / name, other / name)
+    by_arm = gather(tiny.study, [str(other), str(copied)])
+    assert list(by_arm) == ["reference", "same", "narrow", "long"]
+    assert [[cell.result["seed"] for cell in of] for of in by_arm.values()] == [[0, 1]] * 4
+
+
+def with_values(copied: Path, values: dict[str, list[float]], y: np.ndarray, metric: str = "accuracy") -> None:
+    """Write made-up predictions into the cells, with these scores: by the arm's number, for both seeds.
+
+    `y` is the classes of both seeds' validation rows, (seeds, rows).
+    """
+    for arm, of_seed in values.items():
+        for seed, value in enumerate(of_seed):
+            truth = y[seed]
+            certain = np.exp(-value) if metric == "loss" else 0.9
+            predicted = np.where(np.arange(len(truth)) < round(value * len(truth)), truth, (truth + 1) % 10)
+            made = np.full((len(truth), 10), (1 - certain) / 9, np.float32)
+            made[np.arange(len(truth)), truth if metric == "loss" else predicted] = certain
+            folder = copied / f"{arm}-{seed}"
+            result = json.loads((folder / "result.json").read_text())
+            result["validation"] = scores(made, truth)
+            for name in ("result.json", "validation.npy"):  # they are hard links to the store
+                (folder / name).unlink()
+            (folder / "result.json").write_text(json.dumps(result))
+            np.save(folder / "validation.npy", made)
+
+
+@pytest.fixture
+def truth(tiny) -> np.ndarray:
+    """The classes of both seeds' validation rows."""
+    return np.array([tiny.prepared.y[tiny.prepared.split(seed)[1]] for seed in (0, 1)])
+
+
+def changed(study: Study, **changes: Any) -> Study:
+    return Study.model_validate({**study.model_dump(), **changes})
+
+
+def test_of_equals_the_reference_wins(tiny, copied, truth):
+    with_values(copied, {"0": [0.75, 0.5], "1": [0.625, 0.625], "2": [0.125, 0.25], "3": [0.625, 0.625]}, truth)
+    judged = judge(tiny.study, gather(tiny.study, [str(copied)]), tiny.prepared)
+    assert judged["winner"]["arm"] == "reference"
+
+
+def test_of_the_loss_less_is_better(tiny, copied, truth):
+    with_values(copied, {"0": [0.5, 0.4], "1": [0.5, 0.4], "2": [0.2, 0.1], "3": [0.9, 0.8]}, truth, "loss")
+    study = changed(tiny.study, metric="loss")
+    judged = judge(study, gather(study, [str(copied)]), tiny.prepared)
+    assert judged["winner"]["arm"] == "narrow"
+    assert [effect["effect"] for effect in judged["effects"]] == pytest.approx([0, 0.3, 0.4], abs=1e-6)
+    assert not judged["higher_is_better"]
+
+
+def test_what_an_arm_removes_has_the_opposite_sign(tiny, copied, truth):
+    """Leave-one-out: the arm without dropout has 0.1 less, so dropout brings 0.1."""
+    study = changed(
+        tiny.study, arms="leave-one-out", recipe={"augment": "none", "scale": "none", "model": {"batch_norm": False}}
+    )
+    assert [arm.name for arm in study.expand()] == ["reference", "no dropout", "no early stopping", "bare"]
+    with_values(copied, {"0": [0.8, 0.8], "1": [0.7, 0.7], "2": [0.9, 0.9], "3": [0.8, 0.8]}, truth)
+    by_arm = gather(study, [str(copied)])
+    for arm, seconds in (("reference", 3.0), ("no dropout", 2.0)):
+        for cell in by_arm[arm]:
+            cell.result["seconds"] = seconds
+    effects = judge(study, by_arm, tiny.prepared)["effects"]
+    assert [(effect["technique"], effect["removes"]) for effect in effects][:2] == [
+        ("dropout", True),
+        ("early stopping", True),
+    ]
+    assert [effect["effect"] for effect in effects] == pytest.approx([0.1, -0.1, 0], abs=1 / 288)
+    assert effects[0]["cost"] == pytest.approx(0.5)  # 3 seconds with it, 2 without
+
+
+def test_a_study_without_arms_has_a_verdict_all_the_same(tiny, copied):
+    study = changed(tiny.study, arms={})
+    judged = judge(study, gather(study, [str(copied)]), tiny.prepared)
+    assert judged["effects"] == []
+    assert judged["winner"]["arm"] == "reference"
+    judged["sentence"] = sentence(judged)
+    assert as_markdown(judged)
+    assert as_csv(judged).strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "seed"), [([0.9, 0.1, 0.5], 2), ([0.1, 0.2, 0.3, 0.4], 1), ([0.7], 0), ([0.5, 0.5, 0.5], 1)]
+)
+def test_the_median_seed_is_the_lower_of_two(values, seed):
+    assert median_seed(values) == seed
+
+
+# What is said
+
+
+def effect(technique: str, mean: float, verdict: str, needed: int | None = None, **more: Any) -> dict[str, Any]:
+    values = {"arm": f"no {technique}", "technique": technique, "removes": True, "arm_mean": 0.9, "effect": mean}
+    sure = {"low": mean - 0.01, "high": mean + 0.01, "p": 0.01, "p_holm": 0.02, "probability": 0.99}
+    return {**values, "differences": [mean], **sure, "verdict": verdict, "seeds_needed": needed, "cost": 0.4, **more}
+
+
+def verdict_of(*effects: dict[str, Any], metric: str = "accuracy") -> dict[str, Any]:
+    made = {
+        "metric": metric,
+        "seeds": 5,
+        "effects": list(effects),
+        "reference": {"mean": 0.98},
+        "winner": {"arm": "reference", "mean": 0.98},
+        "test": {"rows": 360, "reference": {metric: 0.97}, "winner": {metric: 0.975}},
+        "harms": [],
+        "dropped": {},
+        "interactions": [],
+        "findings": [],
+    }
+    return {**made, "sentence": sentence(made)}
+
+
+def test_the_sentence_says_each_kind_of_verdict():
+    made = verdict_of(
+        effect("dropout", -0.004, "no evidence"),
+        effect("scaling", 0.021, "helped"),
+        effect("batch normalization", 0.052, "helped"),
+        effect("early stopping", -0.03, "hurt"),
+        effect("L2", 0.003, "too few seeds", 9),
+        effect("augmentation", 0.0, "no evidence"),
+    )
+    assert made["sentence"] == (
+        "Batch normalization (+5.2 points) and scaling (+2.1 points) helped. Early stopping (-3.0 points) hurt. "
+        "Too few seeds to tell about L2 (about 9 would decide). No evidence for augmentation or dropout."
+    )
+
+
+def test_the_sentence_says_when_nothing_was_found():
+    said = verdict_of(effect("dropout", 0.0, "no evidence"))["sentence"]
+    assert said == "Nothing is shown to have changed accuracy with 5 seeds. No evidence for dropout."
+
+
+def test_l2_keeps_its_capital_and_three_are_listed_with_commas():
+    said = verdict_of(*[effect(name, 0.01, "helped") for name in ("L2", "dropout", "scaling")])["sentence"]
+    assert said == "L2 (+1.0 points), dropout (+1.0 points) and scaling (+1.0 points) helped."
+
+
+def test_shares_are_told_in_points_and_the_loss_as_it_is():
+    assert amount(0.0142, "accuracy") == "+1.4 points"
+    assert amount(-0.0142, "macro_f1") == "-1.4 points"
+    assert amount(0.0214, "loss") == "+0.021"
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+def test_an_effect_that_rounds_to_nothing_has_no_sign(metric):
+    assert amount(-1e-9, metric).lstrip("-+") == amount(1e-9, metric).lstrip("-+")
+    assert not amount(-1e-9, metric).startswith("-")
+
+
+def test_the_csv_has_a_line_an_arm():
+    made = verdict_of(effect("dropout", 0.01, "helped"), effect("a, b", 0.0, "no evidence", low=None, high=None))
+    rows = list(csv.DictReader(io.StringIO(as_csv(made))))
+    assert [row["technique"] for row in rows] == ["dropout", "a, b"]
+    assert (rows[0]["effect"], rows[0]["verdict"], rows[1]["low"]) == ("0.01", "helped", "")
+    assert "differences" not in rows[0]
+
+
+def table_rows(markdown: str) -> list[list[str]]:
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    return [[part.strip() for part in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_is_ordered_by_effect_and_every_line_has_every_column():
+    one_seed = {"low": None, "high": None, "p": None, "p_holm": None, "probability": None}
+    rows = table_rows(
+        as_markdown(
+            verdict_of(
+                effect("dropout", -0.01, "hurt"),
+                effect("scaling", 0.02, "too few seeds", 7),
+                effect("L2", 0.0, "too few seeds", **one_seed),
+            )
+        )
+    )
+    assert {len(row) for row in rows} == {7}
+    assert [row[0] for row in rows[2:]] == ["scaling", "L2", "dropout"]
+    said = ["scaling", "+2.0", "+1.0 to +3.0", "99 %", "0.020"]
+    assert rows[2] == [*said, "too few seeds (about 7 would decide)", "+40%"]
+    assert rows[3][2:5] == ["one seed", "", ""]
+
+
+def test_a_name_with_a_bar_does_not_break_the_table():
+    rows = table_rows(as_markdown(verdict_of(effect("dropout 0.1|0.2", 0.0, "no evidence"))).replace(r"\|", "/"))
+    assert {len(row) for row in rows} == {7}
+
+
+def test_findings_are_gathered_by_arm_and_kind_with_what_has_none(tmp_path):
+    """Layers and sizes differ from seed to seed; the kind comes before the colon. The gravest is said first."""
+    texts = {
+        "reference": (["gradients vanish: layer a"], ["gradients vanish: layer b", "training diverges: c"]),
+        "sound": ([], []),
+        "wide": ([], ["units saturate: layer d"]),
+    }
+    cells = {}
+    for arm, of_arm in texts.items():
+        for seed, found in enumerate(of_arm):
+            folder = tmp_path / f"{arm}-{seed}"
+            folder.mkdir()
+            (folder / "result.json").write_text(json.dumps({"findings": found}))
+            cells.setdefault(arm, []).append(CellResult(folder))
+    found = gather_findings(cells)
+    assert found == [
+        {"arm": "reference", "text": "training diverges: c", "seeds": 1, "cures": ["sound"]},
+        {"arm": "reference", "text": "gradients vanish: layer a", "seeds": 2, "cures": ["sound"]},
+        {"arm": "wide", "text": "units saturate: layer d", "seeds": 1, "cures": []},
+    ]
+    lines = as_markdown({**verdict_of(effect("wide", 0.1, "helped")), "findings": found}).splitlines()
+    assert lines[-3:] == [
+        "- reference: training diverges: c (1 of 5 seeds; not in sound)",
+        "- reference: gradients vanish: layer a (2 of 5 seeds; not in sound)",
+        "- wide: units saturate: layer d (1 of 5 seeds)",
+    ]
+
+
+# The learning curve
+
+
+@pytest.fixture(scope="module")
+def sizes(run_steps, workplace):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(workplace)
+        return run_steps("sizes", arms=[{"narrow": {"model.units": [3]}}, {"data": [0.1, 0.3]}], seeds=3).all()
+
+
+def test_fewer_rows_are_no_technique_but_a_curve(sizes):
+    verdict = sizes.verdict
+    assert [effect["arm"] for effect in verdict["effects"]] == ["narrow"]
+    points = verdict["curve"]["points"]
+    assert [(point["arm"], point["rows"]) for point in points] == [
+        ("data=0.1", 115),
+        ("data=0.3", 345),
+        ("reference", 1150),
+    ]
+    assert points[0]["mean"] > points[2]["mean"]
+    assert points[2]["mean"] == pytest.approx(1 - verdict["reference"]["mean"])
+    assert verdict["winner"]["arm"] in ("reference", "narrow")
+    assert "Twice the rows would bring accuracy from" in verdict["sentence"]
+    assert verdict["effects"][0]["worth_in_data"] is not None
+    assert "worth in data" in as_markdown(verdict)
+    assert (sizes.folder / "verdict" / "report" / "data_curve.png").stat().st_size > 10_000
+
+
+def test_a_point_of_the_curve_has_its_rows_in_mlflow(sizes, in_workplace):
+    run = client.client().get_run(sizes.runs["arms"]["data=0.3"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["train_rows"] == 345
+
+
+def test_a_study_without_sizes_has_no_curve(tiny):
+    assert tiny.verdict["curve"] is None
+    assert tiny.verdict["effects"][0]["worth_in_data"] is None
+    assert "worth in data" not in as_markdown(tiny.verdict)

@@ -1,0 +1,190 @@
+import json
+
+import numpy as np
+import pytest
+
+from components.errors import UsageError
+from components.runtime.cells import Store
+from components.steps.probe import Probe, _Trial, probe
+from components.study.study import Study
+from pipeline.commands.plan import OVERHEAD_SECONDS, Plan, first_stage, lines, make_plan, read_duration, second_stage
+
+ARMS = {"a": {"model.units": [4]}, "b": {"model.units": [8]}, "c": {"model.units": [12]}}
+
+
+def study_of(seeds: int = 10, **changes) -> Study:
+    values = {"study": "planned", "data": {"source": "sklearn:iris"}, "arms": ARMS, "seeds": seeds}
+    return Study.model_validate({**values, **changes})
+
+
+def plan_of(a_cell: float = 10.0, spread: float = 0.01, tasks: int = 2, **changes) -> Plan:
+    study = study_of(**changes)
+    return Plan(study, Probe({arm.name: a_cell for arm in study.expand()}, spread, 0.0, 0), tasks)
+
+
+def test_time_grows_with_the_seeds_and_shrinks_with_the_tasks():
+    assert plan_of().seconds(10) == OVERHEAD_SECONDS + 10 * 4 * 10 / 2
+    assert plan_of(tasks=4).seconds(10) == OVERHEAD_SECONDS + 10 * 4 * 10 / 4
+
+
+def test_more_seeds_show_smaller_effects():
+    shown = [row[2] for row in plan_of().rows()]
+    assert all(shown)
+    assert (np.diff(np.array(shown, float)) < 0).all()
+
+
+def test_the_studys_own_seeds_are_among_the_rows():
+    rows, about = lines(plan_of(seeds=7))
+    assert "7" in [row[0] for row in rows]
+    assert "corrected for 3 comparisons" in about
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("20m", 1200), ("1h30m", 5400), ("90s", 90), ("1.5h", 5400), (" 2M ", 120)]
+)
+def test_times_are_read(text, seconds):
+    assert read_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "20", "m", "20 minutes", "-5m", "0s", "1m30"])
+def test_what_is_no_time_is_said(text):
+    with pytest.raises(UsageError, match="expected a time such as 20m"):
+        read_duration(text)
+
+
+def test_a_large_budget_trains_all_arms():
+    first, screens = first_stage(plan_of(), 3600)
+    assert not screens
+    assert first.promote
+    assert first.seeds == 50
+
+
+def test_a_study_that_promotes_nothing_is_not_taken_for_a_screening():
+    first, screens = first_stage(plan_of(promote=False), 3600)
+    assert not screens
+    assert not first.promote
+
+
+def test_a_budget_for_some_seeds_screens_first():
+    first, screens = first_stage(plan_of(), 300)
+    assert screens
+    assert (first.seeds, first.promote) == (3, False)
+
+
+def test_a_single_arm_is_not_screened():
+    first, screens = first_stage(plan_of(arms={"a": {"model.units": [4]}}), 200)
+    assert not screens
+    assert first.promote
+    assert first.seeds == int((0.9 * 200 - OVERHEAD_SECONDS) / 10)
+
+
+def test_a_budget_for_less_than_two_seeds_is_refused_with_the_least():
+    with pytest.raises(UsageError, match="less than two seeds; expected at least 1 min 07 s"):
+        first_stage(plan_of(), 30)
+
+
+def screened(**effects: float) -> dict:
+    """Return a screening's verdict: three seeds, differences around these effects with a spread of 0.01."""
+    of = [
+        {"arm": arm, "effect": effect, "differences": [effect - 0.01, effect, effect + 0.01], "shared": 0.0}
+        for arm, effect in effects.items()
+    ]
+    return {"effects": of, "seconds": {"reference": 10.0, **dict.fromkeys(effects, 10.0)}}
+
+
+def test_arms_that_no_affordable_seeds_would_decide_are_dropped_for_more_seeds_of_the_others():
+    plan = plan_of()
+    second = second_stage(plan, screened(a=0.05, b=0.001, c=-0.002), took=80.0, left=170.0)
+    assert second.screening.seeds == 3
+    assert second.screening.dropped == {"b": 0.001, "c": -0.002}
+    assert [arm.name for arm in second.expand()] == ["reference", "a"]
+    assert second.seed_numbers == range(3, 3 + second.seeds)
+    all_kept = second_stage(plan, screened(a=0.05, b=0.05, c=-0.05), took=80.0, left=170.0)
+    assert all_kept.screening.dropped == {}
+    assert second.seeds > all_kept.seeds >= 3
+
+
+def test_a_screening_whose_cells_were_there_already_does_not_make_training_look_free():
+    """Forty seconds a seed on two tasks: of 230 s, with 20 s to start, nine seeds at most."""
+    second = second_stage(plan_of(), screened(a=0.05, b=0.05, c=-0.05), took=20.0, left=230.0)
+    assert second.seeds == int((0.9 * 230 - OVERHEAD_SECONDS) / 20)
+
+
+def test_fractions_of_the_data_and_pairs_are_not_corrected_for():
+    """As in the verdict, of which the plan says what it will show."""
+    arms = {"a": {"model.units": [4]}, "b": {"train.ema": 0.9}, "half": {"data": 0.5}}
+    plan = plan_of(arms=arms, pairs=True)
+    assert len(plan.study.expand()) == 5
+    assert plan.comparisons == 2
+    assert "corrected for 2 comparisons" in lines(plan)[1]
+
+
+def test_a_loss_may_differ_by_more_than_one():
+    (_, _, shown), *_ = lines(plan_of(spread=1.0, metric="loss"))[0]
+    assert float(shown) > 1
+
+
+def test_one_arm_with_a_large_spread_does_not_make_the_others_look_hopeless():
+    verdict = screened(a=0.05, b=0.001, c=-0.5)
+    verdict["effects"][2]["differences"] = [-0.9, -0.5, -0.1]
+    assert second_stage(plan_of(), verdict, took=80.0, left=170.0).screening.dropped == {"b": 0.001}
+
+
+def test_the_most_promising_arm_always_stays():
+    second = second_stage(plan_of(), screened(a=0.0, b=0.001, c=-0.002), took=80.0, left=20.0)
+    assert [arm.name for arm in second.expand()] == ["reference", "c"]
+    assert second.seeds == 3
+
+
+def test_a_pair_goes_with_either_of_its_arms():
+    study = study_of(arms={"a": {"model.units": [4]}, "b": {"train.ema": 0.9}}, pairs=True)
+    assert [arm.name for arm in study.expand()] == ["reference", "a", "b", "a, b"]
+    left = study.model_copy(update={"screening": study.screening.model_copy(update={"dropped": {"b": 0.0}})})
+    assert [arm.name for arm in left.expand()] == ["reference", "a"]
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A real plan of a small study, trained for."""
+    home = tmp_path_factory.mktemp("home")
+    return make_plan(study_of(recipe={"train": {"epochs": 12, "early_stopping": False}}), 2, home)
+
+
+def test_a_probe_says_how_long_every_arm_takes(planned):
+    assert planned.probe.cells == 0
+    assert set(planned.probe.seconds) == {"reference", "a", "b", "c"}
+    assert all(0 < seconds < 60 for seconds in planned.probe.seconds.values())
+
+
+@pytest.mark.parametrize(("reference", "arm"), [("logistic", "random_forest"), ("random_forest", "logistic")])
+def test_trees_are_fitted_once_and_networks_every_epoch(tmp_path, monkeypatch, reference, arm):
+    monkeypatch.setattr(_Trial, "epoch_seconds", 2.0)
+    recipe = {"model": {"name": reference}, "train": {"epochs": 40, "early_stopping": False}}
+    study = study_of(arms={"other": {"model.name": arm}}, recipe=recipe)
+    seconds = make_plan(study, 2, tmp_path).probe.seconds
+    assert {reference: seconds["reference"], arm: seconds["other"]} == {"logistic": 80.0, "random_forest": 2.0}
+
+
+def test_a_probes_spread_is_at_least_that_of_the_rows(planned):
+    """Of 24 validation rows one that only one of two trainings gets right is a spread of 0.04."""
+    assert 0.5 / 24 <= planned.probe.spread < 0.3
+
+
+def test_finished_cells_tell_more_than_a_probe(tmp_path):
+    """A verdict's own spread and seconds are found again."""
+    from components.data.preparation import prepare
+
+    study = study_of(seeds=3, recipe={"train": {"epochs": 3}})
+    prepared = prepare(study, tmp_path / "data")
+    store = Store(tmp_path / "store", prepared.schema.fingerprint)
+    rng = np.random.default_rng(0)
+    for cell in study.cells():
+        with store.write(cell.key) as folder:
+            rows = prepared.split(cell.seed)[1]
+            made = rng.dirichlet(np.ones(3), len(rows)).astype(np.float32)
+            np.save(folder / "validation.npy", made)
+            (folder / "result.json").write_text(json.dumps({"seconds": 2.5, "seed": cell.seed}))
+    found = probe(study, prepared, store)
+    assert found.cells == 12
+    assert found.seconds == dict.fromkeys(("reference", "a", "b", "c"), 2.5)
+    assert 0.03 < found.spread < 0.3
