@@ -31,6 +31,7 @@ test: $(READY) ## Run the tests
 lint: $(READY) ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --cache-dir .ruff_cache/imports
 	$(BIN)/pyright
 	$(BIN)/hadolint docker/Dockerfile
 

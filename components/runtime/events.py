@@ -22,6 +22,7 @@ from typing import Any
 from components.errors import AssayError
 
 EVENTS = "ASSAY_EVENTS"
+TRACKING = "MLFLOW_TRACKING_URI"  # where runs are kept
 RUN = "KFP_RUN_ID"  # on a cluster the run's number: all runs of a schedule have the same parameters
 THREADS = "ASSAY_THREADS"  # a train step's share of the cores where several run on one machine; all without it
 # Where a step's time may go. What is in none of them is starting the process.

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from components.data.prepared import Schema
 from components.errors import AssayError
 from components.runtime.code_version import code_version
+from components.runtime.events import TRACKING
 
 SQLITE = "sqlite:///"
 
@@ -36,7 +37,7 @@ FINISHED = "attributes.status = 'FINISHED'"
 
 def tracking_uri() -> str:
     """Return where runs are kept."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / DEFAULT_STORE}"
+    return os.environ.get(TRACKING) or f"{SQLITE}{Path.cwd() / DEFAULT_STORE}"
 
 
 def without_login(address: str) -> str:

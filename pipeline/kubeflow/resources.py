@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from kfp import dsl, kubernetes
 
 from components.errors import UsageError
-from components.runtime.events import RUN
+from components.runtime.events import RUN, TRACKING
 from components.study.shards import arguments
 from components.study.study import Study
 from pipeline.graph import build, compile_pipeline
-from pipeline.kubeflow.settings import TRACKING, Cluster
+from pipeline.kubeflow.settings import Cluster
 
 VOLUME = "/mnt/assay"
 KEPT_STORE = f"{VOLUME}/store"

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.errors import StudyError, UsageError
+from components.runtime.events import TRACKING
 from components.study.recipe import Part, merge
 from components.study.study import Study
 from components.study.validation_errors import explain
@@ -22,7 +23,7 @@ from pipeline.study_file import CLUSTER, Document, read_document, read_yaml
 
 IMAGE = f"assay:{__version__}"  # what `assay run --on docker` builds and takes
 TOLERATION = re.compile(r"(?P<key>[^=:]+)(=(?P<value>[^=:]*))?(:(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$")
-TRACKING = "MLFLOW_TRACKING_URI"
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CPU = re.compile(r"\d+(\.\d+)?m?$")
 MEMORY = re.compile(r"[1-9]\d*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$")

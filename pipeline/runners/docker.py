@@ -1,8 +1,9 @@
 """Puts the steps of a run into containers on this machine: their image, what they may see and do, and how they ended.
 
-The graph, the store and the events stay those of `pipeline.runners.local`. What a step needs of this machine is
-mounted at the path that it has here, so that a path means the same inside and outside. The network is the host's: an MLflow
-server listens on 127.0.0.1 by default, which a container reaches by no other network, and it refuses other names of the host.
+The graph, the store and the events stay those of `pipeline.runners.local`. What a step needs of this machine is mounted
+at the path that it has here, so that a path means the same inside and outside. The network is the host's: an MLflow
+server listens on 127.0.0.1 by default, which a container reaches by no other network, and it refuses other names of the
+host.
 """
 
 import json
@@ -21,6 +22,7 @@ from docker.types import DeviceRequest
 from components.errors import AssayError
 from components.runtime.code_version import source_version
 from components.runtime.devices import cores
+from components.runtime.events import TRACKING
 from components.study.study import Study
 from pipeline import __version__
 
@@ -235,7 +237,7 @@ def _mounts(study: Study, home: Path, environment: Mapping[str, str]) -> dict[Pa
         sets.mkdir(parents=True, exist_ok=True)
         mounts[sets] = "ro" if prepared else "rw"  # what is not prepared yet is prepared there, once for all studies
     mounts[home / ".assay"] = "rw"
-    tracking = environment["MLFLOW_TRACKING_URI"]
+    tracking = environment[TRACKING]
     if urlsplit(tracking).scheme not in ("http", "https", "databricks"):
         mounts[home] = "rw"
         if tracking.startswith("sqlite:///"):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from components.errors import AssayError
 from components.runtime.devices import cores, gpus
-from components.runtime.events import EVENTS, THREADS
+from components.runtime.events import EVENTS, THREADS, TRACKING
 from components.study.shards import arguments
 from components.study.study import Study
 from pipeline.runners.child_process import Offspring
@@ -194,12 +194,12 @@ def _environment(home: Path) -> dict[str, str]:
     """
     from components.tracking.client import check_reachable
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+    uri = os.environ.get(TRACKING) or f"sqlite:///{home / 'mlflow.db'}"
     check_reachable(uri)
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GIT_PYTHON_REFRESH": "quiet", "PYTHONUNBUFFERED": "1"}
     # A run that the shell has open is another's: what is started here is no task of a pipeline run, see `opening`.
     shell = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
-    return {**quiet, **shell, "MLFLOW_TRACKING_URI": uri}
+    return {**quiet, **shell, TRACKING: uri}
 
 
 @contextmanager

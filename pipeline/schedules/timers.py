@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from components.errors import UsageError
-from pipeline.kubeflow.settings import TRACKING
+from components.runtime.events import TRACKING
 from pipeline.schedules.cron import Cron
 
 
