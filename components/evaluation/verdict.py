@@ -14,7 +14,7 @@ from components.data.prepared import Prepared
 from components.data.slices import slicings
 from components.runtime.cells import CellResult
 from components.stats.learning_curve import learning_curve, worth_in_data
-from components.stats.metrics import row_scores, scores
+from components.stats.metrics import METRICS, row_scores, scores
 from components.stats.paired_effects import (
     CONFIDENCE,
     Effect,
@@ -26,7 +26,7 @@ from components.stats.paired_effects import (
     paired,
     paired_in_slices,
 )
-from components.study.study import HIGHER_IS_BETTER, REFERENCE, Arm, Study
+from components.study.study import REFERENCE, Arm, Study
 from components.training.diagnosis import KINDS
 
 Cells = dict[str, list[CellResult]]  # by arm, in the order of the seeds
@@ -51,7 +51,7 @@ class Comparison:
         found: dict[str, Rows] = {}
         for rows, cell in zip(self.rows, self.cells[arm], strict=True):
             for metric, of_rows in row_scores(cell.probabilities("validation"), self.y[rows]).items():
-                found.setdefault(metric, []).append(of_rows if HIGHER_IS_BETTER[metric] else -of_rows)
+                found.setdefault(metric, []).append(METRICS[metric].sign * of_rows)
         return found
 
     def paired(self, of_seeds: Rows) -> Paired:
@@ -79,7 +79,7 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
         and `reference`, `winner`, `test`, `curve`, `findings`.
     """
     metric, schema = study.metric, prepared.schema
-    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    sign = METRICS[metric].sign
     comparison = Comparison(study, cells, prepared)
     reference, *others = study.expand()
     arms = [arm for arm in others if not arm.is_size and not arm.pair]
@@ -97,7 +97,7 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
     return {
         "study": study.study,
         "metric": metric,
-        "higher_is_better": HIGHER_IS_BETTER[metric],
+        "higher_is_better": METRICS[metric].higher_is_better,
         "seeds": study.seeds,
         "train_rows": schema.splits["train"],
         "validation_rows": schema.splits["validation"],
@@ -175,7 +175,7 @@ def _effects(
             for slicing in cut
         ]
     )
-    resolution = _resolution(prepared.schema.splits["validation"])
+    rows = prepared.schema.splits["validation"]
     main: list[Paired] = []
     effects: list[dict[str, Any]] = []
     in_slices: list[list[Paired]] = []
@@ -197,9 +197,9 @@ def _effects(
                 )
             ]
         )
-        others = {of: _small(measure(pair, resolution[of])) for of, pair in pairs.items()}
+        others = {of: _small(measure(pair, METRICS[of].resolution(rows))) for of, pair in pairs.items()}
         effects.append({"arm": arm.name, "technique": arm.technique, "removes": arm.removes, "others": others})
-    judged = compare(main, resolution[study.metric], len(main) + len(study.screening.dropped))
+    judged = compare(main, METRICS[study.metric].resolution(rows), len(main) + len(study.screening.dropped))
     for effect, of in zip(effects, judged, strict=True):
         effect |= asdict(of)
     enough = [
@@ -249,13 +249,8 @@ def _interactions(study: Study, arms: list[Arm], comparison: Comparison) -> list
         of_seeds = zip(comparison.reference[metric], first, second, ours, strict=True)
         found.append(comparison.paired([one - a - b + both for one, a, b, both in of_seeds]))
         told.append({"arm": arm.name, "techniques": [technique[name] for name in arm.pair]})
-    resolution = _resolution(int(np.mean([len(rows) for rows in comparison.rows])))[metric]
+    resolution = METRICS[metric].resolution(int(np.mean([len(rows) for rows in comparison.rows])))
     return [{**one, **asdict(effect)} for one, effect in zip(told, compare(found, resolution), strict=True)]
-
-
-def _resolution(rows: int) -> dict[str, float]:
-    """Return the smallest step of each metric with so many rows."""
-    return {"accuracy": 1 / rows, "macro_f1": 1 / rows, "loss": 0.0, "ece": 0.0}
 
 
 def _small(effect: Effect) -> dict[str, Any]:
@@ -270,7 +265,7 @@ def _curve(arms: list[Arm], cells: Cells, prepared: Prepared, metric: str) -> di
     values = {
         rows: np.array([cell.result["validation"][metric] for cell in cells[arm.name]]) for rows, arm in sizes.items()
     }
-    errors = {rows: of if metric == "loss" else 1 - of for rows, of in values.items()}
+    errors = {rows: 1 - of if METRICS[metric].higher_is_better else of for rows, of in values.items()}
     overlap = prepared.schema.splits["validation"] / prepared.schema.splits["train"]
     curve = learning_curve(errors, len(prepared.split(0, arms[0].recipe.data)[0]), overlap)
     for point in curve["points"]:

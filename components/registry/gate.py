@@ -33,10 +33,9 @@ from scipy.optimize import brentq
 from scipy.sparse import csr_array
 
 from components.registry.model_registry import KEPT, PROMOTED, UNDECIDED
-from components.stats.metrics import CONFIDENCE_BINS, confidence_bins, scores
-from components.study.study import HIGHER_IS_BETTER, Gate, Guarded, Metric
+from components.stats.metrics import METRICS, scores
+from components.study.study import Gate
 
-BY_CLASS = ("accuracy", "macro_f1")  # metrics to which only the most probable class matters
 DRAWS = 2000
 SEED = 0  # of the draws: the same decision each time
 AT_ONCE = 4_000_000  # numbers in memory while drawing: 32 MB
@@ -95,10 +94,10 @@ class Rows:
         return Rows(self.challenger[which], self.champion[which], self.y[which], groups)
 
 
-Interval = Callable[[Guarded, Rows, float], tuple[float, float]]
+Interval = Callable[[str, Rows, float], tuple[float, float]]
 
 
-def decide(settings: Gate, metric: Metric, rows: Rows, slices: Mapping[str, np.ndarray], rival: str) -> dict[str, Any]:
+def decide(settings: Gate, metric: str, rows: Rows, slices: Mapping[str, np.ndarray], rival: str) -> dict[str, Any]:
     """Return the decision.
 
     Args:
@@ -118,8 +117,7 @@ def decide(settings: Gate, metric: Metric, rows: Rows, slices: Mapping[str, np.n
     evidence = {"difference": asdict(main), "guards": guards, "slices": by_slice}
     decision, reason = _rule(main, settings.margin, metric, rival)
     against = [_said_against(found, found["name"], settings.guard_margin) for found in guards if found["worse"]]
-    in_slice = "loss" if metric == "loss" else "accuracy"
-    against += [_said_against(found, in_slice, settings.slice_margin) for found in by_slice if found["worse"]]
+    against += [_said_against(found, _of_slice(metric), settings.slice_margin) for found in by_slice if found["worse"]]
     if against and decision != KEPT:
         decision = KEPT
         reason += f", but it is worse where it must not be: {'; '.join(against)}"
@@ -149,7 +147,7 @@ def too_few(unseen: int, tested: int, groups: np.ndarray | None) -> str | None:
 
 
 def compare(
-    metric: Guarded, rows: Rows, name: str | None = None, level: float = LEVEL, interval: Interval | None = None
+    metric: str, rows: Rows, name: str | None = None, level: float = LEVEL, interval: Interval | None = None
 ) -> Difference:
     """Return the difference of two models on the same rows, with its interval.
 
@@ -160,7 +158,7 @@ def compare(
         level: of the interval.
         interval: how it is made; by the bootstrap by default.
     """
-    sign = _sign(metric)
+    sign = METRICS[metric].sign
     champion, challenger = (scores(answers, rows.y)[metric] for answers in (rows.champion, rows.challenger))
     estimate = sign * (challenger - champion)
     low = high = None
@@ -169,9 +167,9 @@ def compare(
     return Difference(name or metric, len(rows.y), champion, challenger, estimate, low, high)
 
 
-def _drawn(metric: Guarded, rows: Rows, level: float) -> tuple[float, float]:
+def _drawn(metric: str, rows: Rows, level: float) -> tuple[float, float]:
     """Return the bootstrap's interval of the challenger's lead."""
-    drawn = _sign(metric) * _draws(metric, rows)
+    drawn = METRICS[metric].sign * _draws(metric, rows)
     tail = 100 * (1 - level) / 2
     low, high = (float(end) for end in np.percentile(drawn, [tail, 100 - tail]))
     if _different(metric, rows) < FEWEST_DIFFERENT:
@@ -180,7 +178,7 @@ def _drawn(metric: Guarded, rows: Rows, level: float) -> tuple[float, float]:
     return low, high
 
 
-def _by_score(metric: Guarded, rows: Rows, level: float) -> tuple[float, float]:
+def _by_score(metric: str, rows: Rows, level: float) -> tuple[float, float]:
     """Return the interval of the challenger's lead in accuracy by Tango's score test; of all else, `_drawn`.
 
     Its ends are the leads that the test just does not reject.
@@ -204,24 +202,24 @@ def _by_score(metric: Guarded, rows: Rows, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _by_slice(metric: Guarded, rows: Rows, slices: Mapping[str, np.ndarray]) -> list[Difference]:
+def _by_slice(metric: str, rows: Rows, slices: Mapping[str, np.ndarray]) -> list[Difference]:
     """Return the differences in the slices; of those that have rows enough, together at the usual level."""
     inside = {name: rows[which] for name, which in slices.items() if which.any()}
     judged = sum(too_few(len(of.y), len(of.y), of.groups) is None for of in inside.values())
     level = 1 - (1 - LEVEL) / max(judged, 1)
-    of_slice = "loss" if metric == "loss" else "accuracy"  # a slice may have one class, and then no F1 over classes
-    return [compare(of_slice, of, name, level, _by_score) for name, of in inside.items()]
+    return [compare(_of_slice(metric), of, name, level, _by_score) for name, of in inside.items()]
+
+
+def _of_slice(metric: str) -> str:
+    """Return what a slice is judged by: it may have one class, and then no F1 over classes."""
+    return "accuracy" if METRICS[metric].of_whole else metric
 
 
 def _judged(found: Difference, margin: float) -> dict[str, Any]:
     return {**asdict(found), "worse": found.high is not None and found.high < -margin}
 
 
-def _sign(metric: Guarded) -> int:
-    return 1 if HIGHER_IS_BETTER[metric] else -1
-
-
-def _rule(found: Difference, margin: float, metric: Guarded, rival: str) -> tuple[str, str]:
+def _rule(found: Difference, margin: float, metric: str, rival: str) -> tuple[str, str]:
     """Return the decision on the study's metric alone, and why."""
     assert found.low is not None
     assert found.high is not None
@@ -251,12 +249,12 @@ def _said_against(found: Mapping[str, Any], metric: str, margin: float) -> str:
 
 def _amount(value: float, metric: str, sign: bool = True) -> str:
     """Return a difference as text: points of a share, a plain number of the loss."""
-    return _number(value, metric, sign) + ("" if metric == "loss" else " points")
+    return _number(value, metric, sign) + (" points" if METRICS[metric].unit else "")
 
 
 def _number(value: float, metric: str, sign: bool = True) -> str:
     flag = "+z" if sign else ""
-    return f"{value:{flag}.4f}" if metric == "loss" else f"{100 * value:{flag}.2f}"
+    return f"{100 * value:{flag}.2f}" if METRICS[metric].unit else f"{value:{flag}.4f}"
 
 
 def _some(names: list[str], most: int = 5) -> str:
@@ -264,28 +262,28 @@ def _some(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _draws(metric: Guarded, rows: Rows) -> np.ndarray:
+def _draws(metric: str, rows: Rows) -> np.ndarray:
     """Return the metric's difference, challenger minus champion, in each draw of the bootstrap (DRAWS,).
 
     Every metric is a function of sums over rows. Rows that add the same to them are counted and drawn as one kind, so
     that a draw of ten thousand rows costs no more than there are kinds.
     """
-    add, value = PARTS[metric]
-    if rows.groups is None and metric in BY_CLASS:
+    of = METRICS[metric]
+    if rows.groups is None and of.by_class:
         said = np.stack([rows.y, rows.challenger.argmax(axis=1), rows.champion.argmax(axis=1)], axis=1)
         _, kinds, times = np.unique(said, axis=0, return_index=True, return_counts=True)
     else:
         kinds, times = np.arange(len(rows.y)), np.ones(len(rows.y), int)
-    sums = [csr_array(add(answers[kinds], rows.y[kinds])) for answers in (rows.challenger, rows.champion)]
+    sums = [csr_array(of.sums(answers[kinds], rows.y[kinds])) for answers in (rows.challenger, rows.champion)]
     if rows.groups is not None:
         names, member = np.unique(rows.groups, return_inverse=True)
         into = csr_array((np.ones(len(member)), (member, np.arange(len(member)))), (len(names), len(member)))
-        sums, times = [into @ of for of in sums], np.ones(len(names), int)
+        sums, times = [into @ one for one in sums], np.ones(len(names), int)
     rng = np.random.default_rng(SEED)
     drawn = []
     for count in _chunks(AT_ONCE // (len(times) + sums[0].shape[1]) + 1):
         weights = rng.multinomial(times.sum(), times / times.sum(), size=count)
-        drawn.append(value(weights @ sums[0]) - value(weights @ sums[1]))
+        drawn.append(of.of_sums(weights @ sums[0]) - of.of_sums(weights @ sums[1]))
     return np.concatenate(drawn)
 
 
@@ -293,58 +291,9 @@ def _chunks(size: int) -> list[int]:
     return [min(size, DRAWS - start) for start in range(0, DRAWS, size)]
 
 
-def _add_accuracy(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.stack([np.ones(len(y)), probabilities.argmax(axis=1) == y], axis=1)
-
-
-def _add_loss(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
-    of_truth = probabilities[np.arange(len(y)), y].astype(np.float64)
-    return np.stack([np.ones(len(y)), -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))], axis=1)
-
-
-def _share(sums: np.ndarray) -> np.ndarray:
-    return sums[:, 1] / sums[:, 0]
-
-
-def _add_f1(probabilities: np.ndarray, y: np.ndarray) -> csr_array:
-    """Return for each row which class it is of, which one is said, and which one is found: (rows, 3 classes)."""
-    classes, predicted = probabilities.shape[1], probabilities.argmax(axis=1)
-    found = np.flatnonzero(predicted == y)
-    every = np.arange(len(y))
-    places = (np.r_[every, every, found], np.r_[y, classes + predicted, 2 * classes + y[found]])
-    return csr_array((np.ones(len(places[0])), places), (len(y), 3 * classes))
-
-
-def _f1(sums: np.ndarray) -> np.ndarray:
-    truth, said, found = np.split(sums, 3, axis=1)
-    return (2 * found / np.maximum(truth + said, 1)).mean(axis=1)
-
-
-def _different(metric: Guarded, rows: Rows) -> int:
+def _different(metric: str, rows: Rows) -> int:
     """Return how many rows, or groups, speak for one of the models."""
     differ = (rows.challenger != rows.champion).any(axis=1)
-    if metric in BY_CLASS:
+    if METRICS[metric].by_class:
         differ = rows.challenger.argmax(axis=1) != rows.champion.argmax(axis=1)
     return int(differ.sum()) if rows.groups is None else len(np.unique(rows.groups[differ]))
-
-
-def _add_ece(probabilities: np.ndarray, y: np.ndarray) -> csr_array:
-    """Return for each row one, and in the place of its bin by how much its confidence is too high: (rows, 1 + bins)."""
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    too_high = confidence - (probabilities.argmax(axis=1) == y)
-    every = np.arange(len(y))
-    places = (np.r_[every, every], np.r_[np.zeros(len(y), int), 1 + confidence_bins(confidence)])
-    return csr_array((np.r_[np.ones(len(y)), too_high], places), (len(y), 1 + CONFIDENCE_BINS))
-
-
-def _ece(sums: np.ndarray) -> np.ndarray:
-    return np.abs(sums[:, 1:]).sum(axis=1) / sums[:, 0]
-
-
-# Of each metric: what a row adds to sums, and the metric of such sums (draws, sums).
-PARTS = {
-    "accuracy": (_add_accuracy, _share),
-    "loss": (_add_loss, _share),
-    "macro_f1": (_add_f1, _f1),
-    "ece": (_add_ece, _ece),
-}

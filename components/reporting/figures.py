@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from components.data.prepared import Prepared
 from components.stats.learning_curve import PowerLaw
-from components.stats.metrics import confusion
+from components.stats.metrics import METRICS, confusion
 from components.study.study import REFERENCE
 
 COLORS = {"helped": "#1a7f37", "hurt": "#b3261e", "no evidence": "#6e7781", "too few seeds": "#9a6700"}
@@ -45,7 +45,7 @@ def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], pre
 
 def effects(verdict: dict[str, Any]) -> Figure:
     """Return a row per technique: its effect, the 95 % interval, and every seed as a dot."""
-    factor, unit = (1, "") if verdict["metric"] == "loss" else (100, ", percentage points")
+    factor, unit = (100, ", percentage points") if METRICS[verdict["metric"]].unit else (1, "")
     ordered = sorted(verdict["effects"], key=lambda e: e["effect"])
     figure = Figure(figsize=(8, 1.2 + 0.45 * len(ordered)), layout="constrained")
     axes = figure.subplots()
@@ -66,7 +66,7 @@ def effects(verdict: dict[str, Any]) -> Figure:
 
 def data_curve(verdict: dict[str, Any]) -> Figure:
     """Return the error over the number of train rows, the fitted law, and what it says of twice as many."""
-    curve, loss = verdict["curve"], verdict["metric"] == "loss"
+    curve, loss = verdict["curve"], not METRICS[verdict["metric"]].unit
     law, factor = PowerLaw(**curve["law"]), 1 if loss else 100
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()

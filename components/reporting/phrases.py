@@ -3,7 +3,7 @@
 from typing import Any
 
 from components.formatting import in_words
-from components.study.study import METRICS
+from components.stats.metrics import METRICS
 
 MOST_HARMS = 3  # that the answer tells; the others are in the table of harms
 MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
@@ -12,11 +12,12 @@ MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
 def sentence(verdict: dict[str, Any]) -> str:
     """Return the answer in plain sentences."""
     metric, by_verdict = verdict["metric"], {}
+    seeds = seeds_as_text(verdict["seeds"])
     if not verdict["effects"]:
         retrained = (verdict.get("retrain") or {}).get("trained")
         alone = "The champion's recipe" if retrained == "recipe" else "The reference, compared with nothing,"
         mean = verdict["reference"]["mean"]
-        return f"{alone} has a validation {METRICS[metric]} of {mean:.4f} with {seeds_as_text(verdict['seeds'])}."
+        return f"{alone} has a validation {METRICS[metric].title} of {mean:.4f} with {seeds_as_text(verdict['seeds'])}."
     for effect in sorted(verdict["effects"], key=lambda e: -e["effect"]):
         by_verdict.setdefault(effect["verdict"], []).append(effect)
     parts = []
@@ -25,7 +26,7 @@ def sentence(verdict: dict[str, Any]) -> str:
             listed = [f"{e['technique']} ({amount(e['effect'], metric)})" for e in by_verdict[word]]
             parts.append(f"{in_words(listed)} {word}.")
     if not parts:
-        parts.append(f"Nothing is shown to have changed {METRICS[metric]} with {seeds_as_text(verdict['seeds'])}.")
+        parts.append(f"Nothing is shown to have changed {METRICS[metric].title} with {seeds}.")
     if "too few seeds" in by_verdict:
         needs = [
             f"{e['technique']} (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else e["technique"]
@@ -47,14 +48,14 @@ def twice_the_data(curve: dict[str, Any], metric: str) -> str:
     """Return what the learning curve says of twice the rows, as a sentence."""
 
     def shown(error: float) -> str:
-        return f"{error:.3f}" if metric == "loss" else f"{100 * (1 - error):.1f} %"
+        return f"{100 * (1 - error):.1f} %" if METRICS[metric].unit else f"{error:.3f}"
 
     sure = ""
     if curve["twice_low"] is not None:
         ends = sorted((shown(curve["twice_low"]), shown(curve["twice_high"])))
         sure = f" ({ends[0]} to {ends[1]})"
     return (
-        f"Twice the rows would bring {METRICS[metric]} from {shown(curve['now'])} to about "
+        f"Twice the rows would bring {METRICS[metric].title} from {shown(curve['now'])} to about "
         f"{shown(curve['twice'])}{sure}, if it goes on as from fewer rows."
     )
 
@@ -101,12 +102,12 @@ def seeds_as_text(seeds: int) -> str:
 
 def amount(value: float, metric: str) -> str:
     """Return a difference of the metric as text: `+1.4 points` for shares, `+0.021` for the loss."""
-    return number(value, metric) + ("" if metric == "loss" else " points")
+    return number(value, metric) + (" points" if METRICS[metric].unit else "")
 
 
 def number(value: float, metric: str) -> str:
     """Return a difference of the metric without its unit; shares in points."""
-    return f"{value:+z.3f}" if metric == "loss" else f"{100 * value:+z.1f}"
+    return f"{100 * value:+z.1f}" if METRICS[metric].unit else f"{value:+z.3f}"
 
 
 def chance(probability: float) -> str:

@@ -23,7 +23,8 @@ from components.reporting.phrases import (
 )
 from components.runtime.cells import CellResult
 from components.runtime.events import step
-from components.study.study import METRICS, REFERENCE, Study
+from components.stats.metrics import METRICS
+from components.study.study import REFERENCE, Study
 
 if TYPE_CHECKING:
     from components.evaluation.verdict import Cells
@@ -136,10 +137,10 @@ def as_markdown(verdict: dict[str, Any]) -> str:
 def _table(verdict: dict[str, Any]) -> list[str]:
     """Return the effects as a table, with a line above that says what they are."""
     metric = verdict["metric"]
-    unit = "" if metric == "loss" else " (points)"
+    unit = " (points)" if METRICS[metric].unit else ""
     worth = " worth in data |" if verdict.get("curve") else ""
     lines = [
-        f"Effect of each technique on validation {METRICS[metric]}, paired over {verdict['seeds']} seeds; the "
+        f"Effect of each technique on validation {METRICS[metric].title}, paired over {verdict['seeds']} seeds; the "
         f"reference has {verdict['reference']['mean']:.4f}.",
         "",
         f"| technique | effect{unit} | 95 % interval | probability to help | p (Holm) | verdict | training time |"

@@ -7,7 +7,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from components.errors import StudyError
 from components.formatting import did_you_mean
-from components.study.recipe import Kind, Part
+from components.study.part import Part
+from components.study.recipe import Kind
 
 # The data sets that scikit-learn carries, and what kind of data each is.
 SKLEARN: dict[str, Kind] = {"digits": "image", "iris": "table", "wine": "table", "breast_cancer": "table"}

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from components.errors import StudyError
 from components.formatting import did_you_mean
+from components.study.part import Part
 from components.study.validation_errors import explain
 
 Kind = Literal["image", "table", "text"]
@@ -105,12 +106,6 @@ def _allow_off(schema: dict[str, Any]) -> None:
     """Tell editors, too, that each of `OFF` may stand here."""
     known = schema.pop("anyOf", None) or [{key: schema.pop(key) for key in ("$ref", "enum", "type") if key in schema}]
     schema["anyOf"] = [*known, {"enum": list(OFF)}]
-
-
-class Part(BaseModel):
-    """A part of the study: frozen, and closed against unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Augment(Part):

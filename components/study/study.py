@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.errors import StudyError
 from components.formatting import did_you_mean
+from components.stats.metrics import METRICS
 from components.study.dataset import Data, Names
+from components.study.part import OneOf, Part
 from components.study.recipe import (
     APPLICATIONS,
     AUGMENTATIONS,
@@ -26,7 +28,6 @@ from components.study.recipe import (
     OF_PROCESS,
     TECHNIQUES,
     Kind,
-    Part,
     Recipe,
     change,
     content_hash,
@@ -37,14 +38,6 @@ from components.study.recipe import (
     refuse_kind,
     techniques_on,
 )
-
-Metric = Literal["accuracy", "macro_f1", "loss"]
-Guarded = Literal["accuracy", "macro_f1", "loss", "ece"]
-
-# Of all that is measured; see `components.stats.metrics.scores`.
-HIGHER_IS_BETTER = {"accuracy": True, "macro_f1": True, "loss": False, "ece": False}
-
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "loss": "loss", "ece": "calibration error"}  # for people
 
 REFERENCE = "reference"
 LEAVE_ONE_OUT = "leave-one-out"
@@ -115,7 +108,7 @@ class Gate(Part):
         default=0.0,
         description="by how much the metric must surely beat the champion's; below 0: how much worse it may be",
     )
-    guard: tuple[Guarded, ...] = Field(
+    guard: tuple[Annotated[str, OneOf(METRICS)], ...] = Field(
         default=(),
         description="of accuracy, macro_f1, loss, ece: what must not be surely worse",
     )
@@ -166,7 +159,9 @@ class Study(Part):
     slices: Names = Field(
         default=(), description="columns of a table; effects are given by their values, too, as they are by class"
     )
-    metric: Metric = Field(default="accuracy", description="what the verdict is about; on validation rows")
+    metric: Annotated[str, OneOf(METRICS, lambda row: row.decides)] = Field(
+        default="accuracy", description="what the verdict is about; on validation rows"
+    )
     gate: Gate = Field(default=Gate(), description="what a new model must show to become the champion")
     retrain: Retrain = Field(default=Retrain(), description="what `--retrain` does instead of the study")
     memory: float = Field(

@@ -33,7 +33,7 @@ def explain(error: ValidationError, model: type[BaseModel], place: tuple[str | i
         case "missing":
             return StudyError(path, "is missing and has no default")
         case "literal_error":
-            names = [str(name) for name in _choices(model, loc)]
+            names = context.get("names") or [str(name) for name in _choices(model, loc)]
             expected = did_you_mean(str(got), names) if names else context["expected"]
             return StudyError(path, f"got {got!r}; expected {expected}")
         case "value_error":

@@ -10,6 +10,7 @@ import numpy as np
 
 from components.errors import UsageError
 from components.runtime.cells import Store
+from components.stats.metrics import METRICS
 from components.stats.paired_effects import POWER, Paired, detectable, hopeless
 from components.steps.probe import Probe, probe
 from components.study.study import REFERENCE, Arm, Screening, Study
@@ -151,13 +152,12 @@ def second_stage(plan: Plan, verdict: dict[str, Any], took: float, left: float) 
 def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:
     """Return the plan as rows of text (seeds, time, what they show), and where the numbers come from."""
     from components.formatting import duration
-
     from components.reporting.phrases import amount
 
     metric = plan.study.metric
     rows = []
     for seeds, seconds, shows in plan.rows():
-        beyond = 1.0 if metric != "loss" else np.inf  # no share can change by more
+        beyond = 1.0 if METRICS[metric].unit else np.inf  # no share can change by more
         shown = amount(shows, metric).lstrip("+") if shows is not None and shows < beyond else "nothing"
         rows.append((f"{seeds}", duration(seconds), shown))
     known = f"{plan.probe.cells} finished cells" if plan.probe.cells else "a short probe"

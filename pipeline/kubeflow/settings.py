@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.errors import StudyError, UsageError
 from components.runtime.events import TRACKING
-from components.study.recipe import Part, merge
+from components.study.part import Part
+from components.study.recipe import merge
 from components.study.study import Study
 from components.study.validation_errors import explain
 from pipeline import __version__

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Any
 
-from components.formatting import duration
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from components.formatting import duration
+from components.stats.metrics import METRICS
 from components.study.shards import batches
-from components.study.study import HIGHER_IS_BETTER, Study
+from components.study.study import Study
 
 PLAIN_SECONDS = 10.0
 PHASES = {
@@ -34,7 +35,7 @@ class Standing:
         self.phase = "starting"
         self.total = sum(len(batch) for batch in self._plan)
         self.finished_arms: list[str] = []
-        self._higher = HIGHER_IS_BETTER[study.metric]
+        self._higher = METRICS[study.metric].higher_is_better
         self._seeds = study.seeds
         self._values: dict[tuple[str, int], float] = {}
         self._seconds: dict[str, list[float]] = defaultdict(list)

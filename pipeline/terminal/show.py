@@ -5,13 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from components.formatting import duration
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.study.study import METRICS, REFERENCE
+from components.formatting import duration
+from components.stats.metrics import METRICS
+from components.study.study import REFERENCE
 
 if TYPE_CHECKING:
     from pipeline.commands.plan import Plan
@@ -35,7 +36,7 @@ def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, 
         verdict: see `components.steps.evaluate`.
         decision: see `components.registry.challenger`; None where nothing was decided.
     """
-    metric = METRICS[verdict["metric"]]
+    metric = METRICS[verdict["metric"]].title
     console.print()
     found = verdict.get("retrain") or {"said": [], "changes": []}
     _show_list(console, "Retraining:", found["said"])
@@ -65,7 +66,7 @@ def show_plan(console: Console, plan: "Plan") -> None:
     side = f"{plan.tasks} training task{'s' if plan.tasks != 1 else ''} side by side"
     console.print(Text(f"{study.study}: {cells}, in {side}", style="bold"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    for heading in ("seeds", "time", f"shows effects on {METRICS[study.metric]} from"):
+    for heading in ("seeds", "time", f"shows effects on {METRICS[study.metric].title} from"):
         table.add_column(heading, justify="right")
     rows, about = lines(plan)
     for row in rows:
@@ -137,7 +138,7 @@ def _spent(tasks: list[dict[str, Any]], begun: float, ended: float) -> dict[str,
 def _table(verdict: dict[str, Any]) -> Table:
     from components.reporting.phrases import chance, worth_of  # brings NumPy, which no other command needs
 
-    points = verdict["metric"] != "loss"
+    points = bool(METRICS[verdict["metric"]].unit)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("technique")
     table.add_column("effect\n(points)" if points else "effect", justify="right")

@@ -11,7 +11,7 @@ from pipeline.study_file import read_study
 
 PROBE = """
 import sys
-from components.batches import arguments
+from components.study.shards import arguments
 from pipeline.graph import compile_pipeline
 from pipeline.study_file import read_study
 compile_pipeline(arguments(read_study("sklearn:digits", [], None), 2))

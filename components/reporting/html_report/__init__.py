@@ -15,7 +15,8 @@ from components.formatting import duration
 from components.reporting.html_report import about, answers, effects, training
 from components.reporting.html_report.texts import minus, score, signed, whole
 from components.reporting.phrases import MOST_HARMS, amount, chance, finding_as_text, harm_as_text, worth_of
-from components.study.study import METRICS, Study
+from components.stats.metrics import METRICS
+from components.study.study import Study
 
 
 def write(file: Path, study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> None:
@@ -69,7 +70,8 @@ def _environment(metric: str) -> jinja2.Environment:
         "percent": lambda probability: whole(chance(probability)),
         "change": lambda share: whole(minus(f"{100 * share:+z.0f} %")),
         "duration": duration,
-        "metric": lambda name: METRICS.get(name, name),
+        "metric": lambda name: METRICS[name].title,
+        "points": lambda name: " (points)" if METRICS[name].unit else "",
         "worth": lambda effect: worth_of(effect).replace(" x", " \N{MULTIPLICATION SIGN}").replace("-", "\N{EN DASH}"),
         "harm": harm_as_text,
     }

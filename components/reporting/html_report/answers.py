@@ -11,8 +11,8 @@ import numpy as np
 from components.data.prepared import Prepared
 from components.evaluation.verdict import Cells
 from components.reporting.html_report.charts import Axis, Plot
-from components.stats.metrics import CONFIDENCE_BINS, confidence_bins, confusion
-from components.study.study import METRICS, REFERENCE
+from components.stats.metrics import CONFIDENCE_BINS, METRICS, confidence_bins, confusion
+from components.study.study import REFERENCE
 
 MATRIX = 12  # classes up to which there is a confusion matrix; of more the most confused pairs are listed
 PAIRS = 15  # confused pairs that are listed

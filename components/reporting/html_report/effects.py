@@ -7,7 +7,7 @@ import numpy as np
 
 from components.reporting.html_report.charts import Axis, Plot, Strip, spread
 from components.reporting.html_report.texts import change, tick, unit
-from components.study.study import METRICS
+from components.stats.metrics import METRICS
 
 SLICES = 14  # columns of the heat map
 SEED_TICKS = 1500  # in all; of more seeds none is drawn
@@ -59,7 +59,7 @@ def costs(verdict: dict[str, Any]) -> Any:
     metric = verdict["metric"]
     ends = [value for e in ordered for value in (e["low"], e["high"], e["effect"]) if value is not None]
     x = Axis("change of training time", *spread([0.0, *(e["cost"] for e in ordered)], 0.1), lambda v: change(v))
-    y = Axis(f"effect on {METRICS[metric]}{unit(metric)}", *spread([0.0, *ends], 0.08), lambda v: tick(v, metric))
+    y = Axis(f"effect on {METRICS[metric].title}{unit(metric)}", *spread([0.0, *ends], 0.08), lambda v: tick(v, metric))
     told = "Each point is a technique, with its number in the table above; up is better, left is cheaper."
     plot = Plot("costs", "Cost against gain", told, x, y, 420, 340)
     plot.line([x.low, x.high], [0, 0], "zero")

@@ -1,6 +1,7 @@
 """Numbers as the page shows them."""
 
 from components.reporting.phrases import amount
+from components.stats.metrics import METRICS
 
 
 def minus(text: str) -> str:
@@ -20,19 +21,19 @@ def signed(value: float, metric: str) -> str:
 
 def tick(value: float, metric: str) -> str:
     """Return a difference at an axis."""
-    return minus(f"{value if metric == 'loss' else 100 * value:+.4g}") if value else "0"
+    return minus(f"{100 * value if METRICS[metric].unit else value:+.4g}") if value else "0"
 
 
 def score(value: float, metric: str) -> str:
     """Return a score as text: shares in percent."""
     if metric == "ece":
         return whole(f"{100 * value:.1f} points")
-    return f"{value:.4f}" if metric == "loss" else whole(f"{100 * value:.1f} %")
+    return whole(f"{100 * value:.1f} %") if METRICS[metric].unit else f"{value:.4f}"
 
 
 def unit(metric: str) -> str:
     """Return the unit of a difference, as it follows the name."""
-    return "" if metric == "loss" else ", points"
+    return ", points" if METRICS[metric].unit else ""
 
 
 def change(value: float) -> str:
@@ -42,4 +43,4 @@ def change(value: float) -> str:
 
 def level(value: float, metric: str) -> str:
     """Return a score at an axis."""
-    return f"{value:.4g}" if metric == "loss" else f"{100 * value:.4g} %"
+    return f"{100 * value:.4g} %" if METRICS[metric].unit else f"{value:.4g}"

@@ -9,7 +9,8 @@ from components.reporting.html_report.charts import Axis, Plot, spread, thinned
 from components.reporting.html_report.texts import level
 from components.reporting.phrases import twice_the_data
 from components.stats.learning_curve import PowerLaw
-from components.study.study import METRICS, REFERENCE
+from components.stats.metrics import METRICS
+from components.study.study import REFERENCE
 
 SHOWN = 6  # learning curves that need no click
 
@@ -68,17 +69,23 @@ def sizes(verdict: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
     def value(error: float) -> float:
-        return error if metric == "loss" else 1 - error
+        return 1 - error if METRICS[metric].higher_is_better else error
 
     law, points, twice = PowerLaw(**curve["law"]), curve["points"], 2 * curve["rows"]
     rows = [point["rows"] for point in points]
     ends = [point[name] for point in points for name in ("low", "high")]
     ends += [error for error in (curve["twice"], curve["twice_low"], curve["twice_high"]) if error is not None]
     x = Axis("train rows", min(rows) / 1.2, twice * 1.2, "{:.0f}".format, True, tuple(map(float, (*rows, twice))))
-    y = Axis(METRICS[metric], *spread([value(end) for end in ends]), lambda v: level(v, metric))
+    y = Axis(METRICS[metric].title, *spread([value(end) for end in ends]), lambda v: level(v, metric))
     said = twice_the_data(curve, metric)
     plot = Plot(
-        "sizes", "What more data brings", f"{METRICS[metric]} over the number of train rows. {said}", x, y, 420, 280
+        "sizes",
+        "What more data brings",
+        f"{METRICS[metric].title} over the number of train rows. {said}",
+        x,
+        y,
+        420,
+        280,
     )
     plot_rows = np.geomspace(min(rows), curve["rows"], 40)
     plot.line(plot_rows.tolist(), [value(float(law(n))) for n in plot_rows], "accent")

@@ -29,7 +29,7 @@ from components.study.recipe import (
 from components.study.study import Arm, Study, _file_hash
 from components.study.validation_errors import explain
 
-HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy", "numpy")
+HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy")
 
 
 def arms_of(study: Study) -> dict[str, Arm]:

@@ -14,7 +14,7 @@ MEETING = """
 import sys
 from pathlib import Path
 from kfp import dsl, local
-from pipeline.execute import _name_python, _run_side_by_side
+from pipeline.runners.graph_process import _name_python, _run_side_by_side
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def meet(name: str, folder: str) -> None:

@@ -1,0 +1,44 @@
+"""What the parts of a study have in common."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+
+class Part(BaseModel):
+    """A part of the study: frozen, and closed against unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Makes a text one of a table's keys: `Annotated[str, OneOf(METRICS)]`.
+
+    The table is read whenever a value is validated, so that a row that was added to it counts.
+
+    Attributes:
+        table: by name.
+        able: which of its rows are meant.
+    """
+
+    table: Mapping[str, Any]
+    able: Callable[[Any], bool] = lambda row: True
+
+    def names(self) -> list[str]:
+        """Return what the text may be."""
+        return [name for name, row in self.table.items() if self.able(row)]
+
+    def _check(self, value: Any) -> str:
+        if value not in self.names():
+            raise PydanticCustomError("literal_error", "expected one of {names}", {"names": self.names()})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": self.names(), "type": "string"}
