@@ -25,7 +25,7 @@ def write(file: Path, study: Study, verdict: dict[str, Any], cells: Cells, prepa
     Args:
         file: to write.
         study: the study.
-        verdict: see `components.steps.evaluate.judge`.
+        verdict: see `components.evaluation.verdict.judge`.
         cells: by arm, in the order of the seeds; test predictions are opened of the winner and the reference only.
         prepared: the data; its own report is in the folder `report`, and the augmentation preview beside `file`.
     """
