@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from components.errors import StudyError
 from components.formatting import did_you_mean
 from components.stats.metrics import METRICS
-from components.study.dataset import Data, Names
+from components.study.dataset import DatasetSpec, Names
 from components.study.part import OneOf, Part
 from components.study.recipe import (
     APPLICATIONS,
@@ -144,7 +144,7 @@ class Study(Part):
         max_length=100,
         description="its name: the MLflow experiment and the registered model are called so",
     )
-    data: Data
+    data: DatasetSpec
     recipe: Recipe = Field(
         default=Recipe(), description="the reference: what you would train today; what is not said has its default"
     )
@@ -186,7 +186,7 @@ class Study(Part):
         if not isinstance(recipe, Mapping) or not isinstance(values.get("data"), Mapping):
             return values
         try:
-            kind = Data.model_validate(values["data"]).kind
+            kind = DatasetSpec.model_validate(values["data"]).kind
         except ValidationError:  # said, with its place, when the field itself is validated
             return values
         model = recipe.get("model")

@@ -23,7 +23,7 @@ from components.registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, R
 from components.runtime.cells import CellResult
 from components.serving.saved_model import raw_rows
 from components.stats.metrics import scores
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 from components.tracking import client
 
 
@@ -208,7 +208,7 @@ def test_a_champion_that_has_seen_most_test_rows_leaves_it_undecided(run_steps):
 
 
 def test_data_that_grows_is_compared_on_rows_that_are_new_to_both(run_steps, monkeypatch, tmp_path):
-    everything = read(Data(source="sklearn:digits"), tmp_path)
+    everything = read(DatasetSpec(source="sklearn:digits"), tmp_path)
     fewer = replace(everything, x=everything.x[:1500], y=everything.y[:1500])
     with monkeypatch.context() as patch:
         patch.setattr("components.data.preparation.read", lambda data, folder: fewer)
@@ -269,7 +269,7 @@ TABLE: dict[str, Any] = {
 def test_a_champion_for_other_classes_is_not_compared_by_class_numbers(run_steps, monkeypatch, tmp_path):
     """Class 0 of the one is not class 0 of the other; whoever renames or reorders classes has another problem."""
     run_steps("renamed", **TABLE).all()
-    iris = read(Data(source="sklearn:iris"), tmp_path)
+    iris = read(DatasetSpec(source="sklearn:iris"), tmp_path)
     others = replace(iris, y=2 - iris.y, classes=("a", "b", "c"))
     monkeypatch.setattr("components.data.preparation.read", lambda data, folder: others)
     decision = run_steps("renamed", **TABLE).all().decision

@@ -3,9 +3,9 @@
 import io
 
 import pytest
-from components.formatting import duration
 from rich.console import Console
 
+from components.formatting import duration
 from pipeline.study_file import read_study
 from pipeline.terminal.progress import Report, Standing
 
