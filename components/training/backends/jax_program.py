@@ -200,7 +200,7 @@ class Program(keras_program.KerasProgram):
 
         like = tf.TensorSpec((None, *self.inputs.shape), x.dtype), tf.TensorSpec((None,), y.dtype)
         mixture = ()
-        if self.augment_recipe.mixes():
+        if self.augment_recipe.has("mix"):
             mixture = Mixture(tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32))
         return tf.map_fn(one, (tf.range(tf.shape(order)[0]), order), fn_output_signature=(*like, mixture))
 
