@@ -7,7 +7,7 @@ from typing import Any
 
 from components.data.prepared import Prepared
 from components.runtime.cells import CellResult
-from components.study.recipe import TREES
+from components.study.model_catalogue import MODELS
 
 
 def log_model(run: str, cell: CellResult, prepared: Prepared, text: str):
@@ -25,7 +25,7 @@ def log_model(run: str, cell: CellResult, prepared: Prepared, text: str):
     schema = prepared.schema
     libraries = ["mlflow", "numpy", "pandas", "pyarrow"]
     libraries += (
-        ["scikit-learn", "skops"] if cell.result["recipe"]["model"]["name"] in TREES else ["keras", "tensorflow"]
+        ["scikit-learn", "skops"] if MODELS[cell.result["recipe"]["model"]["name"]].trees else ["keras", "tensorflow"]
     )
     libraries += ["pillow"] * (schema.kind == "image")
     package = Path(__file__).parents[1]

@@ -14,7 +14,8 @@ import numpy as np
 from components.data.prepared import Prepared
 from components.runtime.cells import CellResult, Store
 from components.stats.metrics import row_scores
-from components.study.recipe import TREES, Recipe, program_key
+from components.study.model_catalogue import MODELS
+from components.study.recipe import Recipe, program_key
 from components.study.study import REFERENCE, Study
 
 STEPS = 50  # that an epoch of the probe has at most; time grows with the steps
@@ -93,7 +94,7 @@ def _trained(study: Study, prepared: Prepared) -> Probe:
             if arm.name == REFERENCE:
                 spread, share = trial.spread(study.metric)
         stops = share if arm.recipe.train.early_stopping else 1.0
-        epochs = 1 if arm.recipe.model.name in TREES else arm.recipe.train.epochs * stops
+        epochs = 1 if MODELS[arm.recipe.model.name].trees else arm.recipe.train.epochs * stops
         seconds[arm.name] = known[key] * epochs
     return Probe(seconds, spread, 0.0, 0)
 
@@ -133,7 +134,7 @@ class _Trial:
             of the two gets right would give by themselves;
             the share of the epochs after which early stopping ended, 1 where the trainings were cut short.
         """
-        planned = 1 if self.recipe.model.name in TREES else self.recipe.train.epochs
+        planned = 1 if MODELS[self.recipe.model.name].trees else self.recipe.train.epochs
         epochs = int(np.clip(MOST_SECONDS / max(self.epoch_seconds, 1e-6), 1, planned))
         y, of_rows, lengths = self.split.val_y, [], []
         for seed in range(TRAININGS):

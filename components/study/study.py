@@ -20,13 +20,10 @@ from components.errors import StudyError
 from components.formatting import did_you_mean
 from components.stats.metrics import METRICS
 from components.study.dataset import DatasetSpec, Names
+from components.study.model_catalogue import APPLICATIONS, MODELS
 from components.study.part import OneOf, Part
 from components.study.recipe import (
-    APPLICATIONS,
-    AUGMENTATIONS,
-    FITS,
     OF_PROCESS,
-    TECHNIQUES,
     Kind,
     Recipe,
     change,
@@ -36,8 +33,8 @@ from components.study.recipe import (
     merge,
     own_defaults,
     refuse_kind,
-    techniques_on,
 )
+from components.study.techniques import AUGMENTATIONS, TECHNIQUES, techniques_on
 
 REFERENCE = "reference"
 LEAVE_ONE_OUT = "leave-one-out"
@@ -389,7 +386,7 @@ def _with_own_defaults(arms: Any, kind: Kind, name: Any, stated: Mapping[str, An
 
 
 def _is_model(name: Any) -> bool:
-    return isinstance(name, str) and name in FITS
+    return isinstance(name, str) and name in MODELS
 
 
 def _states(stated: Mapping[str, Any], path: str) -> bool:

@@ -18,7 +18,8 @@ from components.runtime import devices
 from components.runtime.cells import PREVIEW, CellResult, Store
 from components.runtime.checkpoint import Checkpoint
 from components.runtime.events import THREADS, Step
-from components.study.recipe import TREES, Recipe, program_key
+from components.study.model_catalogue import MODELS
+from components.study.recipe import Recipe, program_key
 from components.study.study import REFERENCE, Cell, Study
 from components.training.engine import Split
 from components.training.trees import Forest
@@ -128,7 +129,7 @@ class Trainer:
     def _program_for(self, cell: Cell, rows: int):
         key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
         if self._program[0] != key:
-            if cell.recipe.model.name not in TREES:
+            if not MODELS[cell.recipe.model.name].trees:
                 self._warn(devices.unused(cell.recipe.train))
             self._program = (key, build(cell.recipe, self.prepared.schema, rows, self.threads))
         return self._program[1]
@@ -148,7 +149,7 @@ def threads_for(schema: Schema) -> int:
 
 def build(recipe: Recipe, schema: Schema, rows: int, threads: int) -> Any:
     """Return what trains the recipe's model on so many rows: a `components.training.engine.Program`, or a `Forest`."""
-    if recipe.model.name in TREES:
+    if MODELS[recipe.model.name].trees:
         # With more, threads that wait for each other take most of the time.
         return Forest(recipe, schema.inputs, len(schema.classes), threads or None)
     if recipe.train.backend == "jax":
