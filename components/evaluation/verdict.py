@@ -166,11 +166,11 @@ def _effects(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the effects, the harms and the slices; one arm's scores are in memory at a time."""
     cut = slicings(prepared, study.slices)
-    names = [name for slicing in cut for name in slicing.names]
+    names = [part.name for slicing in cut for part in slicing.slices]
     sizes = np.concatenate(
         [
             np.mean(
-                [np.bincount(slicing.codes[rows], minlength=len(slicing.names)) for rows in comparison.rows], axis=0
+                [np.bincount(slicing.codes[rows], minlength=len(slicing.slices)) for rows in comparison.rows], axis=0
             )
             for slicing in cut
         ]
@@ -193,7 +193,7 @@ def _effects(
                 of_slice
                 for slicing in cut
                 for of_slice in paired_in_slices(
-                    comparison.rows, gains["accuracy"], comparison.units, slicing.codes, len(slicing.names)
+                    comparison.rows, gains["accuracy"], comparison.units, slicing.codes, len(slicing.slices)
                 )
             ]
         )

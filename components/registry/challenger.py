@@ -236,7 +236,7 @@ def judge(registry: Registry, champion: Any, challenger: Challenger) -> dict[str
         else:
             answers = _answers(registry.name, champion, prepared, numbers)
     rows = gate.Rows(challenger.answers[unseen], answers, challenger.y[unseen], groups)
-    slices = slices_of(prepared, numbers, study.slices)
+    slices = {part.name: inside for part, inside in slices_of(prepared, numbers, study.slices).items()}
     return gate.decide(study.gate, study.metric, rows, slices, f"champion version {champion.version}")
 
 
