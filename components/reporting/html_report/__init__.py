@@ -48,7 +48,7 @@ def gather(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepar
         "data": about.data(prepared.folder / "report" / "data.json"),
         "reproduce": about.reproduce(study, verdict, cells, prepared),
         "trainings": sum(len(of_arm) for of_arm in cells.values()),
-        "seconds": sum(cell.result["seconds"] for of_arm in cells.values() for cell in of_arm),
+        "seconds": sum(cell.result.seconds for of_arm in cells.values() for cell in of_arm),
         "arms": len(cells),
         "most_harms": MOST_HARMS,
     }
