@@ -62,12 +62,16 @@ def ready_studies() -> dict[str, str]:
 
 
 def read_study(
-    study: str, overrides: list[str], seeds: int | None, retrain: bool = False, study_if_drift: bool = False
+    study: str | Mapping[str, Any],
+    overrides: list[str],
+    seeds: int | None,
+    retrain: bool = False,
+    study_if_drift: bool = False,
 ) -> Study:
     """Return the study that the user means, with the overrides laid over it.
 
     Args:
-        study: the name of a ready study, the path of a YAML file, or a source such as `sklearn:wine`.
+        study: the name of a ready study, the path of a YAML file, a source such as `sklearn:wine`, or what a file says.
         overrides: `path=value` each; the path counts from the study's top, the value is YAML.
         seeds: replaces the study's number of seeds; of a retraining, that one's.
         retrain: whether to train the champion's recipe again instead.
@@ -76,7 +80,7 @@ def read_study(
     Raises:
         UsageError: for anything wrong with it; the message names the file and line, or the option.
     """
-    document = read_document(study)
+    document = read_document(study) if isinstance(study, str) else Document("study", dict(study))
     given = [_parse_override(text) for text in overrides]
     if seeds is not None:
         given.append(_Override(f"--seeds {seeds}", ("retrain", "seeds") if retrain else ("seeds",), seeds))
