@@ -1,6 +1,6 @@
 """Are the intervals as wide as they should be, on real images? 70 studies, each on 1,000 images of its own.
 
-Run: python benchmarks/statistics.py [--seeds 5] [--data /usr/share/datasets/fashion-mnist]
+Run: python benchmarks/false_claims.py [--seeds 5] [--data /usr/share/datasets/fashion-mnist]
 
 Fashion-MNIST's 70,000 images (Debian: apt install dataset-fashion-mnist) are cut into disjoint data sets, so what a
 technique truly does is the mean over all of them. Each study redraws 160 of 800 rows for validation with each seed, and
