@@ -1,5 +1,5 @@
 """Seconds per cell: Assay's engine against a plain script with a fresh model and `model.fit` for every cell.
-One round takes about 6 min on 2 cores.
+One round takes about 8 min on 2 cores.
 
 All sides train the same cells: the same rows, network, optimizer, epochs and batch size, early stopping with a patience
 that never ends a run. They run in turn, so that a slow minute of the machine hits all. Imports are not counted;
