@@ -18,8 +18,8 @@ import gzip
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from _common import FASHION, chosen, parser, start
 
+from _common import FASHION, chosen, parser, start
 from components.stats.paired_effects import Paired, compare, interval, paired
 
 STUDIES, STUDIES_SMALL, ROWS, TEST, VALIDATION, UNITS, NOTHING = 70, 2, 1000, 200, 160, 150, 7

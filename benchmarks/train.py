@@ -37,6 +37,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+
 from _common import FASHION, parser, report_speeds, start
 
 ROWS, ROWS_SMALL, BATCH, CLASSES = 6400, 256, 128, 10
