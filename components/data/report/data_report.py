@@ -1,0 +1,232 @@
+"""The data report as a record: what data.json says, and what Markdown, the figure and the page are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from components.data.issues import DataIssue
+from components.study.recipe import Kind
+
+Time = float | str  # a number, or a date in ISO format
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """How many rows a class has, in all and in each part with the first seed."""
+
+    name: str
+    rows: int
+    test: int
+    validation: int
+    train: int
+    unused: int
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """How the rows are split.
+
+    Attributes:
+        seeds: how many draw their own validation rows.
+        test: the fraction of the rows, or the name of the source's own split.
+        validation: the fraction of the other rows.
+        group: the column of `data.group`.
+        time: the column of `data.time`.
+        rows: of each part, with the first seed, as all that follows.
+        groups: of each part; None without `group`.
+        times: the oldest and the newest of each part that has rows; None without `time`.
+    """
+
+    seeds: int
+    test: float | str
+    validation: float
+    group: str | None
+    time: str | None
+    rows: dict[str, int]
+    groups: dict[str, int] | None = None
+    times: dict[str, tuple[Time, Time]] | None = None
+
+    @property
+    def rule(self) -> str:
+        """The rule of the split as a sentence."""
+        parts = ("train", "validation", "test")
+        if self.times is not None:
+            borders = "; ".join(f"{name} {_period(self.times[name])}" for name in parts if name in self.times)
+            return (
+                f"By {self.time!r} the newest rows are the test, and no seed trains on what is newer than what it is "
+                f"validated on; with seed 0: {borders}."
+            )
+        fixed = f"the source's own {self.test!r}"
+        if isinstance(self.test, float):
+            fixed = f"{100 * self.test:.3g} % of the rows"
+        drawn = f"each seed draws {100 * self.validation:.3g} % of the other rows for validation"
+        how = "of every class in proportion"
+        if self.groups is not None:
+            sides = ", ".join(f"{self.groups[name]} for {name}" for name in parts)
+            how = f"whole groups of {self.group!r} at a time; with seed 0 groups are {sides}"
+        return f"The test is {fixed}, and {drawn}, {how}."
+
+
+@dataclass(frozen=True)
+class DuplicateCounts:
+    """How many rows have an identical one."""
+
+    copies: int
+    copies_within_test: int
+    copies_within_rest: int
+    test_rows_in_rest: int
+    rows_with_two_labels: int
+
+
+@dataclass(frozen=True)
+class NearDuplicateCounts:
+    """How many pairs of images are nearly the same."""
+
+    pairs: int
+    pairs_across_test: int
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """How many images came with a size."""
+
+    height: int
+    width: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class ImagesReport:
+    """What the images are like: the most frequent sizes, and how many there are."""
+
+    channels: int
+    sizes: tuple[ImageSize, ...]
+    different_sizes: int
+
+
+@dataclass(frozen=True)
+class ValueCount:
+    """How many rows have a value."""
+
+    value: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class ColumnReport:
+    """What is in a column of a table.
+
+    Attributes:
+        name: as the file has it.
+        type: number, boolean or category.
+        missing: how many values are.
+        missing_share: the same as a fraction of the rows.
+        different: how many different values there are, besides missing ones.
+        constant: whether all rows have the same value, or none.
+        least: of numbers; None where there are none, as the next two.
+        mean: of numbers.
+        greatest: of numbers.
+        histogram: of numbers, how many are in each equal part of their range; empty where they are all the same.
+        frequent: the most frequent of other values, the first most.
+    """
+
+    name: str
+    type: Literal["number", "boolean", "category"]
+    missing: int
+    missing_share: float
+    different: int
+    constant: bool
+    least: float | None = None
+    mean: float | None = None
+    greatest: float | None = None
+    histogram: tuple[int, ...] = ()
+    frequent: tuple[ValueCount, ...] = ()
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many rows are between each two edges."""
+
+    edges: tuple[int, ...]
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ClassWords:
+    """The words of a class: the most frequent, and those that are more frequent than in the other classes."""
+
+    name: str
+    frequent: tuple[str, ...]
+    typical: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TextReport:
+    """How long texts are, in words, and which words they have.
+
+    Attributes:
+        least: words in a row, as the next three.
+        median: of the rows.
+        p95: what 95 % of the rows do not exceed.
+        greatest: of all rows.
+        limit: where rows are cut.
+        at_limit: how many rows may have been cut there.
+        words: how many different ones there are.
+        unknown_share: of the words of test and validation rows, those that train rows do not have; None without words.
+        histogram: of the lengths.
+        classes: the words of each.
+    """
+
+    least: int
+    median: float
+    p95: float
+    greatest: int
+    limit: int
+    at_limit: int
+    words: int
+    unknown_share: dict[str, float | None]
+    histogram: Histogram
+    classes: tuple[ClassWords, ...]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What there is, and what is wrong with it.
+
+    Attributes:
+        source: as the study names it.
+        kind: of data.
+        rows: how many there are.
+        shape: of one row.
+        dtype: of the values.
+        classes: each with its rows.
+        split: into test, validation and train rows.
+        own_splits: rows of the source's own splits, by name.
+        duplicates: identical rows.
+        issues: the gravest first.
+        images: of images alone, as `near_duplicates`.
+        near_duplicates: pairs of images.
+        text: of texts alone.
+        columns: of tables alone.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    source: str
+    kind: Kind
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    classes: tuple[ClassCounts, ...]
+    split: SplitReport
+    own_splits: dict[str, int]
+    duplicates: DuplicateCounts
+    issues: tuple[DataIssue, ...]
+    images: ImagesReport | None = None
+    near_duplicates: NearDuplicateCounts | None = None
+    text: TextReport | None = None
+    columns: tuple[ColumnReport, ...] | None = None
+
+
+def _period(ends: Sequence[Time]) -> str:
+    return " to ".join(end if isinstance(end, str) else f"{end:.12g}" for end in ends)
