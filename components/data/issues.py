@@ -1,5 +1,6 @@
 """What the owner of data should know about it: facts as fields, and the sentence is made of them last."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,7 +27,7 @@ class DataIssue:
     level: Level
     sentence: str
     count: int
-    values: dict[str, int | float | str] = field(default_factory=dict)
+    values: Mapping[str, int | float | str] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
     allowed: bool = False
 

@@ -55,18 +55,10 @@ SOURCE_TYPES: dict[str, SourceType] = {
         rows_are_files=True,
     ),
     "table": SourceType(
-        "components.data.sources.table",
-        ("table:FILE",),
-        ("table",),
-        options=(*COLUMNS, "categorical"),
-        is_path=True,
+        "components.data.sources.table", ("table:FILE",), ("table",), options=(*COLUMNS, "categorical"), is_path=True
     ),
     "text": SourceType(
-        "components.data.sources.text",
-        ("text:FILE", "text:DIR"),
-        ("text",),
-        options=(*COLUMNS, "text"),
-        is_path=True,
+        "components.data.sources.text", ("text:FILE", "text:DIR"), ("text",), options=(*COLUMNS, "text"), is_path=True
     ),
     "sklearn": SourceType(
         "components.data.sources.scikit",

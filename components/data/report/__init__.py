@@ -14,14 +14,13 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from components.data.issues import DataIssue
 from components.data.report.classes_and_splits import check_parts, count_classes, describe_split
 from components.data.report.columns import describe_columns
-from components.data.report.data_report import DataReport, ImageSize, ImagesReport
+from components.data.report.data_report import ColumnReport, DataReport, ImageSize, ImagesReport
 from components.data.report.duplicates import count_copies, count_near_copies
 from components.data.report.markdown import markdown
 from components.data.report.texts import describe_texts
@@ -48,15 +47,17 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
     classes = count_classes(rows, parts[0])
     duplicates, issues = count_copies(rows, is_test, content.first)
     issues = [*rows.issues, *issues, *check_parts(data, rows, parts, classes)]
-    of_kind: dict[str, Any] = {}
+    images = near_duplicates = text = None
+    columns: tuple[ColumnReport, ...] = ()
     if data.kind == "image":
+        images = _images(rows)
         near_duplicates, more = count_near_copies(rows, is_test, content.first)
-        of_kind = {"images": _images(rows), "near_duplicates": near_duplicates}
+        issues += more
     elif data.kind == "text":
-        more = []
-        of_kind = {"text": describe_texts(data, rows, parts[0])}
+        text = describe_texts(data, rows, parts[0])
     else:
-        of_kind["columns"], more = describe_columns(data, rows)
+        columns, more = describe_columns(data, rows)
+        issues += more
     return DataReport(
         source=data.source,
         kind=data.kind,
@@ -67,8 +68,11 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
         split=describe_split(data, rows, parts),
         own_splits={name: len(numbers) for name, numbers in rows.splits.items()},
         duplicates=duplicates,
-        issues=_gravest_first([*issues, *more], data.allow),
-        **of_kind,
+        issues=_gravest_first(issues, data.allow),
+        images=images,
+        near_duplicates=near_duplicates,
+        text=text,
+        columns=columns,
     )
 
 

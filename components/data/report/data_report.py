@@ -24,27 +24,16 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """How the rows are split.
-
-    Attributes:
-        seeds: how many draw their own validation rows.
-        test: the fraction of the rows, or the name of the source's own split.
-        validation: the fraction of the other rows.
-        group: the column of `data.group`.
-        time: the column of `data.time`.
-        rows: of each part, with the first seed, as all that follows.
-        groups: of each part; None without `group`.
-        times: the oldest and the newest of each part that has rows; None without `time`.
-    """
+    """How the rows are split; rows, groups and times are those of the first seed's parts."""
 
     seeds: int
-    test: float | str
-    validation: float
-    group: str | None
+    test: float | str  # a fraction of the rows, or the name of the source's own split
+    validation: float  # a fraction of the other rows
+    group: str | None  # the column of `data.group`, as the next is of `data.time`
     time: str | None
     rows: dict[str, int]
     groups: dict[str, int] | None = None
-    times: dict[str, tuple[Time, Time]] | None = None
+    times: dict[str, tuple[Time, Time]] | None = None  # the oldest and the newest, of parts that have rows
 
     @property
     def rule(self) -> str:
@@ -114,33 +103,19 @@ class ValueCount:
 
 @dataclass(frozen=True)
 class ColumnReport:
-    """What is in a column of a table.
-
-    Attributes:
-        name: as the file has it.
-        type: number, boolean or category.
-        missing: how many values are.
-        missing_share: the same as a fraction of the rows.
-        different: how many different values there are, besides missing ones.
-        constant: whether all rows have the same value, or none.
-        least: of numbers; None where there are none, as the next two.
-        mean: of numbers.
-        greatest: of numbers.
-        histogram: of numbers, how many are in each equal part of their range; empty where they are all the same.
-        frequent: the most frequent of other values, the first most.
-    """
+    """What is in a column of a table; of `different` values the missing one is none."""
 
     name: str
     type: Literal["number", "boolean", "category"]
     missing: int
     missing_share: float
     different: int
-    constant: bool
-    least: float | None = None
+    constant: bool  # the same value in all rows, or none
+    least: float | None = None  # of numbers, as the next three; None where all are missing
     mean: float | None = None
     greatest: float | None = None
-    histogram: tuple[int, ...] = ()
-    frequent: tuple[ValueCount, ...] = ()
+    histogram: tuple[int, ...] = ()  # rows in equal parts of the range; empty where all are the same
+    frequent: tuple[ValueCount, ...] = ()  # the most frequent categories, or true and false, the first most
 
 
 @dataclass(frozen=True)
@@ -162,70 +137,40 @@ class ClassWords:
 
 @dataclass(frozen=True)
 class TextReport:
-    """How long texts are, in words, and which words they have.
-
-    Attributes:
-        least: words in a row, as the next three.
-        median: of the rows.
-        p95: what 95 % of the rows do not exceed.
-        greatest: of all rows.
-        limit: where rows are cut.
-        at_limit: how many rows may have been cut there.
-        words: how many different ones there are.
-        unknown_share: of the words of test and validation rows, those that train rows do not have; None without words.
-        histogram: of the lengths.
-        classes: the words of each.
-    """
+    """How long texts are, in words, and which words they have."""
 
     least: int
     median: float
     p95: float
     greatest: int
-    limit: int
-    at_limit: int
-    words: int
-    unknown_share: dict[str, float | None]
-    histogram: Histogram
+    limit: int  # where rows are cut
+    at_limit: int  # rows that may have been cut there
+    words: int  # different ones
+    unknown_share: dict[str, float | None]  # of a part's words, those that train rows don't have; None without words
+    histogram: Histogram  # of the lengths
     classes: tuple[ClassWords, ...]
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """What there is, and what is wrong with it.
-
-    Attributes:
-        source: as the study names it.
-        kind: of data.
-        rows: how many there are.
-        shape: of one row.
-        dtype: of the values.
-        classes: each with its rows.
-        split: into test, validation and train rows.
-        own_splits: rows of the source's own splits, by name.
-        duplicates: identical rows.
-        issues: the gravest first.
-        images: of images alone, as `near_duplicates`.
-        near_duplicates: pairs of images.
-        text: of texts alone.
-        columns: of tables alone.
-    """
+    """What there is, and what is wrong with it; the last four are each of one kind of data alone."""
 
     SCHEMA: ClassVar[int] = 1
 
     source: str
     kind: Kind
     rows: int
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # of one row
     dtype: str
     classes: tuple[ClassCounts, ...]
     split: SplitReport
-    own_splits: dict[str, int]
+    own_splits: dict[str, int]  # rows of the source's own splits
     duplicates: DuplicateCounts
-    issues: tuple[DataIssue, ...]
+    issues: tuple[DataIssue, ...]  # the gravest first
     images: ImagesReport | None = None
     near_duplicates: NearDuplicateCounts | None = None
     text: TextReport | None = None
-    columns: tuple[ColumnReport, ...] | None = None
+    columns: tuple[ColumnReport, ...] = ()
 
 
 def _period(ends: Sequence[Time]) -> str:

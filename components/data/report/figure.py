@@ -20,7 +20,7 @@ def data_figure(report: DataReport) -> Figure:
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     left, right = np.ravel(np.array(figure.subfigures(1, 2)))
     _draw_classes(left, report)
-    if report.columns is not None:
+    if report.columns:
         _draw_columns(right, report.columns)
     if report.images:
         _draw_sizes(right, report.images.sizes)

@@ -35,7 +35,7 @@ def markdown(report: DataReport) -> str:
         lines += ["", *_image_text(report.images)]
     if report.text:
         lines += ["", *_text_text(report.text)]
-    if report.columns is not None:
+    if report.columns:
         lines += ["", *_column_text(report.columns)]
     return "\n".join(lines) + "\n"
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -29,6 +29,9 @@ IMAGES = FileKind(
     (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif"),
     "mend or remove them",
 )
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 MAX_THREADS = 8
 BATCH = 1024  # files that wait for a thread at a time
 
@@ -96,12 +99,14 @@ def _decoded(listing: Listing, data: DatasetSpec, file: Path) -> Rows:
     return rows
 
 
-def _reasons(found: Iterable[Any]) -> dict[int, str]:
+def _reasons(results: Iterable[object]) -> dict[int, str]:
     """Return what is text, by its position: why a file can't be read."""
-    return {i: reason for i, reason in enumerate(found) if isinstance(reason, str)}
+    return {i: reason for i, reason in enumerate(results) if isinstance(reason, str)}
 
 
-def _in_order(threads: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+def _in_order(
+    threads: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[Result]:
     for start in range(0, len(items), BATCH):
         yield from threads.map(function, items[start : start + BATCH])
 

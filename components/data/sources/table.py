@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from components.data import raw_values
 from components.data.issues import MAX_EXAMPLES, DataIssue
-from components.data.raw_values import Column
+from components.data.raw_values import Array, Column
 from components.data.sources import Rows
 from components.data.sources.files import Table, fetched, frame
 from components.errors import AssayError
@@ -200,7 +200,7 @@ def some(names: Sequence[str], join: str = ", ", more: int | None = None) -> str
 
 
 def _features(
-    table: Table, features: dict[str, Any], categorical: tuple[str, ...]
+    table: Table, features: dict[str, Array], categorical: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[Column, ...], tuple[DataIssue, ...]]:
     """Return the rows, their columns and what is odd about them.
 
@@ -236,7 +236,7 @@ def _features(
     return np.stack(kept, axis=1), tuple(columns), issues
 
 
-def _column(table: Table, name: str, array: Any, coded: bool) -> Column | None:
+def _column(table: Table, name: str, array: Array, coded: bool) -> Column | None:
     """Return what a column is; None where all its values are missing.
 
     Args:
@@ -267,7 +267,7 @@ def _column(table: Table, name: str, array: Any, coded: bool) -> Column | None:
     return Column(name, "category", tuple(values))
 
 
-def _kind(table: Table, name: str, array: Any) -> Literal["number", "boolean", "category"]:
+def _kind(table: Table, name: str, array: Array) -> Literal["number", "boolean", "category"]:
     if pa.types.is_boolean(array.type):
         return "boolean"
     if not pa.types.is_string(array.type):

@@ -56,7 +56,7 @@ def data(file: Path) -> dict[str, Any] | None:
                 "said": values_text(column),
                 "drawn": histogram(column.histogram) if column.histogram else "",
             }
-            for column in (about.columns or ())[:COLUMNS]
+            for column in about.columns[:COLUMNS]
         ],
         "lengths": _lengths(about.text.histogram) if about.text else None,
     }

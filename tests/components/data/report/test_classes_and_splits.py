@@ -64,8 +64,9 @@ def test_times_have_borders_and_unused_rows_are_a_note():
     found = split_of(rows_of(100, times=np.arange(100) / 2), time="when")
     assert found.split.rows == {"test": 20, "validation": 13, "train": 51, "unused": 16}
     times = found.split.times
+    assert times
     assert times["test"] == (40.0, 49.5)
-    assert times["train"][1] + 0.5 == times["validation"][0]
+    assert float(times["train"][1]) + 0.5 == times["validation"][0]
     assert f"train {times['train'][0]:g} to {times['train'][1]:g}; validation" in found.split.rule
     assert issue(found, "unused-rows").text.endswith("leaves out the others: 16 with seed 0")
     assert "| class | rows | share | test | validation | train | unused |\n" in markdown(found)
@@ -74,8 +75,10 @@ def test_times_have_borders_and_unused_rows_are_a_note():
 def test_dates_are_told_as_dates():
     day = 24 * 3600 * 10**6
     found = split_of(rows_of(times=np.arange(60) * day), time="when")
+    assert found.split.times
     assert found.split.times["test"] == ("1970-02-18", "1970-03-01")
     found = split_of(rows_of(times=np.arange(60) * day + 1_900_000), time="when")
+    assert found.split.times
     assert found.split.times["test"][0] == "1970-02-18T00:00:01"
 
 

@@ -155,6 +155,7 @@ def test_any_texts_have_a_report(data):
         row[:length] = data.draw(arrays(np.int32, length, elements=st.integers(1, len(words))))
     found = any_rows(data.draw, x, words=words)
     assert_whole(found)
+    assert found.text
     assert found.text.words == len(np.unique(x[x > 0]))
     assert sum(found.text.histogram.rows) == len(x)
 

@@ -325,7 +325,7 @@ def one_by_one(values, column: Column) -> np.ndarray | None:
 
 @given(VALUES, st.sampled_from([Column("a"), Column("a", "boolean"), KNOWN]), st.booleans())
 def test_a_whole_column_is_read_as_each_of_its_values(values, column, many):
-    given = [values * (raw_values.SMALL if many else 1)]
+    given = [values * (raw_values.MIN_AT_ONCE if many else 1)]
     if not many and all(value is None or isinstance(value, str) for value in values):
         given += [pa.array(values, pa.string()), pa.chunked_array([pa.array(values[:2], pa.string()), values[2:]])]
         given += [pd.Series(values, dtype=object), pd.Series(values, dtype="str")]
