@@ -65,14 +65,14 @@ class RowError(ValueError):
 
     Attributes:
         row: its position among the rows that the model was asked about.
-        said: what is wrong with it, in words that go on after the row's name.
+        reason: what is wrong with it, in words that go on after the row's name.
     """
 
-    def __init__(self, row: int, said: str):
+    def __init__(self, row: int, reason: str):
         """Say which row, and what is wrong with it."""
-        super().__init__(f"row {row}{said}")
+        super().__init__(f"row {row}{reason}")
         self.row = row
-        self.said = said
+        self.reason = reason
 
 
 class Served:

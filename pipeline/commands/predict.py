@@ -152,7 +152,7 @@ def write(model: Model, source: str, output: Path | None) -> int:
             try:
                 probabilities = model.served(raw)
             except saved_model.RowError as error:
-                raise AssayError(f"{_place(path, names[error.row])}{error.said}") from None
+                raise AssayError(f"{_place(path, names[error.row])}{error.reason}") from None
             except ValueError as error:
                 raise AssayError(f"{shown(path)}: {error}") from None
             found = np.array(classes, object)[probabilities.argmax(axis=1)]

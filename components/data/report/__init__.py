@@ -48,16 +48,15 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
     duplicates, issues = count_copies(rows, is_test, content.first)
     issues = [*rows.issues, *issues, *check_parts(data, rows, parts, classes)]
     images = near_duplicates = text = None
+    more: list[DataIssue] = []
     columns: tuple[ColumnReport, ...] = ()
     if data.kind == "image":
         images = _images(rows)
         near_duplicates, more = count_near_copies(rows, is_test, content.first)
-        issues += more
     elif data.kind == "text":
         text = describe_texts(data, rows, parts[0])
     else:
         columns, more = describe_columns(data, rows)
-        issues += more
     return DataReport(
         source=data.source,
         kind=data.kind,
@@ -68,7 +67,7 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
         split=describe_split(data, rows, parts),
         own_splits={name: len(numbers) for name, numbers in rows.splits.items()},
         duplicates=duplicates,
-        issues=_gravest_first(issues, data.allow),
+        issues=_gravest_first([*issues, *more], data.allow),
         images=images,
         near_duplicates=near_duplicates,
         text=text,

@@ -234,8 +234,7 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[DataIssue, .
     files = _files(builder)
     placed = [(file, path) for file in files if (path := _placed(folder, file))]
     missing = [file for file in files if not _placed(folder, file)]
-    mend = f" Place these in {folder} and run this again:\n{_listed(missing)}" if missing else "\n"
-    mend += elsewhere
+    mend = (f" Place these in {folder} and run this again:\n{_listed(missing)}" if missing else "\n") + elsewhere
     if missing and not _answers([file.url for file in missing]):
         raise AssayError(
             f"tfds:{name} is not prepared on this machine (looked in {builder.data_dir}), and no server of its files "
