@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from itertools import chain
-from typing import Any, Literal, SupportsFloat
+from typing import Any, Literal, SupportsFloat, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ BOOLEANS = {"true": 1.0, "false": 0.0}
 
 MIN_AT_ONCE = 256  # values; fewer are read sooner one by one
 
-Array = pa.Array | pa.ChunkedArray
+Array: TypeAlias = pa.Array | pa.ChunkedArray
 RawValue = str | SupportsFloat  # that is not missing
 
 # Scripts that write no spaces between words: Thai, Lao, Myanmar, Khmer, Chinese and Japanese.
