@@ -16,8 +16,9 @@ from pydantic import BaseModel, ValidationError
 
 from components.errors import StudyError, UsageError
 from components.formatting import did_you_mean
-from components.study.dataset import OPTIONS_OF, DatasetSpec
+from components.study.dataset import DatasetSpec
 from components.study.recipe import FOR_KIND, ONLY_FOR, Augment, paths
+from components.study.source_types import SOURCE_TYPES, all_options
 from components.study.study import Study
 from components.study.validation_errors import explain
 
@@ -154,7 +155,7 @@ def read_document(study: str) -> Document:
 def _from_source(source: str) -> dict[str, Any]:
     """Return the study of a source with nothing else said, named after the source."""
     scheme, _, name = source.partition(":")
-    if scheme in ("images", "table", "text"):
+    if scheme in SOURCE_TYPES and SOURCE_TYPES[scheme].is_path:
         name = name if "://" in name else str(Path(name).expanduser().resolve())
         name = FILE_ENDING.sub("", name.rstrip("/").rpartition("/")[2])
     name = re.sub(r"[^A-Za-z0-9_.\- ]+", "-", name).lstrip("_.- ")
@@ -320,8 +321,7 @@ def _blame(error: StudyError, document: Document, given: list[_Override]) -> str
 
 def _of_others(data: DatasetSpec) -> set[str]:
     """Return the names of what only other sources and kinds of data have."""
-    scheme = data.source.partition(":")[0]
-    options = {name for name, schemes in OPTIONS_OF.items() if scheme not in schemes}
+    options = set(all_options()) - set(data.source_type.options)
     augmentations = set(Augment.model_fields) - set(FOR_KIND[data.kind])
     return options | augmentations | {name for name, kind in ONLY_FOR.items() if kind != data.kind}
 

@@ -94,8 +94,8 @@ class Encoder:
             table[known] = np.arange(FIRST, FIRST + len(known))
             codes = x[:, column]
             missing = np.isnan(codes)
-            found = table[np.where(missing, 0, codes).astype(np.int64)]
-            encoded[:, place] = np.where(missing, ABSENT if absent else UNSEEN, found)
+            numbers = table[np.where(missing, 0, codes).astype(np.int64)]
+            encoded[:, place] = np.where(missing, ABSENT if absent else UNSEEN, numbers)
         return encoded
 
     def _text(self, x: np.ndarray) -> np.ndarray:

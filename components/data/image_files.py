@@ -4,10 +4,12 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+Seen = TypeVar("Seen")
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 ORIENTATION = 0x0112  # of EXIF: cameras store how they were held, and leave the turning to whoever shows the image
@@ -47,8 +49,8 @@ def header(file: str | bytes) -> Header | str:
 def decode(file: str | bytes, shape: tuple[int, ...]) -> np.ndarray | str:
     """Return uint8 of the shape (height, width, channels), or why the file can't be read.
 
-    The image is resized with its aspect kept and centred, and its edge pixels are repeated where it does not fill the
-    frame. With one channel it becomes grey. Transparency becomes white, of a GIF the first frame counts, and of 16 bits
+    The image is resized with its aspect kept and centered, and its edge pixels are repeated where it does not fill the
+    frame. With one channel it becomes gray. Transparency becomes white, of a GIF the first frame counts, and of 16 bits
     a pixel the upper 8 are kept.
 
     Args:
@@ -72,7 +74,7 @@ def decode(file: str | bytes, shape: tuple[int, ...]) -> np.ndarray | str:
     return _opened(file, pixels)
 
 
-def _opened(file: str | bytes, use: Callable[[Image.Image], Any]) -> Any:
+def _opened(file: str | bytes, use: Callable[[Image.Image], Seen]) -> Seen | str:
     """Return what `use` makes of the image, or, as text, why it can't be read."""
     try:
         if isinstance(file, str) and not Path(file).is_file():  # opening a pipe would wait for ever
@@ -124,7 +126,7 @@ def _flat(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _framed(image: Image.Image, height: int, width: int) -> np.ndarray:
-    """Return the image resized into the frame, centred, its edges repeated."""
+    """Return the image resized into the frame, centered, its edges repeated."""
     scale = min(height / image.height, width / image.width)
     fitted = (min(width, max(1, round(image.width * scale))), min(height, max(1, round(image.height * scale))))
     if image.size != fitted:

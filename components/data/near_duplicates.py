@@ -1,14 +1,14 @@
 """Images that are nearly the same, such as a JPEG saved again at quality 50 or an image made smaller.
 
-Two are: their difference hashes differ in few of 64 bits, and their thumbnails by few of 255 grey levels (mean).
+Two are: their difference hashes differ in few of 64 bits, and their thumbnails by few of 255 gray levels (mean).
 """
 
 import numpy as np
 
 from components.data.splitting import CHUNK
 
-NEAR_BITS = 6
-NEAR_GREY = 1.5  # of 10,000 Fashion-MNIST images one pair is at 0.4, and the next one at 2.3
+MAX_BITS = 6
+MAX_GRAY = 1.5  # of 10,000 Fashion-MNIST images one pair is at 0.4, and the next one at 2.3
 BANDS = 8  # of 8 bits: of two hashes that differ in 6 bits at least two bands are the same
 WINDOW = 16  # neighbours that are looked at in each band's order
 THUMB = (8, 9)
@@ -26,7 +26,7 @@ def near_duplicates(x: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def thumbnails(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return float32 (rows, 8, 9): grey, averaged over areas, 0..255; where the dtype is not uint8, stretched to that.
+    """Return float32 (rows, 8, 9): gray, averaged over areas, 0..255; where the dtype is not uint8, stretched to that.
 
     Args:
         x: images (rows, height, width, channels), any numeric dtype.
@@ -35,8 +35,8 @@ def thumbnails(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
     down, across = (_averaging(size, to) for size, to in zip(x.shape[1:3], THUMB, strict=True))
     thumbs = np.empty((len(rows), *THUMB), np.float32)
     for start in range(0, len(rows), CHUNK):
-        grey = np.asarray(x[rows[start : start + CHUNK]]).mean(axis=-1, dtype=np.float32)
-        thumbs[start : start + CHUNK] = down @ grey @ across.T
+        gray = np.asarray(x[rows[start : start + CHUNK]]).mean(axis=-1, dtype=np.float32)
+        thumbs[start : start + CHUNK] = down @ gray @ across.T
     if x.dtype != np.uint8:
         thumbs -= thumbs.min()
         thumbs *= 255 / max(float(thumbs.max()), 1e-12)
@@ -65,15 +65,15 @@ def near_pairs(thumbs: np.ndarray) -> np.ndarray:
     share a band, pairs may be missed; it is a count of what is there at least.
     """
     hashes = difference_hash(thumbs)
-    found: list[np.ndarray] = []
+    pairs: list[np.ndarray] = []
     for band in range(BANDS):
         shift = np.uint64(band * 64 // BANDS)
         turned = hashes << shift | hashes >> (np.uint64(64) - shift) if band else hashes
         order = np.argsort(turned, kind="stable")
         ordered = hashes[order]
         for step in range(1, min(WINDOW, len(order) - 1) + 1):
-            near = np.flatnonzero(np.bitwise_count(ordered[step:] ^ ordered[:-step]) <= NEAR_BITS)
+            near = np.flatnonzero(np.bitwise_count(ordered[step:] ^ ordered[:-step]) <= MAX_BITS)
             pair = np.stack([order[near], order[near + step]], axis=1)
-            grey = np.abs(thumbs[pair[:, 0]] - thumbs[pair[:, 1]]).mean(axis=(1, 2))
-            found.append(np.sort(pair[grey <= NEAR_GREY], axis=1))
-    return np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), np.int64)
+            gray = np.abs(thumbs[pair[:, 0]] - thumbs[pair[:, 1]]).mean(axis=(1, 2))
+            pairs.append(np.sort(pair[gray <= MAX_GRAY], axis=1))
+    return np.unique(np.concatenate(pairs), axis=0) if pairs else np.empty((0, 2), np.int64)

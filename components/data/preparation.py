@@ -13,7 +13,7 @@ from components.errors import AssayError
 from components.study.study import Study
 
 MAX_CLASSES = 10_000
-ROWS = 4096  # that are looked at at a time
+BLOCK = 4096  # that are looked at at a time
 
 
 def prepare(study: Study, folder: str | Path) -> Prepared:
@@ -24,11 +24,11 @@ def prepare(study: Study, folder: str | Path) -> Prepared:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    rows, of, parts = read_checked(study, folder)
-    found = report.inspect(study.data, rows, of, parts)
-    report.refuse(found)
-    prepared = Prepared.write(folder, study.data, rows, of, parts)
-    report.write(found, folder / REPORT)
+    rows, known, parts = read_checked(study, folder)
+    about = report.inspect(study.data, rows, known, parts)
+    report.refuse(about)
+    prepared = Prepared.write(folder, study.data, rows, known, parts)
+    report.write(about, folder / REPORT)
     slicings(prepared, study.slices)  # a column that is not there is said before anything is trained
     return record(study, folder)
 
@@ -51,13 +51,13 @@ def read_checked(study: Study, folder: Path) -> tuple[Rows, Content, np.ndarray]
     """
     rows = read(study.data, folder)
     check(rows)
-    of = content(rows)
+    known = content(rows)
     seeds = max(study.seed_numbers.stop, study.retrain.seeds) if study.retrain.enabled else study.seed_numbers.stop
-    parts = split(rows, study.data, seeds, of)
+    parts = split(rows, study.data, seeds, known)
     if rows.words:  # text: no row is longer than the longest that is not for the test, which must not decide anything
         longest = max(int(np.count_nonzero(rows.x[parts[0] != TEST], axis=1).max()), 1)
         rows.x = rows.x[:, :longest]
-    return rows, of, parts
+    return rows, known, parts
 
 
 def check(rows: Rows) -> None:
@@ -89,8 +89,8 @@ def _check_finite(rows: Rows) -> None:
     Raises:
         AssayError: with the first one's place.
     """
-    for start in range(0, len(rows.x), ROWS):
-        chunk = np.asarray(rows.x[start : start + ROWS]).reshape(len(rows.x[start : start + ROWS]), -1)
+    for start in range(0, len(rows.x), BLOCK):
+        chunk = np.asarray(rows.x[start : start + BLOCK]).reshape(len(rows.x[start : start + BLOCK]), -1)
         bad = np.isinf(chunk) if rows.columns else ~np.isfinite(chunk)
         if bad.any():
             row, column = np.argwhere(bad)[0]

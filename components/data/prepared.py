@@ -164,53 +164,54 @@ class Prepared:
         return order[parts[seed][order] == part]
 
     @classmethod
-    def write(cls, folder: str | Path, data: DatasetSpec, rows: Rows, of: Content, parts: np.ndarray) -> "Prepared":
+    def write(
+        cls, folder: str | Path, data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray
+    ) -> "Prepared":
         """Write a folder and open it; an `x` that is mapped from this folder's x.npy is there already.
 
         Args:
             folder: made where it is missing.
             data: what the study says of it.
             rows: what the source gave.
-            of: the rows' content.
+            content: of the rows.
             parts: uint8 (seeds, rows), see `components.data.splitting`.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        x, y = rows.x, rows.y.astype(np.int32)
-        in_place = isinstance(x, np.memmap) and x.filename == (folder / "x.npy").resolve()
-        if not in_place:
-            np.save(folder / "x.npy", np.ascontiguousarray(x))
-        np.save(folder / "y.npy", y)
-        np.save(folder / "order.npy", of.order)
-        together = linked(rows, of)
-        np.save(folder / "together.npy", together)
-        np.save(folder / "parts.npy", parts)
-        identities = [of.digests[:, 0], *([] if rows.groups is None else [rows.groups.astype(np.uint64)])]
-        np.save(folder / "digests.npy", np.stack(identities, axis=1))
+        if not (isinstance(rows.x, np.memmap) and rows.x.filename == (folder / "x.npy").resolve()):
+            np.save(folder / "x.npy", np.ascontiguousarray(rows.x))
+        y, together = rows.y.astype(np.int32), linked(rows, content)
+        identities = [content.digests[:, 0], *([] if rows.groups is None else [rows.groups.astype(np.uint64)])]
+        arrays = {"y": y, "order": content.order, "together": together, "parts": parts}
+        for name, array in {**arrays, "digests": np.stack(identities, axis=1)}.items():
+            np.save(folder / f"{name}.npy", array)
         if data.kind == "text":
             (folder / "words.json").write_text(json.dumps(rows.words, ensure_ascii=False), "utf-8")
-        is_test = parts[0] == TEST
-        # Not the other parts: they follow from the content, the groups or times, and the seed; and more seeds are the
-        # same data.
-        about = [data.kind, x.shape[1:], str(x.dtype), rows.classes, [asdict(column) for column in rows.columns]]
-        fingerprint = hashlib.sha256(json.dumps(about).encode())
-        ruled = [] if rows.groups is None else [together]
-        ruled += [] if rows.times is None else [rows.times]
-        for array in (of.digests, y, is_test, *ruled):
-            fingerprint.update(array[of.order].view(np.uint8).data)
         counts = np.bincount(y, minlength=len(rows.classes))
         names = {"test": TEST, "validation": VALIDATION, "train": TRAIN}
         schema = Schema(
             kind=data.kind,
             source=data.source,
-            shape=tuple(x.shape[1:]),
+            shape=tuple(rows.x.shape[1:]),
             classes=rows.classes,
             columns=rows.columns,
-            inputs=inputs_of(data.kind, x, np.flatnonzero(~is_test), rows.columns, data.vocabulary),
+            inputs=inputs_of(data.kind, rows.x, np.flatnonzero(parts[0] != TEST), rows.columns, data.vocabulary),
             rows=len(y),
             class_rows={name: int(count) for name, count in zip(rows.classes, counts, strict=True)},
             splits={name: int(np.count_nonzero(parts[0] == part)) for name, part in names.items()},
-            fingerprint=fingerprint.hexdigest(),
+            fingerprint=_fingerprint(data, rows, content, together, parts[0] == TEST),
         )
         (folder / "data.json").write_text(json.dumps(asdict(schema), indent=1), "utf-8")
         return cls(folder)
+
+
+def _fingerprint(data: DatasetSpec, rows: Rows, content: Content, together: np.ndarray, is_test: np.ndarray) -> str:
+    # Not the other parts: they follow from the content, the groups or times, and the seed; and more seeds are the same
+    # data.
+    about = [data.kind, rows.x.shape[1:], str(rows.x.dtype), rows.classes, [asdict(column) for column in rows.columns]]
+    fingerprint = hashlib.sha256(json.dumps(about).encode())
+    ruled = [] if rows.groups is None else [together]
+    ruled += [] if rows.times is None else [rows.times]
+    for array in (content.digests, rows.y.astype(np.int32), is_test, *ruled):
+        fingerprint.update(array[content.order].view(np.uint8).data)
+    return fingerprint.hexdigest()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,10 @@ import pyarrow.compute as pc
 MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None")
 BOOLEANS = {"true": 1.0, "false": 0.0}
 
-SMALL = 256  # values; fewer are read sooner one by one
+MIN_AT_ONCE = 256  # values; fewer are read sooner one by one
+
+Array: TypeAlias = pa.Array | pa.ChunkedArray
+RawValue = str | SupportsFloat  # that is not missing
 
 # Scripts that write no spaces between words: Thai, Lao, Myanmar, Khmer, Chinese and Japanese.
 _DENSE = (
@@ -55,7 +58,7 @@ class Column:
     values: tuple[str, ...] = ()
 
 
-def is_missing(value: Any) -> bool:
+def is_missing(value: object) -> bool:
     """Tell whether a raw value stands for none: None, NaN, pandas' NA, or text that is in `MISSING`."""
     if isinstance(value, str):
         return value.strip() in MISSING
@@ -85,14 +88,14 @@ def numbers(values: Any, column: Column) -> np.ndarray:
             values = np.asarray(values)  # a Series would give 0.1 of float32 as 0.10000000149
         return np.array([np.nan if is_missing(value) else read(value) for value in values], np.float64)
     array = cleaned(array)
-    if column.kind == "number" and (found := _at_once(array)) is not None:
-        return found
+    if column.kind == "number" and (at_once := _at_once(array)) is not None:
+        return at_once
     distinct, positions = different(array)
     read = _reader(column)
     return np.array([*(read(value) for value in distinct), np.nan], np.float64)[positions]
 
 
-def cleaned(array: Any) -> Any:
+def cleaned(array: Array) -> Array:
     """Return a pyarrow array with null where a value is missing, and text without spaces around it."""
     if pa.types.is_floating(array.type):
         return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
@@ -102,7 +105,7 @@ def cleaned(array: Any) -> Any:
     return pc.if_else(pc.is_in(trimmed, pa.array(MISSING, array.type)), pa.scalar(None, array.type), trimmed)
 
 
-def different(array: Any) -> tuple[np.ndarray, np.ndarray]:
+def different(array: Array) -> tuple[np.ndarray, np.ndarray]:
     """Return what is in a pyarrow array.
 
     Returns:
@@ -114,26 +117,25 @@ def different(array: Any) -> tuple[np.ndarray, np.ndarray]:
     return distinct.to_numpy(zero_copy_only=False), positions.to_numpy().astype(np.int64)
 
 
-def _array(values: Any) -> Any:
+def _array(values: Any) -> Array | None:
     """Return the values as a pyarrow array; None where they are few, or of several types, which only Python knows."""
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
-    if len(values) < SMALL:
+    if len(values) < MIN_AT_ONCE:
         return None
     try:
         array = pa.array(values, from_pandas=True)
     except (ValueError, TypeError, OverflowError):
         return None
-    of = array.type
-    known = _is_text(of) or pa.types.is_integer(of) or pa.types.is_floating(of) or pa.types.is_boolean(of)
-    return array if known else None
+    tests = (_is_text, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    return array if any(test(array.type) for test in tests) else None
 
 
-def _is_text(of: Any) -> bool:
-    return pa.types.is_string(of) or pa.types.is_large_string(of)
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _at_once(array: Any) -> np.ndarray | None:
+def _at_once(array: Array) -> np.ndarray | None:
     """Return a cleaned array as numbers; None where it must be looked at one by one."""
     try:
         cast = pc.cast(array, pa.float64(), safe=False)
@@ -144,7 +146,7 @@ def _at_once(array: Any) -> np.ndarray | None:
     return cast.fill_null(np.nan).to_numpy()
 
 
-def _reader(column: Column) -> Callable[[Any], float]:
+def _reader(column: Column) -> Callable[[RawValue], float]:
     """Return what makes a number of a value that is not missing."""
     if column.kind != "category":
         return boolean if column.kind == "boolean" else number
@@ -155,12 +157,11 @@ def _reader(column: Column) -> Callable[[Any], float]:
     def alike() -> dict[Decimal | str, float]:
         return {_meaning(value): i for value, i in reversed(position.items())}
 
-    def read(value: Any) -> float:
+    def read(value: RawValue) -> float:
         text = category(value)
-        found = position.get(text)
-        if found is None and not isinstance(value, str):
-            found = alike().get(_meaning(text))
-        return unknown if found is None else found
+        if text not in position and not isinstance(value, str):
+            return alike().get(_meaning(text), unknown)
+        return position.get(text, unknown)
 
     return read
 
@@ -174,20 +175,20 @@ def _meaning(text: str) -> Decimal | str:
 def as_decimal(text: str) -> Decimal | None:
     """Return the number that a text is, exactly; None where it is none."""
     try:
-        found = Decimal(text)
+        decimal = Decimal(text)
     except InvalidOperation:
         return None
-    return found if found.is_finite() else None
+    return decimal if decimal.is_finite() else None
 
 
-def category(value: Any) -> str:
+def category(value: object) -> str:
     """Return a category's value as text: without spaces around it; a whole number without `.0`."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()
 
 
-def number(value: Any) -> float:
+def number(value: RawValue) -> float:
     """Return a raw value as a number.
 
     Raises:
@@ -203,18 +204,18 @@ def number(value: Any) -> float:
     return float(value.strip())  # float itself leaves some spaces
 
 
-def boolean(value: Any) -> float:
+def boolean(value: RawValue) -> float:
     """Return 1.0 for true and 0.0 for false, in any case, or as a number.
 
     Raises:
         ValueError: where it is neither.
     """
-    found = BOOLEANS.get(str(value).strip().lower())
-    if found is None:
-        found = number(value)
-    if found not in (0.0, 1.0):
+    truth = BOOLEANS.get(str(value).strip().lower())
+    if truth is None:
+        truth = number(value)
+    if truth not in (0.0, 1.0):
         raise ValueError(value)
-    return found
+    return truth
 
 
 def tokens(text: str) -> list[str]:

@@ -51,11 +51,11 @@ def fit(prepared: Prepared, seed: int, wanted: dict[str, Recipe]) -> dict[str, E
     shares: dict[tuple[float, bool], tuple[np.ndarray, Any]] = {}  # scalings of the same rows share what was measured
     encoders = {}
     for name, recipe in wanted.items():
-        of = recipe.data, recipe.scale_per_channel
-        if of not in shares:
+        share = recipe.data, recipe.scale_per_channel
+        if share not in shares:
             rows, _ = prepared.split(seed, recipe.data)
-            shares[of] = rows, _measured(prepared, rows, recipe)
-        rows, measured = shares[of]
+            shares[share] = rows, _measured(prepared, rows, recipe)
+        rows, measured = shares[share]
         if schema.kind == "text":
             encoders[name] = Encoder("text", schema.inputs, known=(measured,))
         elif schema.kind == "table":
@@ -156,8 +156,8 @@ def _counts(
     """Return how often each bin occurs: int64 (1, bins), or (channels, bins)."""
     counts = np.zeros((x[rows[:1]].shape[-1] if per_channel else 1, bins), np.int64)
     for chunk in _chunks(x, rows):
-        found = bin_of(chunk)
-        for channel, of_channel in enumerate(np.moveaxis(found, -1, 0) if per_channel else [found]):
+        in_bins = bin_of(chunk)
+        for channel, of_channel in enumerate(np.moveaxis(in_bins, -1, 0) if per_channel else [in_bins]):
             counts[channel] += np.bincount(of_channel.ravel(), minlength=bins)
     return counts
 
@@ -165,7 +165,7 @@ def _counts(
 def _quartiles(counts: np.ndarray) -> np.ndarray:
     """Return the bins of the quartiles, int64 (3, channels); of counts (channels, bins)."""
     cumulated = counts.cumsum(axis=1)
-    return np.array([[np.searchsorted(one, share * one[-1]) for one in cumulated] for share in (0.25, 0.5, 0.75)])
+    return np.array([[np.searchsorted(row, share * row[-1]) for row in cumulated] for share in (0.25, 0.5, 0.75)])
 
 
 def _chunks(x: np.ndarray | RowFile, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -201,8 +201,8 @@ def _table(prepared: Prepared, rows: np.ndarray, statistics: Statistics, kind: S
         offset=offset,
         divisor=divisor,
         median=statistics.quartiles[1],
-        known=tuple(np.unique(of[~np.isnan(of)]).astype(np.int64) for of in codes),
-        absent=tuple(bool(np.isnan(of).any()) for of in codes),
+        known=tuple(np.unique(column[~np.isnan(column)]).astype(np.int64) for column in codes),
+        absent=tuple(bool(np.isnan(column).any()) for column in codes),
         spread=np.concatenate([spread, np.zeros((3, rest))], axis=1),
     )
 

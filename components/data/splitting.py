@@ -88,31 +88,31 @@ def hashed(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def split(rows: Rows, data: DatasetSpec, seeds: int, of: Content) -> np.ndarray:
+def split(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.ndarray:
     """Return for each seed what it does with each row: uint8 (seeds, rows) of TRAIN, VALIDATION, TEST and UNUSED.
 
     Args:
         rows: what the source gave.
         data: says how to split.
         seeds: how many.
-        of: the rows' content.
+        content: of the rows.
 
     Raises:
         AssayError: where the rows can't be split so.
     """
     if rows.times is not None:
-        return _by_time(rows, data, seeds, of)
-    together = linked(rows, of)
-    held_out = _test_rows(rows, data, of, together)
+        return _by_time(rows, data, seeds, content)
+    together = linked(rows, content)
+    held_out = _test_rows(rows, data, content, together)
     parts = np.full((seeds, len(rows.y)), TRAIN, np.uint8)
     parts[:, held_out] = TEST
-    rest = of.order[parts[0][of.order] == TRAIN]
+    rest = content.order[parts[0][content.order] == TRAIN]
     for seed in range(seeds):
         parts[seed, stratified(rest, rows.y[rest], data.validation, seed, rows.classes, together[rest])] = VALIDATION
     return parts
 
 
-def _test_rows(rows: Rows, data: DatasetSpec, of: Content, together: np.ndarray) -> np.ndarray:
+def _test_rows(rows: Rows, data: DatasetSpec, content: Content, together: np.ndarray) -> np.ndarray:
     if isinstance(data.test, str):
         if data.test not in rows.splits:
             own = ", ".join(rows.splits) or "none"
@@ -120,22 +120,22 @@ def _test_rows(rows: Rows, data: DatasetSpec, of: Content, together: np.ndarray)
                 f"data.test: the source has no split {data.test!r}; its own splits: {own}; or give a fraction"
             )
         return rows.splits[data.test]
-    order = of.order
-    keys = (of.digests[:, 0] if rows.groups is None else rows.groups.astype(np.uint64))[order]
+    order = content.order
+    keys = (content.digests[:, 0] if rows.groups is None else rows.groups.astype(np.uint64))[order]
     y, groups = rows.y[order], together[order]
     held_out = round(len(y) * data.test)
     return order[_checked(y, held_out, rows.classes, groups, _smallest(y, groups, keys, held_out))]
 
 
-def linked(rows: Rows, of: Content) -> np.ndarray:
+def linked(rows: Rows, content: Content) -> np.ndarray:
     """Return a number for each row (rows,), the same where rows must stay together.
 
     It is the place in the content's order of the first of them: a draw among them does not depend on a file's order.
     """
-    together = of.first if rows.groups is None else _joined(of.first, rows.groups)
-    _, place, member = np.unique(together[of.order], return_index=True, return_inverse=True)
+    together = content.first if rows.groups is None else _joined(content.first, rows.groups)
+    _, place, member = np.unique(together[content.order], return_index=True, return_inverse=True)
     numbers = np.empty(len(member), np.int64)
-    numbers[of.order] = place[member]
+    numbers[content.order] = place[member]
     return numbers
 
 
@@ -151,7 +151,7 @@ def _joined(first: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return connected_components(links, directed=False)[1][: len(first)]
 
 
-def _by_time(rows: Rows, data: DatasetSpec, seeds: int, of: Content) -> np.ndarray:
+def _by_time(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.ndarray:
     """Return the parts by time: test rows are newer than all others, validation rows not older than train rows.
 
     The test begins where the time changes, as near to the wanted fraction as that allows. A seed's window has
@@ -159,8 +159,8 @@ def _by_time(rows: Rows, data: DatasetSpec, seeds: int, of: Content) -> np.ndarr
     """
     assert rows.times is not None
     assert isinstance(data.test, float)
-    rank = np.empty(len(of.order), np.int64)
-    rank[of.order] = np.arange(len(of.order))
+    rank = np.empty(len(content.order), np.int64)
+    rank[content.order] = np.arange(len(content.order))
     oldest_first = np.lexsort((rank, rows.times))
     times = rows.times[oldest_first]
     changes = 1 + np.flatnonzero(np.diff(times))
@@ -173,13 +173,13 @@ def _by_time(rows: Rows, data: DatasetSpec, seeds: int, of: Content) -> np.ndarr
     parts[:, oldest_first[cut:]] = TEST
     for seed in range(seeds):
         start = int(np.random.default_rng(seed).integers(0, max(cut - window, 0) + 1))
-        mine = oldest_first[start : min(start + window, cut)]
-        parts[seed, mine[:-scored]] = TRAIN
-        parts[seed, mine[-scored:]] = VALIDATION
-        if len(np.unique(rows.y[mine[:-scored]])) < 2:
+        used = oldest_first[start : min(start + window, cut)]
+        parts[seed, used[:-scored]] = TRAIN
+        parts[seed, used[-scored:]] = VALIDATION
+        if len(np.unique(rows.y[used[:-scored]])) < 2:
             raise AssayError(
-                f"data.time: the {len(mine) - scored} rows that seed {seed} trains on are all of class "
-                f"{rows.classes[rows.y[mine[0]]]!r}; the classes must not follow each other in time: use data.group"
+                f"data.time: the {len(used) - scored} rows that seed {seed} trains on are all of class "
+                f"{rows.classes[rows.y[used[0]]]!r}; the classes must not follow each other in time: use data.group"
             )
     return parts
 
@@ -273,8 +273,8 @@ def _smallest(y: np.ndarray, groups: np.ndarray, keys: np.ndarray, held_out: int
         of_group = np.full(len(sizes), np.iinfo(np.uint64).max)
         np.minimum.at(of_group, member, spread)
         taken = np.zeros(len(sizes), bool)
-        for mine, quota in _quotas(y[first], sizes, held_out):
-            taken[_nearest(mine[np.argsort(of_group[mine], kind="stable")], sizes, quota)] = True
+        for members, quota in _quotas(y[first], sizes, held_out):
+            taken[_nearest(members[np.argsort(of_group[members], kind="stable")], sizes, quota)] = True
         yield taken[member]
 
 
@@ -299,8 +299,8 @@ def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, rng: np.rand
     """Return which rows are taken (rows,), group by group."""
     _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     taken = np.zeros(len(sizes), bool)
-    for mine, quota in _quotas(y[first], sizes, held_out):
-        taken[mine[_draw(sizes[mine], quota, rng)]] = True
+    for members, quota in _quotas(y[first], sizes, held_out):
+        taken[members[_draw(sizes[members], quota, rng)]] = True
     return taken[member]
 
 
@@ -366,6 +366,6 @@ def share_of(y: np.ndarray, share: float, seed: int) -> np.ndarray:
     quotas[np.argsort(quotas - exact, kind="stable")[: max(lacking, 0)]] += 1
     taken = np.zeros(len(y), bool)
     for number, quota in enumerate(quotas):
-        mine = np.flatnonzero(of_class == number)
-        taken[np.random.default_rng((seed, number)).permutation(mine)[:quota]] = True
+        members = np.flatnonzero(of_class == number)
+        taken[np.random.default_rng((seed, number)).permutation(members)[:quota]] = True
     return taken

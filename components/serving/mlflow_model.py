@@ -8,6 +8,7 @@ from typing import Any
 from components.data.prepared import Prepared
 from components.runtime.cells import FinishedCell
 from components.study.model_catalogue import MODELS
+from components.study.source_types import source_type
 
 
 def log_model(run: str, cell: FinishedCell, prepared: Prepared, text: str):
@@ -59,7 +60,7 @@ def _only_column(prepared: Prepared, text: str) -> str | None:
     """
     if prepared.schema.kind == "text":
         return text
-    return "image" if prepared.schema.source.startswith("images:") else None
+    return "image" if source_type(prepared.schema.source).rows_are_files else None
 
 
 def _signature(prepared: Prepared):
@@ -76,7 +77,7 @@ def _signature(prepared: Prepared):
         takes = [ColSpec(AnyType(), column.name, required=True) for column in schema.columns]
     elif schema.kind == "text":
         takes = [ColSpec("string")]  # With a name MLflow would refuse a list. The served model checks the name.
-    elif schema.source.startswith("images:"):
+    elif source_type(schema.source).rows_are_files:
         takes = [ColSpec("binary")]
     else:
         takes = [TensorSpec(prepared.x.dtype, (-1, *schema.shape))]
@@ -96,7 +97,7 @@ def _example(prepared: Prepared, text: str) -> Any:
     raw = raw_rows(prepared, prepared.split(0)[0][:1])
     if prepared.schema.kind == "text":
         return pd.DataFrame({text: raw})
-    if prepared.schema.source.startswith("images:"):
+    if source_type(prepared.schema.source).rows_are_files:
         file = io.BytesIO()
         Image.fromarray(raw[0].squeeze()).save(file, "PNG")
         return pd.DataFrame({"image": [file.getvalue()]})

@@ -71,7 +71,7 @@ class RawRows(mlflow.pyfunc.PythonModel):
         return given.iloc[:, 0].tolist()
 
 
-def _bytes(row: int, value: Any) -> bytes:
+def _bytes(row: int, value: object) -> bytes:
     """Return the bytes of an image file, out of base64 where they are text, as in JSON.
 
     Raises:

@@ -20,6 +20,7 @@ from components.data.encoding import Encoder, Inputs, category_columns, number_c
 from components.data.prepared import Prepared
 from components.data.raw_values import Column, numbers, tokens, word_numbers
 from components.serving import tree_files
+from components.study.source_types import source_type
 
 NETWORK = "network.keras"
 ROWS = 1024  # that are predicted at a time
@@ -50,7 +51,7 @@ def save(folder: Path, network: Any, encoder: Encoder, prepared: Prepared) -> No
     described = {
         "kind": encoder.kind,
         "classes": prepared.schema.classes,
-        "files": prepared.schema.source.startswith("images:"),
+        "files": source_type(prepared.schema.source).rows_are_files,
         "columns": [asdict(column) for column in columns],
         "inputs": asdict(encoder.inputs),
         "words": words,
@@ -64,14 +65,14 @@ class RowError(ValueError):
 
     Attributes:
         row: its position among the rows that the model was asked about.
-        said: what is wrong with it, in words that go on after the row's name.
+        reason: what is wrong with it, in words that go on after the row's name.
     """
 
-    def __init__(self, row: int, said: str):
+    def __init__(self, row: int, reason: str):
         """Say which row, and what is wrong with it."""
-        super().__init__(f"row {row}{said}")
+        super().__init__(f"row {row}{reason}")
         self.row = row
-        self.said = said
+        self.reason = reason
 
 
 class Served:

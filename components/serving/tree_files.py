@@ -21,10 +21,10 @@ TRUSTED = [
 
 def probabilities(estimator: Any, x: np.ndarray, classes: int) -> np.ndarray:
     """Return float32 (rows, classes) for encoded rows; 0 for a class that the train rows did not have."""
-    found = np.zeros((len(x), classes), np.float32)
+    shares = np.zeros((len(x), classes), np.float32)
     if len(x):  # scikit-learn refuses none
-        found[:, estimator.classes_] = estimator.predict_proba(flat(x))
-    return found
+        shares[:, estimator.classes_] = estimator.predict_proba(flat(x))
+    return shares
 
 
 def save(estimator: Any, folder: Path) -> None:

@@ -43,7 +43,6 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
             opened = open_runs(parsed, run, prepared.schema)
             log_data(opened, prepared.folder / REPORT)
             retrain.log(opened, prepared.folder / REPORT)
-        found = json.loads((prepared.folder / REPORT / "data.json").read_text("utf-8"))
-        for line in report.short(found, "MLflow, data/data.md"):
+        for line in report.short(report.read(prepared.folder / REPORT), "MLflow, data/data.md"):
             this.emit("warning", message=line)
         Path(runs).write_text(json.dumps(opened))

@@ -9,26 +9,7 @@ from components.errors import StudyError
 from components.formatting import did_you_mean
 from components.study.part import Part
 from components.study.recipe import Kind
-
-# The data sets that scikit-learn carries, and what kind of data each is.
-SKLEARN: dict[str, Kind] = {"digits": "image", "iris": "table", "wine": "table", "breast_cancer": "table"}
-
-# The kind of data that a source always has; tfds:NAME has any, and says nothing of it before it is read.
-KINDS: dict[str, Kind] = {"images": "image", "table": "table", "text": "text"}
-SOURCE_FORMS = ("images:DIR", "table:FILE", "text:FILE", "sklearn:NAME", "tfds:NAME")
-
-# Options that only some sources have.
-FILES = ("table", "text")
-OPTIONS_OF: dict[str, tuple[str, ...]] = {
-    "image_size": ("images",),
-    "target": FILES,
-    "ignore": FILES,
-    "group": FILES,
-    "time": FILES,
-    "delimiter": FILES,
-    "categorical": ("table",),
-    "text": ("text",),
-}
+from components.study.source_types import SOURCE_TYPES, SourceType, all_options, schemes_with, source_forms, source_type
 
 # Findings in the data that stop a study unless its `data.allow` names them.
 Allowance = Literal["duplicates", "label-column", "unreadable-files"]
@@ -37,13 +18,21 @@ Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda names: (names,) if isinstance(names, str) else names)]
 
 
+def _only(option: str, description: str) -> str:
+    """Return what an option is, behind the sources that have it."""
+    return f"{', '.join(f'{scheme}:' for scheme in schemes_with(option))} {description}"
+
+
+def _of_any_kind() -> str:
+    """Return the sources that don't say of what kind their data is."""
+    return " and ".join(row.forms[0] for row in SOURCE_TYPES.values() if len(row.kinds) > 1)
+
+
 class DatasetSpec(Part):
     """Which rows, what their columns are, and how they are split."""
 
-    source: str = Field(
-        description="images:DIR, table:FILE, text:FILE, text:DIR, tfds:NAME, sklearn:digits, iris, wine, breast_cancer"
-    )
-    kind: Kind = Field(default="image", description="image, table or text; known by itself but for tfds:NAME")
+    source: str = Field(description=source_forms())
+    kind: Kind = Field(default="image", description=f"image, table or text; known by itself but for {_of_any_kind()}")
     test: Annotated[float, Field(gt=0, lt=1)] | str = Field(
         default=0.2, description="test rows: a fraction, or the name of the source's own split"
     )
@@ -55,20 +44,26 @@ class DatasetSpec(Part):
     )
     target: Name | None = Field(
         default=None,
-        description="table:, text: the column of the class; null: it is called target, label, class or y",
+        description=_only("target", "the column of the class; null: it is called target, label, class or y"),
     )
-    ignore: Names = Field(default=(), description="table:, text: columns that are left out")
-    categorical: Names = Field(default=(), description="table: columns of numbers that are codes, such as a postcode")
+    ignore: Names = Field(default=(), description=_only("ignore", "columns that are left out"))
+    categorical: Names = Field(
+        default=(), description=_only("categorical", "columns of numbers that are codes, such as a postcode")
+    )
     group: Name | None = Field(
-        default=None, description="table:, text: rows with the same value here are never split, such as a patient"
+        default=None,
+        description=_only("group", "rows with the same value here are never split, such as a patient"),
     )
     time: Name | None = Field(
-        default=None, description="table:, text: numbers or dates; the newest rows are the test, and none is shuffled"
+        default=None,
+        description=_only("time", "numbers or dates; the newest rows are the test, and none is shuffled"),
     )
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
         default=None, description="between columns; null: a comma, in .tsv a tab"
     )
-    text: Name | None = Field(default=None, description="text: the column of the text; null: the one called text")
+    text: Name | None = Field(
+        default=None, description=_only("text", "the column of the text; null: the one called text")
+    )
     words: int = Field(default=256, ge=1, le=65536, strict=True, description="text: what is longer is cut off here")
     vocabulary: int = Field(
         default=10_000, ge=1, strict=True, description="text: at most this many words, the most frequent in train rows"
@@ -91,21 +86,32 @@ class DatasetSpec(Part):
     def _source_is_known(cls, values: Any) -> Any:
         if not isinstance(values, Mapping) or not isinstance(values.get("source"), str):
             return values
-        scheme, _, name = values["source"].partition(":")
-        known = SKLEARN.get(name) if scheme == "sklearn" else KINDS.get(scheme) if name else None
-        if known is None and not (scheme == "tfds" and name):
-            raise StudyError(("data", "source"), _unknown_source(values["source"]))
-        for option, schemes in OPTIONS_OF.items():
-            if values.get(option) and scheme not in schemes:
-                able = " and ".join(form for form in SOURCE_FORMS if form.partition(":")[0] in schemes)
-                verb = "has" if len(schemes) == 1 else "have"
-                raise StudyError(("data", option), f"only {able} {verb} it, and the source is {values['source']}")
-        if known is None:
-            return values
-        kind = values.get("kind", known)
-        if kind != known:
-            raise StudyError(("data", "kind"), f"{values['source']} is {known} data, got {kind!r}; leave `kind` out")
+        source = values["source"]
+        scheme, _, name = source.partition(":")
+        row = SOURCE_TYPES.get(scheme)
+        kinds = row.kinds_of(name) if row else ()
+        if not kinds:
+            raise StudyError(("data", "source"), _unknown_source(source))
+        for option in all_options():
+            able = schemes_with(option)
+            if values.get(option) and scheme not in able:
+                forms = " and ".join(SOURCE_TYPES[other].forms[0] for other in able)
+                verb = "has" if len(able) == 1 else "have"
+                raise StudyError(("data", option), f"only {forms} {verb} it, and the source is {source}")
+        kind = values.get("kind", kinds[0])
+        if kind not in kinds and set(kinds) != set(get_args(Kind)):
+            raise StudyError(("data", "kind"), f"{source} is {' or '.join(kinds)} data, got {kind!r}; leave `kind` out")
         return {**values, "kind": kind}
+
+    @property
+    def source_type(self) -> SourceType:
+        """What is known of this kind of source."""
+        return source_type(self.source)
+
+    @property
+    def address(self) -> str:
+        """Where the rows are: what stands behind the source's scheme."""
+        return self.source.partition(":")[2]
 
     @model_validator(mode="after")
     def _columns_have_one_use(self) -> Self:
@@ -124,8 +130,10 @@ class DatasetSpec(Part):
 
 def _unknown_source(source: str) -> str:
     scheme, _, name = source.partition(":")
-    if scheme == "sklearn":
-        hint = did_you_mean(name, SKLEARN, "sklearn:{}")
-        return f"scikit-learn has no data set {name!r} that Assay knows; expected {hint}"
-    hint = did_you_mean(source, [*(f"sklearn:{known}" for known in SKLEARN), *SOURCE_FORMS])
-    return f"no source is called {source!r}; expected {hint}"
+    row = SOURCE_TYPES.get(scheme)
+    if row and row.names:
+        hint = did_you_mean(name, row.names, f"{scheme}:{{}}")
+        return f"{row.keeper} has no data set {name!r} that Assay knows; expected {hint}"
+    named = [f"{other}:{known}" for other, row in SOURCE_TYPES.items() for known in row.names]
+    forms = [row.forms[0] for row in SOURCE_TYPES.values()]
+    return f"no source is called {source!r}; expected {did_you_mean(source, [*named, *forms])}"

@@ -194,7 +194,7 @@ def _answers(model: Model, source: str) -> Iterator[tuple[Sequence[int] | Sequen
             try:
                 found = model.served(raw)
             except saved_model.RowError as error:
-                raise AssayError(f"{_place(path, names[error.row])}{error.said}") from None
+                raise AssayError(f"{_place(path, names[error.row])}{error.reason}") from None
             except ValueError as error:
                 raise AssayError(f"{shown(path)}: {error}") from None
             yield names, pd.DataFrame(found, columns=list(model.served.classes), index=pd.Index(names))

@@ -12,6 +12,7 @@ from kfp import dsl, kubernetes
 from components.errors import UsageError
 from components.runtime.events import RUN, TRACKING
 from components.study.shards import arguments
+from components.study.source_types import SOURCE_TYPES
 from components.study.study import Study
 from pipeline.graph import build, compile_pipeline
 from pipeline.kubeflow.settings import Cluster
@@ -64,7 +65,9 @@ def settle(step: str, task: dsl.PipelineTask, cluster: Cluster) -> None:
     _give_environment(task, cluster)
     if cluster.pvc:
         kubernetes.mount_pvc(task, pvc_name=cluster.pvc, mount_path=VOLUME)
-        task.set_env_variable("TFDS_DATA_DIR", f"{VOLUME}/tfds")
+        for scheme, row in SOURCE_TYPES.items():
+            if row.cache:
+                task.set_env_variable(row.cache[0], f"{VOLUME}/{scheme}")
     if step == "load":
         kubernetes.use_field_path_as_env(task, env_name=RUN, field_path=RUN_LABEL)
     if step == "train":

@@ -130,8 +130,8 @@ def what_runs(client: Client, study: Study) -> dict[str, Any]:
 
 
 def _refuse_data_of_this_machine(study: Study, cluster: Cluster) -> None:
-    scheme, _, path = study.data.source.partition(":")
-    if scheme not in ("images", "table", "text") or "://" in path:
+    path = study.data.address
+    if not study.data.source_type.is_path or "://" in path:
         return
     on_the_volume = cluster.pvc and Path(path).is_relative_to(VOLUME)  # it may be mounted here, too
     if not on_the_volume and Path(path).expanduser().exists():

@@ -8,6 +8,7 @@ of the host.
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -227,17 +228,17 @@ def _mounts(study: Study, home: Path, environment: Mapping[str, str]) -> dict[Pa
             files are there, too.
         environment: of the step.
     """
-    scheme, _, name = study.data.source.partition(":")
-    read = [name] if scheme in ("images", "table", "text") else []
+    source = study.data.source_type
+    read = [study.data.address] if source.is_path else []
     read += [arm.recipe.model.weights for arm in study.expand() if arm.recipe.model.weights]
     read += [value for value in environment.values() if value.startswith(os.sep)]  # credentials, certificates
     paths = {Path(os.path.normpath(home / Path(given).expanduser())) for given in read}  # links stay links
     # A token may be too long for a path, and then only this function does not mind.
     mounts = {path: "ro" for path in paths if os.path.exists(path) and not path.is_relative_to(home / ".assay")}  # noqa: PTH110
-    if scheme == "tfds":
-        sets = Path(environment.get("TFDS_DATA_DIR") or _user_folder() / "tensorflow_datasets")
-        sets = home / sets.expanduser()
-        prepared = (sets / name.partition("/")[0].partition(":")[0]).is_dir()
+    if source.cache:
+        variable, folder = source.cache
+        sets = home / Path(environment.get(variable) or _user_folder() / folder).expanduser()
+        prepared = (sets / re.split("[/:]", study.data.address)[0]).is_dir()
         sets.mkdir(parents=True, exist_ok=True)
         mounts[sets] = "ro" if prepared else "rw"  # what is not prepared yet is prepared there, once for all studies
     mounts[home / ".assay"] = "rw"

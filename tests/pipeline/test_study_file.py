@@ -3,7 +3,7 @@
 import pytest
 
 from components.errors import UsageError
-from components.study.dataset import SKLEARN
+from components.study.source_types import SOURCE_TYPES
 from components.study.study import Study
 from pipeline.study_file import read_study, ready_studies, write_study
 
@@ -26,7 +26,9 @@ def written(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("source", [*(f"sklearn:{name}" for name in SKLEARN), "tfds:mnist", "tfds:mnist/3.0.1"])
+@pytest.mark.parametrize(
+    "source", [*(f"sklearn:{name}" for name in SOURCE_TYPES["sklearn"].names), "tfds:mnist", "tfds:mnist/3.0.1"]
+)
 def test_a_written_study_means_the_same_as_its_source(source, written):
     text = write_study(source)
     assert read_study(written(text), [], None) == read_study(source, [], None)

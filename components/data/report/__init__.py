@@ -1,6 +1,6 @@
 """The data report: what there is, and what is wrong with it, told before an hour is spent on training.
 
-What is counted and found is in `parts` (classes and split), `copies`, `columns` and `words`; `page` writes it down.
+What is counted and found is in `classes_and_splits`, `duplicates`, `columns` and `texts`; `data_report` is its form.
 
 What a study would be falsified by is an error unless `data.allow` names it:
 
@@ -10,96 +10,107 @@ What a study would be falsified by is an error unless `data.allow` names it:
     label-column    a table column whose values and the classes map one to one: see `components.data.report.columns`.
 """
 
-import json
 import warnings
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from components.data.issues import DataIssue
 from components.data.report.classes_and_splits import check_parts, count_classes, describe_split
 from components.data.report.columns import describe_columns
+from components.data.report.data_report import ColumnReport, DataReport, ImageSize, ImagesReport
 from components.data.report.duplicates import count_copies, count_near_copies
-from components.data.report.markdown import markdown, with_examples
+from components.data.report.markdown import markdown
 from components.data.report.texts import describe_texts
-from components.data.sources import Finding, Rows
+from components.data.sources import Rows
 from components.data.splitting import TEST, Content
 from components.errors import AssayError
+from components.records import from_json, to_json
 from components.study.dataset import DatasetSpec
 
-SIZES = 10  # image sizes that are listed
+FILE = "data.json"
+MAX_SIZES = 10  # image sizes that are listed
 
 
-def inspect(data: DatasetSpec, rows: Rows, of: Content, parts: np.ndarray) -> dict[str, Any]:
-    """Return the report as JSON, without NaN: what can't be said of a column without values is None.
+def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) -> DataReport:
+    """Return the report, without NaN: what can't be said of a column without values is None.
 
     Args:
         data: the study's data; its `allow` turns errors into warnings.
         rows: what the source gave, at least one.
-        of: the rows' content.
+        content: of the rows.
         parts: what each seed does with each row, uint8 (seeds, rows), see `components.data.splitting`.
     """
     is_test = parts[0] == TEST
     classes = count_classes(rows, parts[0])
-    copies, findings = count_copies(rows, is_test, of.first)
-    findings = [*rows.findings, *findings, *check_parts(data, rows, parts, classes)]
-    report: dict[str, Any] = {
-        "source": data.source,
-        "kind": data.kind,
-        "rows": len(rows.y),
-        "shape": list(rows.x.shape[1:]),
-        "dtype": str(rows.x.dtype),
-        "classes": classes,
-        "split": describe_split(data, rows, parts),
-        "own_splits": {name: len(of) for name, of in rows.splits.items()},
-        "duplicates": copies,
-    }
-    more: list[Finding] = []
+    duplicates, issues = count_copies(rows, is_test, content.first)
+    issues = [*rows.issues, *issues, *check_parts(data, rows, parts, classes)]
+    images = near_duplicates = text = None
+    more: list[DataIssue] = []
+    columns: tuple[ColumnReport, ...] = ()
     if data.kind == "image":
-        report["images"] = _images(rows)
-        report["near_duplicates"], more = count_near_copies(rows, is_test, of.first)
+        images = _images(rows)
+        near_duplicates, more = count_near_copies(rows, is_test, content.first)
     elif data.kind == "text":
-        report["text"] = describe_texts(data, rows, parts[0])
+        text = describe_texts(data, rows, parts[0])
     else:
-        report["columns"], more = describe_columns(data, rows)
-    allowed = [
-        replace(f, level="warning", text=f"{f.text} (allowed)") if f.level == "error" and f.name in data.allow else f
-        for f in (*findings, *more)
-    ]
-    order = ("error", "warning", "note")
-    report["findings"] = [asdict(f) for f in sorted(allowed, key=lambda f: order.index(f.level))]
-    return report
+        columns, more = describe_columns(data, rows)
+    return DataReport(
+        source=data.source,
+        kind=data.kind,
+        rows=len(rows.y),
+        shape=tuple(rows.x.shape[1:]),
+        dtype=str(rows.x.dtype),
+        classes=classes,
+        split=describe_split(data, rows, parts),
+        own_splits={name: len(numbers) for name, numbers in rows.splits.items()},
+        duplicates=duplicates,
+        issues=_gravest_first([*issues, *more], data.allow),
+        images=images,
+        near_duplicates=near_duplicates,
+        text=text,
+        columns=columns,
+    )
 
 
-def refuse(report: dict[str, Any]) -> None:
+def _gravest_first(issues: list[DataIssue], allow: tuple[str, ...]) -> tuple[DataIssue, ...]:
+    """Return the issues with errors that are allowed as warnings."""
+    judged = (
+        replace(issue, level="warning", allowed=True) if issue.level == "error" and issue.kind in allow else issue
+        for issue in issues
+    )
+    return tuple(sorted(judged, key=lambda issue: ("error", "warning", "note").index(issue.level)))
+
+
+def refuse(report: DataReport) -> None:
     """Stop where the data would falsify the answer.
 
     Raises:
         AssayError: with all errors of the report.
     """
-    errors = [finding for finding in report["findings"] if finding["level"] == "error"]
+    errors = [issue for issue in report.issues if issue.level == "error"]
     if errors:
-        texts = "; ".join(with_examples(finding) for finding in errors)
-        names = ", ".join(dict.fromkeys(finding["name"] for finding in errors))
-        raise AssayError(f"{texts}; to go on all the same: data.allow: [{names}]")
+        texts = "; ".join(issue.text_with_examples for issue in errors)
+        kinds = ", ".join(dict.fromkeys(issue.kind for issue in errors))
+        raise AssayError(f"{texts}; to go on all the same: data.allow: [{kinds}]")
 
 
-def short(report: dict[str, Any], where: str) -> list[str]:
+def short(report: DataReport, where: str) -> list[str]:
     """Return the warnings in at most two lines; `where` says where the others are."""
-    texts = [finding["text"] for finding in report["findings"] if finding["level"] == "warning"]
+    texts = [issue.text for issue in report.issues if issue.level == "warning"]
     if len(texts) > 2:
         texts = [texts[0], f"{texts[1]}; {len(texts) - 2} more in {where}"]
     return texts
 
 
-def write(report: dict[str, Any], folder: Path) -> None:
+def write(report: DataReport, folder: Path) -> None:
     """Write data.md, data.json and data.png into the folder."""
     from components.data.report.figure import data_figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "data.json").write_text(json.dumps(report, indent=1, allow_nan=False), "utf-8")
+    (folder / FILE).write_text(to_json(report), "utf-8")
     (folder / "data.md").write_text(markdown(report), "utf-8")
     with warnings.catch_warnings():
         # Matplotlib's font has no Chinese, and draws boxes instead; the names are in the text.
@@ -107,10 +118,15 @@ def write(report: dict[str, Any], folder: Path) -> None:
         data_figure(report).savefig(folder / "data.png", dpi=150)
 
 
-def _images(rows: Rows) -> dict[str, Any]:
+def read(folder: Path) -> DataReport:
+    """Return the report that `write` wrote."""
+    return from_json(DataReport, (folder / FILE).read_text("utf-8"), str(folder / FILE))
+
+
+def _images(rows: Rows) -> ImagesReport:
     height, width, channels = rows.x.shape[1:]
     sizes = Counter({(height, width): len(rows.y)})
     if rows.sizes is not None:
         sizes = Counter((int(h), int(w)) for h, w in rows.sizes)
-    listed = [{"height": h, "width": w, "rows": count} for (h, w), count in sizes.most_common(SIZES)]
-    return {"channels": channels, "sizes": listed, "different_sizes": len(sizes)}
+    listed = tuple(ImageSize(h, w, count) for (h, w), count in sizes.most_common(MAX_SIZES))
+    return ImagesReport(channels, listed, len(sizes))

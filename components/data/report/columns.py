@@ -6,31 +6,32 @@
 
 Weaker signs of a label among the columns are warnings: of each class the value is missing in all rows or in none;
 cutting a column's sorted numbers in one place per class separates all classes (honest for a very good measurement); or
-each value is always of one class although values repeat REPEATED times on average (a code made from the label). None
-of iris's columns does any of that. A column has one finding at most, the gravest.
+each value is always of one class although values repeat MIN_REPEATED times on average (a code made from the label).
+None of iris's columns does any of that. A column has one issue at most, the gravest.
 """
 
 import math
 from collections import defaultdict
-from typing import Any, Literal
+from dataclasses import replace
 
 import numpy as np
 
+from components.data.issues import MAX_EXAMPLES, DataIssue, Level
 from components.data.raw_values import Column
-from components.data.sources import Finding, Rows
-from components.study.dataset import FILES, DatasetSpec
+from components.data.report.data_report import ColumnReport, ValueCount
+from components.data.sources import Rows
+from components.study.dataset import DatasetSpec
 
 MIN_ROWS = 20
 MIN_OF_CLASS = 3
-REPEATED = 10
-OWN_VALUE = 0.9  # share of rows with a value of their own, from which on a column names the rows
-MUCH_MISSING = 0.5
+MIN_REPEATED = 10
+MIN_OWN_VALUES = 0.9  # share of rows with a value of their own, from which on a column names the rows
+MAX_MISSING = 0.5
 BINS = 20
-EXAMPLES = 5
-FREQUENT = 5  # values of a column, and words of a class, that are named
+MAX_FREQUENT = 5  # values of a column, and words of a class, that are named
 
-# What may be found of a column, the gravest first.
-SIGNS: dict[str, tuple[Literal["error", "warning"], str]] = {
+# What may be the issue with a column, the gravest first.
+SIGNS: dict[str, tuple[Level, str]] = {
     "label-column": ("error", "say the class by a code of its own for each class; {leave}"),
     "missing-tells-class": (
         "warning",
@@ -50,8 +51,8 @@ SIGNS: dict[str, tuple[Literal["error", "warning"], str]] = {
 }
 
 
-def describe_columns(data: DatasetSpec, rows: Rows) -> tuple[list[dict[str, Any]], list[Finding]]:
-    """Return what is in each column of a table, and what is found of the columns.
+def describe_columns(data: DatasetSpec, rows: Rows) -> tuple[tuple[ColumnReport, ...], list[DataIssue]]:
+    """Return what is in each column of a table, and the issues with them.
 
     Args:
         data: the study's data.
@@ -61,67 +62,66 @@ def describe_columns(data: DatasetSpec, rows: Rows) -> tuple[list[dict[str, Any]
     present = counts[counts > 0]
     enough = len(rows.y) >= MIN_ROWS and len(present) > 1 and present.min() >= MIN_OF_CLASS
     described = []
-    found: dict[str, list[str]] = defaultdict(list)
+    signs: dict[str, list[str]] = defaultdict(list)
     for i, column in enumerate(rows.columns):
         values = np.asarray(rows.x[:, i], np.float64)
         order = np.argsort(values)  # once for all that is asked; NaN is last
         ordered, y = values[order], rows.y[order]
-        entry = _column(column, ordered)
-        described.append(entry)
-        found[_sign(entry, ordered, y, enough)].append(column.name)
-    can_ignore = data.source.partition(":")[0] in FILES
-    leave = "data.ignore leaves them out" if can_ignore else "leave them out of the data"
-    findings = []
-    for name, (level, text) in SIGNS.items():
-        if found[name]:
-            text = f"{len(found[name])} of {len(rows.columns)} columns {text.format(leave=leave)}"
-            findings.append(Finding(name, level, text, tuple(found[name][:EXAMPLES])))
-    return described, findings
+        described.append(_column(column, ordered))
+        signs[_sign(described[-1], ordered, y, enough)].append(column.name)
+    leave = "data.ignore leaves them out" if "ignore" in data.source_type.options else "leave them out of the data"
+    values = {"columns": len(rows.columns), "leave": leave}
+    issues = [
+        DataIssue(
+            *(kind, level, f"{{count}} of {{columns}} columns {text}", len(signs[kind]), values),
+            examples=tuple(signs[kind][:MAX_EXAMPLES]),
+        )
+        for kind, (level, text) in SIGNS.items()
+        if signs[kind]
+    ]
+    return tuple(described), issues
 
 
-def _column(column: Column, values: np.ndarray) -> dict[str, Any]:
+def _column(column: Column, values: np.ndarray) -> ColumnReport:
     """Return what is in a column, whose values (rows,) are in rising order, with NaN last."""
     missing = int(np.count_nonzero(np.isnan(values)))
     known = values[: len(values) - missing]
     different = len(_starts(known))
-    entry: dict[str, Any] = {
-        "name": column.name,
-        "type": column.kind,
-        "missing": missing,
-        "missing_share": missing / len(values),
-        "different": different,
-        "constant": different + (missing > 0) == 1,
-    }
+    constant = different + (missing > 0) == 1
+    described = ColumnReport(column.name, column.kind, missing, missing / len(values), different, constant)
     if column.kind == "number":
-        ends = {"least": float(known[0]), "mean": _mean(known), "greatest": float(known[-1])} if different else {}
-        histogram = _histogram(known) if different > 1 else []
-        return {**entry, **dict.fromkeys(("least", "mean", "greatest")), **ends, "histogram": histogram}
+        if not different:
+            return described
+        histogram = _histogram(known) if different > 1 else ()
+        ends = {"least": float(known[0]), "greatest": float(known[-1])}
+        return replace(described, **ends, mean=_mean(known), histogram=histogram)
     counts = np.bincount(known.astype(np.int64))
     names = column.values if column.kind == "category" else ("false", "true")
-    return {**entry, "frequent": [{"value": names[i], "rows": int(counts[i])} for i in most_frequent(counts)]}
+    frequent = tuple(ValueCount(names[i], int(counts[i])) for i in most_frequent(counts))
+    return replace(described, frequent=frequent)
 
 
-def _sign(entry: dict[str, Any], values: np.ndarray, y: np.ndarray, enough: bool) -> str:
-    """Return the name of the gravest finding on a column, or "".
+def _sign(column: ColumnReport, values: np.ndarray, y: np.ndarray, enough: bool) -> str:
+    """Return the kind of the gravest issue of a column, or "".
 
     Args:
-        entry: what `_column` says of it.
-        values: the column (rows,) in rising order, with NaN last.
+        column: what is in it.
+        values: of the column (rows,) in rising order, with NaN last.
         y: the class numbers in the same order.
         enough: whether there are rows enough to say that a column and the class go together.
     """
-    if entry["constant"]:
+    if column.constant:
         return "constant-columns"
-    tells = tells_label(values, y, entry["type"] == "category") if enough else ""
+    tells = tells_label(values, y, column.type == "category") if enough else ""
     if tells == "equal":
         return "label-column"
     if enough and _missing_tells(np.isnan(values), y):
         return "missing-tells-class"
-    if _names_rows(entry, values):
+    if _names_rows(column, values):
         return "identifier-columns"
     if tells == "telling":
         return "telling-column"
-    return "much-missing" if entry["missing_share"] > MUCH_MISSING else ""
+    return "much-missing" if column.missing_share > MAX_MISSING else ""
 
 
 def tells_label(values: np.ndarray, y: np.ndarray, is_category: bool = False) -> str:
@@ -138,7 +138,7 @@ def tells_label(values: np.ndarray, y: np.ndarray, is_category: bool = False) ->
         return ""
     if len(starts) == np.count_nonzero(np.bincount(y)):
         return "equal"
-    if len(starts) * REPEATED <= len(y):
+    if len(starts) * MIN_REPEATED <= len(y):
         return "telling"
     of_known = label[~np.isnan(values[starts])]
     cuts = np.count_nonzero(np.diff(of_known))  # going up the values, how often the class changes
@@ -151,15 +151,17 @@ def _missing_tells(missing: np.ndarray, y: np.ndarray) -> bool:
     return bool(missing.any() and not missing.all() and ((of_missing == 0) | (of_missing == of_all)).all())
 
 
-def _names_rows(entry: dict[str, Any], values: np.ndarray) -> bool:
+def _names_rows(column: ColumnReport, values: np.ndarray) -> bool:
     """Tell whether a column names the rows: nearly each category is there once, or nearly consecutive numbers are."""
-    known = len(values) - entry["missing"]
-    if known < MIN_ROWS or entry["different"] < OWN_VALUE * known or entry["type"] == "boolean":
+    known = len(values) - column.missing
+    if known < MIN_ROWS or column.different < MIN_OWN_VALUES * known or column.type == "boolean":
         return False
-    if entry["type"] == "category":
+    if column.type == "category":
         return True
-    span = entry["greatest"] / 2 - entry["least"] / 2  # the half: the whole may be too large for a float
-    return known == len(values) == entry["different"] and span * 2 * OWN_VALUE < known and bool((values % 1 == 0).all())
+    if known < len(values) or column.different < known:
+        return False
+    span = float(values[-1]) / 2 - float(values[0]) / 2  # the half: the whole may be too large for a float
+    return bool(span * 2 * MIN_OWN_VALUES < known and (values % 1 == 0).all())
 
 
 def _starts(values: np.ndarray) -> np.ndarray:
@@ -175,15 +177,15 @@ def _mean(values: np.ndarray) -> float:
     return min(max(float((values / scale).mean()) * scale, float(values[0])), float(values[-1]))
 
 
-def _histogram(values: np.ndarray) -> list[int]:
+def _histogram(values: np.ndarray) -> tuple[int, ...]:
     """Return how many of the values, which are in rising order, are in each of BINS equal parts of their range."""
     share = np.linspace(0, 1, BINS + 1)[1:-1]
     edges = np.sort(values[0] * (1 - share) + values[-1] * share)  # no difference, which may be too large
-    return np.diff(np.searchsorted(values, edges), prepend=0, append=len(values)).tolist()
+    return tuple(np.diff(np.searchsorted(values, edges), prepend=0, append=len(values)).tolist())
 
 
 def most_frequent(counts: np.ndarray) -> list[int]:
-    """Return the positions of the FREQUENT greatest counts above 0, the greatest first."""
-    enough = np.partition(counts, -FREQUENT)[-FREQUENT] if len(counts) > FREQUENT else 0
+    """Return the positions of the MAX_FREQUENT greatest counts above 0, the greatest first."""
+    enough = np.partition(counts, -MAX_FREQUENT)[-MAX_FREQUENT] if len(counts) > MAX_FREQUENT else 0
     among = np.flatnonzero((counts >= enough) & (counts > 0))
-    return among[np.argsort(-counts[among], kind="stable")][:FREQUENT].tolist()
+    return among[np.argsort(-counts[among], kind="stable")][:MAX_FREQUENT].tolist()

@@ -1,14 +1,26 @@
 """Rows that are there twice: copies, and images that are nearly the same."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
+from components.data.issues import MAX_EXAMPLES, DataIssue
 from components.data.near_duplicates import near_duplicates
-from components.data.sources import Finding, Rows
+from components.data.report.data_report import DuplicateCounts, NearDuplicateCounts
+from components.data.sources import Rows
 
-EXAMPLES = 5
+
+class _Groups(NamedTuple):
+    """Rows with the same content: `first` (groups,) is the number of each group's first row, the others are bool."""
+
+    first: np.ndarray
+    repeated: np.ndarray
+    across_test: np.ndarray
+    two_labels: np.ndarray
 
 
-def count_copies(rows: Rows, is_test: np.ndarray, first: np.ndarray) -> tuple[dict[str, int], list[Finding]]:
+def count_copies(rows: Rows, is_test: np.ndarray, first: np.ndarray) -> tuple[DuplicateCounts, list[DataIssue]]:
     """Count rows that have an identical one, and tell where they lie and how they are labelled.
 
     Args:
@@ -20,68 +32,80 @@ def count_copies(rows: Rows, is_test: np.ndarray, first: np.ndarray) -> tuple[di
     ids, member, sizes = np.unique(first, return_inverse=True, return_counts=True)
     in_test = np.bincount(member[is_test], minlength=len(ids))
     across = (in_test > 0) & (in_test < sizes)
-    least, most = np.full(len(ids), np.iinfo(np.int64).max), np.full(len(ids), -1)
-    np.minimum.at(least, member, rows.y)
-    np.maximum.at(most, member, rows.y)
-    mixed = least != most
-    counts = {
-        "copies": int((sizes - 1).sum()),
-        "copies_within_test": int(np.maximum(in_test - 1, 0).sum()),
-        "copies_within_rest": int(np.maximum(sizes - in_test - 1, 0).sum()),
-        "test_rows_in_rest": int(in_test[across].sum()),
-        "rows_with_two_labels": int(sizes[mixed].sum()),
-    }
+    lowest, highest = np.full(len(ids), np.iinfo(np.int64).max), np.full(len(ids), -1)
+    np.minimum.at(lowest, member, rows.y)
+    np.maximum.at(highest, member, rows.y)
+    mixed = lowest != highest
+    counts = DuplicateCounts(
+        copies=int((sizes - 1).sum()),
+        copies_within_test=int(np.maximum(in_test - 1, 0).sum()),
+        copies_within_rest=int(np.maximum(sizes - in_test - 1, 0).sum()),
+        test_rows_in_rest=int(in_test[across].sum()),
+        rows_with_two_labels=int(sizes[mixed].sum()),
+    )
+    groups = _Groups(ids, sizes > 1, across, mixed)
+    return counts, list(_copies(rows, first, groups, counts, int(is_test.sum())))
 
+
+def _copies(
+    rows: Rows, first: np.ndarray, groups: _Groups, counts: DuplicateCounts, test_rows: int
+) -> Iterator[DataIssue]:
     def shown(which: np.ndarray) -> tuple[str, ...]:
-        firsts = np.flatnonzero(which)[:EXAMPLES]
-        alike = (np.flatnonzero(first == ids[one])[:3] for one in firsts)
-        return tuple(" = ".join(_row(rows, row) for row in same) for same in alike)
+        ids = groups.first[which][:MAX_EXAMPLES]
+        return tuple(" = ".join(_name(rows, row) for row in np.flatnonzero(first == i)[:3]) for i in ids)
 
-    findings: list[Finding] = []
-    in_rest = f"{counts['test_rows_in_rest']} of {int(is_test.sum())} test rows are also among the "
-    if across.any() and rows.times is not None:
-        text = f"{in_rest}older rows; that is no leak where the same may well happen again"
-        findings.append(Finding("repeated-later", "note", text, shown(across)))
-    elif across.any():
-        text = (
-            f"{in_rest}rows to train on, so their score is no test; remove them, or let a fraction draw the test rows "
-            "(data.test: 0.2), which keeps identical rows together"
+    if counts.test_rows_in_rest:
+        kind, level, rest = (
+            "duplicates",
+            "error",
+            (
+                "rows to train on, so their score is no test; remove them, or let a fraction draw the test rows "
+                "(data.test: 0.2), which keeps identical rows together"
+            ),
         )
-        findings.append(Finding("duplicates", "error", text, shown(across)))
-    if mixed.any():
-        text = (
-            f"{counts['rows_with_two_labels']} rows are identical to a row of another class; no model can get both "
-            "right"
+        if rows.times is not None:
+            kind, level, rest = (
+                "repeated-later",
+                "note",
+                ("older rows; that is no leak where the same may well happen again"),
+            )
+        sentence = f"{{count}} of {{test}} test rows are also among the {rest}"
+        yield DataIssue(kind, level, sentence, counts.test_rows_in_rest, {"test": test_rows}, shown(groups.across_test))
+    if counts.rows_with_two_labels:
+        sentence = "{count} rows are identical to a row of another class; no model can get both right"
+        yield DataIssue(
+            "two-labels", "warning", sentence, counts.rows_with_two_labels, examples=shown(groups.two_labels)
         )
-        findings.append(Finding("two-labels", "warning", text, shown(mixed)))
-    if counts["copies"]:
-        text = (
-            f"{counts['copies']} row{'s are' if counts['copies'] > 1 else ' is'} an exact copy of another one "
-            f"({counts['copies_within_rest']} within the rows to train and validate on)"
+    if counts.copies:
+        sentence = (
+            f"{{count}} {'rows are' if counts.copies > 1 else 'row is'} an exact copy of another one "
+            "({within_rest} within the rows to train and validate on)"
         )
-        text += "; every draw keeps copies on one side, so that none leaks" if rows.times is None else ""
-        findings.append(Finding("copies", "note", text, shown(sizes > 1)))
-    return counts, findings
+        sentence += "; every draw keeps copies on one side, so that none leaks" if rows.times is None else ""
+        values = {"within_rest": counts.copies_within_rest}
+        yield DataIssue("copies", "note", sentence, counts.copies, values, shown(groups.repeated))
 
 
-def count_near_copies(rows: Rows, is_test: np.ndarray, first: np.ndarray) -> tuple[dict[str, int], list[Finding]]:
+def count_near_copies(
+    rows: Rows, is_test: np.ndarray, first: np.ndarray
+) -> tuple[NearDuplicateCounts, list[DataIssue]]:
     """Count pairs of images that are nearly the same, and name some, those on both sides of the test first.
 
     Args: those of `count_copies`.
     """
     pairs = near_duplicates(rows.x, first)
     across = pairs[is_test[pairs[:, 0]] != is_test[pairs[:, 1]]]
-    counts = {"pairs": len(pairs), "pairs_across_test": len(across)}
+    counts = NearDuplicateCounts(len(pairs), len(across))
     if not len(pairs):
         return counts, []
-    shown = np.concatenate([across, pairs])[:EXAMPLES]
-    text = (
-        f"{len(pairs)} pairs of images are nearly the same, {len(across)} of them with one among the test rows and "
-        "one not; where they are copies, scores are too good"
+    shown = np.concatenate([across, pairs])[:MAX_EXAMPLES]
+    sentence = (
+        "{count} pairs of images are nearly the same, {across} of them with one among the test rows and one not; "
+        "where they are copies, scores are too good"
     )
-    examples = tuple(dict.fromkeys(" ~ ".join(_row(rows, row) for row in pair) for pair in shown))
-    return counts, [Finding("near-duplicates", "warning", text, examples)]
+    examples = tuple(dict.fromkeys(" ~ ".join(_name(rows, row) for row in pair) for pair in shown))
+    return counts, [DataIssue("near-duplicates", "warning", sentence, len(pairs), {"across": len(across)}, examples)]
 
 
-def _row(rows: Rows, row: int) -> str:
+def _name(rows: Rows, row: int) -> str:
     return rows.names[row] if rows.names else f"row {row}"

@@ -1,7 +1,7 @@
 """Where labelled rows come from: one module a kind of source, all with the same `read`.
 
-A source module has one function, `read(name, data, folder) -> Rows`. Adding a source is that module and a line in
-`SOURCES`.
+A source module has one function, `read(data, folder) -> Rows`. Adding a source is that module and a row in
+`components.study.source_types.SOURCE_TYPES`.
 """
 
 import importlib
@@ -10,30 +10,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from components.data.issues import DataIssue
 from components.data.raw_values import Column
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something about the data that its owner should know.
-
-    Attributes:
-        name: what kind of finding it is; errors are allowed by it, in `data.allow`.
-        level: an error stops the study, a warning is printed, a note is only in the report.
-        text: one sentence, with counts.
-        examples: a few files, rows or columns.
-    """
-
-    name: str
-    level: Literal["error", "warning", "note"]
-    text: str
-    examples: tuple[str, ...] = ()
 
 
 @dataclass
@@ -57,7 +40,7 @@ class Rows:
             without `data.time`.
         names: what each row is called, such as its file or line; empty where rows have only numbers.
         sizes: height and width of each image before it was resized (rows, 2); None where nothing is resized.
-        findings: what the source found while reading.
+        issues: what the source saw while reading.
     """
 
     x: np.ndarray
@@ -70,16 +53,7 @@ class Rows:
     times: np.ndarray | None = None
     names: Sequence[str] = ()
     sizes: np.ndarray | None = None
-    findings: tuple[Finding, ...] = ()
-
-
-SOURCES = {
-    "images": "components.data.sources.images",
-    "sklearn": "components.data.sources.scikit",
-    "table": "components.data.sources.table",
-    "text": "components.data.sources.text",
-    "tfds": "components.data.sources.tfds",
-}
+    issues: tuple[DataIssue, ...] = ()
 
 
 def read(data: DatasetSpec, folder: Path) -> Rows:
@@ -92,8 +66,7 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
     Raises:
         AssayError: where the data can't be had, or is not of the kind that the study says.
     """
-    scheme, _, name = data.source.partition(":")
-    return importlib.import_module(SOURCES[scheme]).read(name, data, folder)
+    return importlib.import_module(data.source_type.module).read(data, folder)
 
 
 def reserve(file: Path, shape: tuple[int, ...], dtype: np.dtype, mend: str = "choose another folder") -> np.memmap:

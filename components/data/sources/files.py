@@ -24,8 +24,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from components.data.raw_values import category
+from components.data.raw_values import Array, category
 from components.errors import AssayError
+
+CsvOptions = tuple[pyarrow.csv.ReadOptions, pyarrow.csv.ParseOptions, pyarrow.csv.ConvertOptions]
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -33,9 +35,9 @@ PARQUET = ".parquet"
 PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs", "abfs": "adlfs", "az": "adlfs"}
 PACKAGES |= {"http": "aiohttp", "https": "aiohttp"}
 CHUNK = 1 << 24  # bytes
-LONGEST = 1 << 26  # bytes of a row
-SHOWN = 60  # characters of a value in a message
-LISTED = 8  # names of columns in a message
+MAX_ROW_BYTES = 1 << 26  # bytes of a row
+MAX_SHOWN = 60  # characters of a value in a message
+MAX_LISTED = 8  # names of columns in a message
 BLOCK = 1 << 16  # rows of Parquet and JSON Lines that are read at a time
 
 
@@ -50,7 +52,7 @@ class Table:
     """
 
     path: Path
-    columns: dict[str, Any]
+    columns: dict[str, Array]
     names: Sequence[str]
 
     def __len__(self) -> int:
@@ -132,12 +134,12 @@ def _copied(name: str, below: Path) -> Path:
 
 
 def _unfetched(error: Exception) -> str:
-    said = f"{type(error).__name__}: {_first_line(error)}"
+    reason = f"{type(error).__name__}: {_first_line(error)}"
     if isinstance(error, ValueError) and "not known" in str(error):
         return f"can't be fetched: {_first_line(error)}; expected gs://, s3://, or another that fsspec knows"
-    if isinstance(error, PermissionError) or "credential" in said.lower() or "forbidden" in said.lower():
-        return f"may not be read by you ({said}); sign in, or ask its owner for the right to read it"
-    return f"can't be fetched ({said}); is the address right, and is there a network?"
+    if isinstance(error, PermissionError) or "credential" in reason.lower() or "forbidden" in reason.lower():
+        return f"may not be read by you ({reason}); sign in, or ask its owner for the right to read it"
+    return f"can't be fetched ({reason}); is the address right, and is there a network?"
 
 
 # Any file
@@ -220,9 +222,9 @@ def _check_needed(path: Path, names: Sequence[str], needed: Sequence[str]) -> No
     """
     lacking = [repr(name) for name in needed if name not in names]
     if lacking:
-        more = f", and {len(lacking) - LISTED} more" if len(lacking) > LISTED else ""
-        has = ", ".join(repr(name) for name in names[:LISTED]) + (", ..." if len(names) > LISTED else "")
-        raise AssayError(f"{path} lacks columns: {', '.join(lacking[:LISTED])}{more}; it has {has}")
+        more = f", and {len(lacking) - MAX_LISTED} more" if len(lacking) > MAX_LISTED else ""
+        has = ", ".join(repr(name) for name in names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+        raise AssayError(f"{path} lacks columns: {', '.join(lacking[:MAX_LISTED])}{more}; it has {has}")
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -254,9 +256,9 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
@@ -300,16 +302,16 @@ def _csv(path: Path, delimiter: str) -> Table:
     return _check_rows(Table(path, dict(zip(names, read.columns, strict=True)), called))
 
 
-def _csv_options(keys: list[str], delimiter: str) -> tuple[Any, Any, Any]:
+def _csv_options(keys: list[str], delimiter: str) -> CsvOptions:
     """Return pyarrow's options: all columns are text, and are called by the keys."""
     return (
-        pyarrow.csv.ReadOptions(column_names=keys, skip_rows_after_names=1, block_size=LONGEST),
+        pyarrow.csv.ReadOptions(column_names=keys, skip_rows_after_names=1, block_size=MAX_ROW_BYTES),
         pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(keys, pa.string()), strings_can_be_null=False),
     )
 
 
-def _csv_blocks(path: Path, ending: str, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _csv_blocks(path: Path, ending: str, needed: Sequence[str]) -> Iterator[dict[str, Array]]:
     _counted(path)
     delimiter = next((other for other in (",", ";", "\t", "|") if _has(path, other, needed)), DELIMITERS[ending])
     names = next(_records(path, delimiter, empty=True), (1, []))[1]
@@ -334,7 +336,7 @@ def _has(path: Path, delimiter: str, needed: Sequence[str]) -> bool:
         return False
 
 
-def _bytes(path: Path) -> Any:
+def _bytes(path: Path) -> IO[bytes] | pa.NativeFile:
     """Return the open file, uncompressed, as pyarrow reads it fastest."""
     return _opened(path) if path.suffix.lower() == ".gz" else pa.OSFile(str(path))
 
@@ -395,7 +397,7 @@ def _records(path: Path, delimiter: str, empty: bool = False) -> Iterator[tuple[
     Raises:
         AssayError: for a quote that is not closed, or closed too early.
     """
-    csv.field_size_limit(LONGEST)
+    csv.field_size_limit(MAX_ROW_BYTES)
     reader = csv.reader(_text(path), delimiter=delimiter, strict=True)
     line = 1
     try:
@@ -404,8 +406,8 @@ def _records(path: Path, delimiter: str, empty: bool = False) -> Iterator[tuple[
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        said = "a quote is opened and never closed" if "end of data" in str(error) else _first_line(error)
-        raise AssayError(f'{path}, line {line}: {said}; a quote within a quoted value is written twice: ""') from None
+        reason = "a quote is opened and never closed" if "end of data" in str(error) else _first_line(error)
+        raise AssayError(f'{path}, line {line}: {reason}; a quote within a quoted value is written twice: ""') from None
 
 
 def _refused(path: Path, delimiter: str, names: list[str], error: Exception) -> AssayError:
@@ -417,8 +419,8 @@ def _refused(path: Path, delimiter: str, names: list[str], error: Exception) -> 
                     f"{path}, line {line}: expected {len(names)} columns, as in the first line, got {len(cells)}; "
                     f"mend the line, or put values that have {delimiter!r} in them into double quotes"
                 )
-    except AssayError as found:
-        return found
+    except AssayError as better:
+        return better
     return AssayError(f"{path} can't be read as CSV: {_first_line(error)}")
 
 
@@ -427,7 +429,7 @@ def _refused(path: Path, delimiter: str, names: list[str], error: Exception) -> 
 
 def _json_lines(path: Path) -> Table:
     _counted(path)
-    columns: dict[str, list[Any]] = {}
+    columns: dict[str, list[object]] = {}
     numbers: list[int] = []
     for number, line in enumerate(_text(path), 1):
         if not line.strip():
@@ -446,7 +448,7 @@ def _json_lines(path: Path) -> Table:
     return Table(path, {name: _column(path, name, values, names) for name, values in columns.items()}, names)
 
 
-def _json_blocks(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _json_blocks(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Array]]:
     """Yield the columns; a column may be missing in some rows, and must be in one of the first block's."""
     _counted(path)
     objects = (_object(path, number, line) for number, line in enumerate(_text(path), 1) if line.strip())
@@ -459,7 +461,7 @@ def _json_blocks(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
         start += len(rows)
 
 
-def _object(path: Path, number: int, line: str) -> dict[str, Any]:
+def _object(path: Path, number: int, line: str) -> dict[str, object]:
     """Return the object of a line.
 
     Raises:
@@ -484,7 +486,7 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     return values
 
 
-def _column(path: Path, name: str, values: list[Any], names: Names) -> Any:
+def _column(path: Path, name: str, values: list[object], names: Names) -> Array:
     """Return values of JSON as an array; of several types they become text.
 
     Raises:
@@ -522,7 +524,7 @@ def _parquet(path: Path) -> Table:
     return _check_rows(Table(path, columns, Names("row", range(1, len(read) + 1))))
 
 
-def _parquet_blocks(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _parquet_blocks(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Array]]:
     try:
         file = pyarrow.parquet.ParquetFile(path)
         _check_names(path, file.schema_arrow.names)
@@ -541,7 +543,7 @@ def _no_parquet(path: Path, error: Exception) -> Exception:
     return AssayError(f"{path} can't be read as Parquet: {_first_line(error)}; write or copy it again")
 
 
-def _plain(path: Path, name: str, column: Any) -> Any:
+def _plain(path: Path, name: str, column: Array) -> Array:
     """Return a column as text, numbers, booleans or dates.
 
     Raises:
@@ -549,13 +551,13 @@ def _plain(path: Path, name: str, column: Any) -> Any:
     """
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
-    of = column.type
-    if pa.types.is_decimal(of) or pa.types.is_null(of) or pa.types.is_string_view(of) or pa.types.is_large_string(of):
+    as_text = (pa.types.is_decimal, pa.types.is_null, pa.types.is_string_view, pa.types.is_large_string)
+    if any(test(column.type) for test in as_text):
         return pc.cast(column, pa.string())
     plain = (pa.types.is_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal)
-    if any(is_it(of) for is_it in plain):
+    if any(test(column.type) for test in plain):
         return column
     raise AssayError(
-        f"{path}, column {name!r} is of type {of}; expected numbers, text, true or false, or dates: "
+        f"{path}, column {name!r} is of type {column.type}; expected numbers, text, true or false, or dates: "
         "give each of its values a column, or leave the column out"
     )

@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.data.sources import Finding, Rows
+from components.data.issues import MAX_EXAMPLES, DataIssue
+from components.data.sources import Rows
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
 
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # besides what begins with a dot
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 UNREADABLE = "unreadable-files"
-EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ class Listing:
     loose: int
     unreadable: tuple[str, ...] = ()
 
+    @property
+    def tried(self) -> int:
+        """How many files there are with those that can't be read."""
+        return len(self.files) + len(self.unreadable)
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """What each file is called: its path from the root."""
@@ -124,12 +129,12 @@ def readable(listing: Listing, broken: Mapping[int, str], data: DatasetSpec) -> 
     if not broken:
         return listing
     kept = [file for i, file in enumerate(listing.files) if i not in broken]
-    told = tuple(f"{listing.names[i]} {reason}" for i, reason in sorted(broken.items()))
-    rest = replace(listing, files=kept, unreadable=listing.unreadable + told)
+    reasons = tuple(f"{listing.names[i]} {reason}" for i, reason in sorted(broken.items()))
+    rest = replace(listing, files=kept, unreadable=listing.unreadable + reasons)
     if UNREADABLE not in data.allow:
         raise AssayError(
-            f"{shown(listing.root)}: {_unread(rest)}: {_some(told)}; {listing.kind.mend}, or go on without them: "
-            f"data.allow: [{UNREADABLE}]"
+            f"{shown(listing.root)}: {len(rest.unreadable)} of {rest.tried} {listing.kind.name} files can't be read: "
+            f"{_some(reasons)}; {listing.kind.mend}, or go on without them: data.allow: [{UNREADABLE}]"
         )
     lost = sorted(set(listing.classes) - {file.label for file in kept})
     if lost:
@@ -141,7 +146,7 @@ def readable(listing: Listing, broken: Mapping[int, str], data: DatasetSpec) -> 
 
 
 def labelled(listing: Listing, x: np.ndarray) -> Rows:
-    """Return the rows of the files, with their classes, splits and names, and what was found about the files.
+    """Return the rows of the files, with their classes, splits and names, and the issues with the files.
 
     Args:
         listing: its files are the rows.
@@ -155,7 +160,7 @@ def labelled(listing: Listing, x: np.ndarray) -> Rows:
         tuple(shown(label) for label in listing.classes),
         splits={split: np.flatnonzero(splits == split) for split in dict.fromkeys(splits.tolist()) if split},
         names=listing.names,
-        findings=tuple(_findings(listing)),
+        issues=tuple(_issues(listing)),
     )
 
 
@@ -282,30 +287,29 @@ def _check_classes(listing: Listing) -> None:
         raise AssayError(f"{where} has one class folder only, {shown(classes[0])!r}; a study needs two classes or more")
 
 
-# What is told
+# Issues
 
 
-def _findings(listing: Listing) -> Iterator[Finding]:
+def _issues(listing: Listing) -> Iterator[DataIssue]:
     if listing.unreadable:
-        text = f"{_unread(listing)} and are left out"
-        yield Finding(UNREADABLE, "warning", text, listing.unreadable[:EXAMPLES])
+        sentence = "{count} of {files} {kind} files can't be read and are left out"
+        values = {"files": listing.tried, "kind": listing.kind.name}
+        examples = listing.unreadable[:MAX_EXAMPLES]
+        yield DataIssue(UNREADABLE, "warning", sentence, len(listing.unreadable), values, examples)
     if listing.others:
-        yield Finding("other-files", "warning", f"files of other types are left out: {_counted(listing.others)}")
+        others = {"endings": _counted(listing.others)}
+        sentence = "files of other types are left out: {endings}"
+        yield DataIssue("other-files", "warning", sentence, listing.others.total(), others)
     if listing.loose:
-        text = f"{listing.kind.name}s beside the class folders have no class and are left out: {listing.loose}"
-        yield Finding("loose-files", "warning", text)
-
-
-def _unread(listing: Listing) -> str:
-    broken = len(listing.unreadable)
-    return f"{broken} of {len(listing.files) + broken} {listing.kind.name} files can't be read"
+        sentence = "{kind}s beside the class folders have no class and are left out: {count}"
+        yield DataIssue("loose-files", "warning", sentence, listing.loose, {"kind": listing.kind.name})
 
 
 def _counted(endings: Counter[str]) -> str:
-    return ", ".join(f"{count} {shown(ending)}" for ending, count in endings.most_common(EXAMPLES))
+    return ", ".join(f"{count} {shown(ending)}" for ending, count in endings.most_common(MAX_EXAMPLES))
 
 
 def _some(names: Iterable[str], join: str = "; ") -> str:
     texts = [shown(name) for name in names]
-    more = f", and {len(texts) - EXAMPLES} more" if len(texts) > EXAMPLES else ""
-    return join.join(texts[:EXAMPLES]) + more
+    more = f", and {len(texts) - MAX_EXAMPLES} more" if len(texts) > MAX_EXAMPLES else ""
+    return join.join(texts[:MAX_EXAMPLES]) + more

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from components.data.image_files import Header, decode, header
-from components.data.sources import Finding, Rows, reserve
+from components.data.issues import MAX_EXAMPLES, DataIssue
+from components.data.sources import Rows, reserve
 from components.data.sources.files import fetched
 from components.data.sources.folders import FileKind, Listing, labelled, list_files, readable, shown
 from components.errors import AssayError
@@ -28,29 +29,31 @@ IMAGES = FileKind(
     (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif"),
     "mend or remove them",
 )
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 MAX_THREADS = 8
 BATCH = 1024  # files that wait for a thread at a time
-EXAMPLES = 5
 
 
-def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
+def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return uint8 images (rows, height, width, channels), mapped from x.npy in the folder, in the order of the paths.
 
-    With `data.image_size` the image is resized with its aspect kept and centred, and its edge pixels are repeated
+    With `data.image_size` the image is resized with its aspect kept and centered, and its edge pixels are repeated
     where it does not fill the frame: bars of one color would show a model what shape the file had, and their hard
-    edges are no part of the picture. One channel if all images are grey, else three. Transparency becomes white, of a
+    edges are no part of the picture. One channel if all images are gray, else three. Transparency becomes white, of a
     GIF the first frame counts, and of 16 bits a pixel the upper 8 are kept.
 
     Args:
-        name: a path of a folder, or an address such as gs://bucket/pets.
-        data: says which size is wanted, and whether to go on without files that can't be read.
+        data: names the folder, or its address such as gs://bucket/pets; says which size is wanted, and whether to go on
+            without files that can't be read.
         folder: is there; what is fetched is kept in it while it is read.
 
     Raises:
         AssayError: for a folder that holds no classes of images, files that can't be read (unless allowed), or images
             of several sizes without `data.image_size`.
     """
-    with fetched(name, folder) as root:
+    with fetched(data.address, folder) as root:
         if not root.is_dir():
             what = "is a file, and not a folder" if root.exists() else "is not there"
             seen_from = "" if root.is_absolute() else f" (seen from {Path.cwd()})"
@@ -64,8 +67,8 @@ def _decoded(listing: Listing, data: DatasetSpec, file: Path) -> Rows:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         headers = list(_in_order(threads, header, [path for path, _, _ in listing.files]))
         listing = readable(listing, _reasons(headers), data)
-        seen = [one for one in headers if isinstance(one, Header)]
-        shape = (*_size(listing.root, seen, data.image_size), 3 if any(one.color for one in seen) else 1)
+        seen = [image for image in headers if isinstance(image, Header)]
+        shape = (*_size(listing.root, seen, data.image_size), 3 if any(image.color for image in seen) else 1)
         x = reserve(file, (len(seen), *shape), np.dtype(np.uint8), "set a smaller data.image_size")
 
         def fill(job: tuple[int, str]) -> str | None:
@@ -88,20 +91,22 @@ def _decoded(listing: Listing, data: DatasetSpec, file: Path) -> Rows:
         kept = np.setdiff1d(np.arange(len(seen)), list(failed))
         x, seen = _only(x, kept), [seen[k] for k in kept]
     rows = labelled(listing, x)
-    rows.sizes = np.array([(one.height, one.width) for one in seen], np.int32)
-    deep = sum(one.deep for one in seen)
+    rows.sizes = np.array([(image.height, image.width) for image in seen], np.int32)
+    deep = sum(image.deep for image in seen)
     if deep:
-        text = f"of images with 16 bits a pixel the upper 8 are kept: {deep}"
-        rows.findings += (Finding("deep-images", "note", text),)
+        sentence = "of images with 16 bits a pixel the upper 8 are kept: {count}"
+        rows.issues += (DataIssue("deep-images", "note", sentence, deep),)
     return rows
 
 
-def _reasons(found: Iterable[Any]) -> dict[int, str]:
+def _reasons(results: Iterable[object]) -> dict[int, str]:
     """Return what is text, by its position: why a file can't be read."""
-    return {i: reason for i, reason in enumerate(found) if isinstance(reason, str)}
+    return {i: reason for i, reason in enumerate(results) if isinstance(reason, str)}
 
 
-def _in_order(threads: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+def _in_order(
+    threads: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[Result]:
     for start in range(0, len(items), BATCH):
         yield from threads.map(function, items[start : start + BATCH])
 
@@ -109,11 +114,11 @@ def _in_order(threads: ThreadPoolExecutor, function: Callable[[Any], Any], items
 def _size(root: Path, seen: list[Header], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
     if wanted is not None:
         return (wanted, wanted) if isinstance(wanted, int) else wanted
-    sizes = Counter((one.height, one.width) for one in seen)
+    sizes = Counter((image.height, image.width) for image in seen)
     (common, _), *others = sizes.most_common()
     if others:
-        listed = [f"{height}x{width} ({count})" for (height, width), count in sizes.most_common(EXAMPLES)]
-        more = f" and {len(sizes) - EXAMPLES} more" if len(sizes) > EXAMPLES else ""
+        listed = [f"{height}x{width} ({count})" for (height, width), count in sizes.most_common(MAX_EXAMPLES)]
+        more = f" and {len(sizes) - MAX_EXAMPLES} more" if len(sizes) > MAX_EXAMPLES else ""
         raise AssayError(
             f"{shown(root)}: the images have {len(sizes)} sizes, height x width: {', '.join(listed)}{more}; a model "
             f"needs one: set data.image_size, as in `--set data.image_size=[{common[0]},{common[1]}]`"

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,34 +17,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.data import raw_values
-from components.data.raw_values import Column
-from components.data.sources import Finding, Rows
+from components.data.issues import MAX_EXAMPLES, DataIssue
+from components.data.raw_values import Array, Column
+from components.data.sources import Rows
 from components.data.sources.files import Table, fetched, frame
 from components.errors import AssayError
 from components.formatting import MANY, did_you_mean
 from components.study.dataset import DatasetSpec
 
 TARGETS = ("target", "label", "class", "y")
-EXAMPLES = 5
-MANY_NUMBERS = 20  # more different numbers than these may be a measurement, and no classes
+MAX_NUMBERS = 20  # more different numbers than these may be a measurement, and no classes
 MAX_VALUES = 100_000  # of a category
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
-def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
+def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return float64 rows (rows, columns) in the file's order; without the target, group, time and ignored columns.
 
     Args:
-        name: a path, or an address such as gs://bucket/file.csv.
-        data: says which column is what.
+        data: names the file, or its address such as gs://bucket/file.csv; says which column is what.
         folder: is there; what is fetched is kept in it while it is read.
 
     Raises:
         AssayError: for a file, a column or a value that can't be used, with its line.
     """
-    with fetched(name, folder) as path:
+    with fetched(data.address, folder) as path:
         table = frame(path, data.delimiter)
         target = target_of(table, data)
         for option in ("ignore", "categorical"):
@@ -55,8 +54,8 @@ def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
         times = time_numbers(table, data.time) if data.time else None
         used = {target, data.group, data.time, *data.ignore}
         features = {column: array for column, array in table.columns.items() if column not in used}
-        x, columns, findings = _features(table, features, data.categorical)
-    return Rows(x, y, classes, columns, groups=groups, times=times, names=table.names, findings=findings)
+        x, columns, issues = _features(table, features, data.categorical)
+    return Rows(x, y, classes, columns, groups=groups, times=times, names=table.names, issues=issues)
 
 
 # Columns with a use of their own; those of `text:FILE` too
@@ -85,11 +84,11 @@ def target_of(table: Table, data: DatasetSpec) -> str:
     if data.target:
         check_column(table, "target", data.target)
         return data.target
-    found = [name for name in table.columns if name.strip().lower() in TARGETS]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} columns could be the target" if found else "no column is called target, label, class or y"
-    raise AssayError(f"{table.path}: {what}; pass data.target: {some(found or list(table.columns), ' or ')}")
+    called = [name for name in table.columns if name.strip().lower() in TARGETS]
+    if len(called) == 1:
+        return called[0]
+    what = f"{len(called)} columns could be the target" if called else "no column is called target, label, class or y"
+    raise AssayError(f"{table.path}: {what}; pass data.target: {some(called or list(table.columns), ' or ')}")
 
 
 def labels(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -101,7 +100,7 @@ def labels(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     texts, positions = _texts(table, name)
     _refuse_missing(table, name, positions == len(texts), "have no label", "label or remove them")
     values = [_number(text) for text in texts]
-    if None not in values and len(texts) > MANY_NUMBERS:
+    if None not in values and len(texts) > MAX_NUMBERS:
         measured = np.array(values, np.float64)
         fractions = bool((measured != np.floor(measured)).any())
         if fractions or len(texts) > len(table) / 2:
@@ -150,19 +149,19 @@ def time_numbers(table: Table, name: str) -> np.ndarray:
     _refuse_missing(table, name, positions == len(texts), "have no time", "give them one or remove them")
     values = [_number(text) for text in texts]
     if None not in values:
-        found = np.array(values, np.float64)
-        wrong = ~np.isfinite(found)
+        times = np.array(values, np.float64)
+        wrong = ~np.isfinite(times)
     else:
         dates = pd.to_datetime(pd.Series(texts, dtype=object), format="ISO8601", utc=True, errors="coerce")
         wrong = dates.isna().to_numpy()
-        found = dates.dt.as_unit("us").astype("int64").to_numpy()
+        times = dates.dt.as_unit("us").astype("int64").to_numpy()
     if wrong.any():
         row = int(np.flatnonzero(wrong[positions])[0])
         raise AssayError(
             f"{_place(table, row, name)} is {texts[positions[row]]!r}; expected all numbers, or all dates such as "
             "2026-01-31 or 2026-01-31T12:00:00Z"
         )
-    return found[positions]
+    return times[positions]
 
 
 def _texts(table: Table, name: str) -> tuple[list[str], np.ndarray]:
@@ -176,7 +175,7 @@ def _texts(table: Table, name: str) -> tuple[list[str], np.ndarray]:
 def _refuse_missing(table: Table, name: str, missing: np.ndarray, what: str, mend: str) -> None:
     rows = np.flatnonzero(missing)
     if len(rows):
-        listed = some([table.names[int(row)] for row in rows[: EXAMPLES + 1]], more=len(rows) - EXAMPLES)
+        listed = some([table.names[int(row)] for row in rows[: MAX_EXAMPLES + 1]], more=len(rows) - MAX_EXAMPLES)
         raise AssayError(f"{table.path}, column {name!r}: {len(rows)} of {len(table)} rows {what}: {listed}; {mend}")
 
 
@@ -193,16 +192,16 @@ def _place(table: Table, row: int, name: str) -> str:
 
 def some(names: Sequence[str], join: str = ", ", more: int | None = None) -> str:
     """Return the first few names as text, and how many more there are."""
-    more = len(names) - EXAMPLES if more is None else more
-    return join.join(names[:EXAMPLES]) + (f", and {more} more" if more > 0 else "")
+    more = len(names) - MAX_EXAMPLES if more is None else more
+    return join.join(names[:MAX_EXAMPLES]) + (f", and {more} more" if more > 0 else "")
 
 
 # Features
 
 
 def _features(
-    table: Table, features: dict[str, Any], categorical: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[Column, ...], tuple[Finding, ...]]:
+    table: Table, features: dict[str, Array], categorical: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[Column, ...], tuple[DataIssue, ...]]:
     """Return the rows, their columns and what is odd about them.
 
     Raises:
@@ -225,18 +224,19 @@ def _features(
             dates.append(name)
     if not columns:
         raise AssayError(f"{table.path} has no column left to learn from; expected one besides target, group and time")
-    findings = (
-        _finding("empty-columns", empty, "columns have no values and are left out"),
-        _finding("date-columns", dates, "columns of dates are read as categories; see data.time and data.ignore"),
+    odd = (
+        ("empty-columns", empty, "{count} columns have no values and are left out"),
+        ("date-columns", dates, "{count} columns of dates are read as categories; see data.time and data.ignore"),
     )
-    return np.stack(kept, axis=1), tuple(columns), tuple(found for found in findings if found)
+    issues = tuple(
+        DataIssue(kind, "warning", sentence, len(names), examples=tuple(names[:MAX_EXAMPLES]))
+        for kind, names, sentence in odd
+        if names
+    )
+    return np.stack(kept, axis=1), tuple(columns), issues
 
 
-def _finding(name: str, columns: list[str], text: str) -> Finding | None:
-    return Finding(name, "warning", f"{len(columns)} {text}", tuple(columns[:EXAMPLES])) if columns else None
-
-
-def _column(table: Table, name: str, array: Any, coded: bool) -> Column | None:
+def _column(table: Table, name: str, array: Array, coded: bool) -> Column | None:
     """Return what a column is; None where all its values are missing.
 
     Args:
@@ -248,12 +248,11 @@ def _column(table: Table, name: str, array: Any, coded: bool) -> Column | None:
     Raises:
         AssayError: for dates, numbers among which are others, and too many categories.
     """
-    of = array.type
     if array.null_count == len(array):
         return None
-    if pa.types.is_temporal(of):
+    if pa.types.is_temporal(array.type):
         raise AssayError(
-            f"{table.path}, column {name!r} is of type {of}, from which Assay learns nothing: "
+            f"{table.path}, column {name!r} is of type {array.type}, from which Assay learns nothing: "
             f"pass data.ignore: [{name}], or data.time: {name}"
         )
     kind = "category" if coded else _kind(table, name, array)
@@ -268,7 +267,7 @@ def _column(table: Table, name: str, array: Any, coded: bool) -> Column | None:
     return Column(name, "category", tuple(values))
 
 
-def _kind(table: Table, name: str, array: Any) -> Literal["number", "boolean", "category"]:
+def _kind(table: Table, name: str, array: Array) -> Literal["number", "boolean", "category"]:
     if pa.types.is_boolean(array.type):
         return "boolean"
     if not pa.types.is_string(array.type):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from components.data.issues import MAX_EXAMPLES, DataIssue
 from components.data.raw_values import as_words
-from components.data.sources import Finding, Rows
+from components.data.sources import Rows
 from components.data.sources.files import Table, fetched, frame
 from components.data.sources.folders import FileKind, labelled, list_files, readable, shown
 from components.data.sources.table import check_column, group_numbers, labels, some, target_of, time_numbers
@@ -16,22 +17,20 @@ from components.study.dataset import DatasetSpec
 TEXT = "text"
 OF_FILES = ("target", "ignore", "group", "time", "delimiter", "text")  # options that a folder has no use for
 TEXTS = FileKind("text", ".txt file", (".txt",), "write them anew, as with `iconv -f latin1 -t utf-8`, or remove them")
-EXAMPLES = 5
 
 
-def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
+def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return int32 rows (rows, words) in the file's order, or in that of the paths; cut off after `data.words` words.
 
     Args:
-        name: a path of a file, or of a folder with a folder per class or with train/validation/test folders of such
-            folders; or an address such as gs://bucket/file.csv.
-        data: says which column is what.
+        data: names a file, or a folder with a folder per class or with train/validation/test folders of such folders;
+            or an address such as gs://bucket/file.csv. Says which column is what.
         folder: is there; what is fetched is kept in it while it is read.
 
     Raises:
         AssayError: for a file, a column or a text that can't be used, with its line.
     """
-    with fetched(name, folder) as path:
+    with fetched(data.address, folder) as path:
         return _of_folders(path, data) if path.is_dir() else _of_table(frame(path, data.delimiter), data)
 
 
@@ -43,8 +42,8 @@ def _of_table(table: Table, data: DatasetSpec) -> Rows:
     groups = group_numbers(table, data.group) if data.group else None
     times = time_numbers(table, data.time) if data.time else None
     texts = ["" if value is None else str(value) for value in table.columns[text].to_pylist()]
-    x, words, findings = _numbers(f"{table.path}, column {text!r}", texts, table.names, data.words)
-    return Rows(x, y, classes, words=words, groups=groups, times=times, names=table.names, findings=findings)
+    x, words, issues = _numbers(f"{table.path}, column {text!r}", texts, table.names, data.words)
+    return Rows(x, y, classes, words=words, groups=groups, times=times, names=table.names, issues=issues)
 
 
 def _text_column(table: Table, data: DatasetSpec) -> str:
@@ -56,16 +55,16 @@ def _text_column(table: Table, data: DatasetSpec) -> str:
     if data.text:
         check_column(table, "text", data.text)
         return data.text
-    found = [name for name in table.columns if name.strip().lower() == TEXT]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} columns are called text" if found else "no column is called text"
-    raise AssayError(f"{table.path}: {what}; pass data.text: {some(found or list(table.columns), ' or ')}")
+    called = [name for name in table.columns if name.strip().lower() == TEXT]
+    if len(called) == 1:
+        return called[0]
+    what = f"{len(called)} columns are called text" if called else "no column is called text"
+    raise AssayError(f"{table.path}: {what}; pass data.text: {some(called or list(table.columns), ' or ')}")
 
 
 def _numbers(
     where: str, texts: Sequence[str], names: Sequence[str], length: int
-) -> tuple[np.ndarray, tuple[str, ...], tuple[Finding, ...]]:
+) -> tuple[np.ndarray, tuple[str, ...], tuple[DataIssue, ...]]:
     """Return the rows of texts, all words in them, and a note on those that are cut off.
 
     Raises:
@@ -74,13 +73,14 @@ def _numbers(
     words, x, lengths = as_words(texts, length)
     empty = np.flatnonzero(lengths == 0)
     if len(empty):
-        listed = some([names[int(row)] for row in empty[:EXAMPLES]], more=len(empty) - EXAMPLES)
+        listed = some([names[int(row)] for row in empty[:MAX_EXAMPLES]], more=len(empty) - MAX_EXAMPLES)
         raise AssayError(f"{where}: {len(empty)} of {len(texts)} texts have no words: {listed}; write or remove them")
-    cut = np.count_nonzero(lengths > length)
+    cut = int(np.count_nonzero(lengths > length))
     if not cut:
         return x, words, ()
-    text = f"{cut} of {len(texts)} texts are cut off after {length} words (data.words); the longest has {lengths.max()}"
-    return x, words, (Finding("long-texts", "note", text),)
+    sentence = "{count} of {texts} texts are cut off after {words} words (data.words); the longest has {longest}"
+    values = {"texts": len(texts), "words": length, "longest": int(lengths.max())}
+    return x, words, (DataIssue("long-texts", "note", sentence, cut, values),)
 
 
 # Folders
@@ -99,9 +99,9 @@ def _of_folders(root: Path, data: DatasetSpec) -> Rows:
         except ValueError as error:
             broken[i] = str(error)
     listing = readable(listing, broken, data)
-    x, words, findings = _numbers(shown(root), texts, listing.names, data.words)
+    x, words, issues = _numbers(shown(root), texts, listing.names, data.words)
     rows = labelled(listing, x)
-    rows.words, rows.findings = words, rows.findings + findings
+    rows.words, rows.issues = words, rows.issues + issues
     return rows
 
 

@@ -25,8 +25,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums, downloader, resource
 
+from components.data.issues import DataIssue
 from components.data.raw_values import Column, as_words
-from components.data.sources import Finding, Rows, reserve
+from components.data.sources import Rows, reserve
 from components.errors import AssayError
 from components.runtime.events import Step
 from components.study.dataset import DatasetSpec
@@ -36,13 +37,13 @@ RANKS: dict[Kind, int] = {"image": 3, "table": 1, "text": 0}  # dimensions of on
 
 BATCH_BYTES = 1 << 25  # rows that are read at a time
 UNKNOWN_SIDE = 1024  # pixels, to choose the rows of a batch where the data set does not say how large its images are
-PATIENCE = 5.0  # seconds that a server has to answer
+MAX_SECONDS = 5.0  # seconds that a server has to answer
 RETRIES = 3  # a second in all; the 10 of tensorflow-datasets are 200 s
-REPACKED = 0.1  # by how much of its size another packer may change a file
-LISTED = 10  # files that a message names
+MAX_REPACKED = 0.1  # by how much of its size another packer may change a file
+MAX_LISTED = 10  # files that a message names
 
 
-def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
+def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return all labelled splits, joined, with each split's row numbers; `x` is mapped from x.npy in the folder.
 
     Images are (rows, height, width, channels), tables (rows, columns), in the data set's own dtype, and text is its
@@ -53,24 +54,17 @@ def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
         AssayError: for a data set that is unknown, without labels, of another kind than `data.kind`, with rows that
             differ in size, or that can't be prepared or read.
     """
+    name = data.address
     logging.getLogger("absl").setLevel(logging.ERROR)  # the warnings of tensorflow-datasets are for its own developers
     builder = _builder(name)
     features, label = _supervised(name, builder)
     _check_kind(name, builder, features, data.kind)
-    findings: tuple[Finding, ...] = ()
-    words: tuple[str, ...] = ()
+    issues: tuple[DataIssue, ...] = ()
     if not builder.is_prepared():
-        findings = _prepare(name, builder)
+        issues = _prepare(name, builder)
         builder = _builder(name)
     try:
-        unlabelled = tuple(split for split in builder.info.splits if not _has_labels(builder, split, label))
-        labelled = [split for split in builder.info.splits if split not in unlabelled]
-        if data.kind == "text":
-            y, splits = _labels(builder, labelled, label)
-            given = (text for split in labelled for text in texts(builder, split, features))
-            words, x, _ = as_words(given, data.words)
-        else:
-            x, y, splits = _arrays(name, builder, features, label, labelled, folder / "x.npy")
+        rows = _rows(data, builder, features, label, folder / "x.npy")
     except tf.errors.InvalidArgumentError:  # of `batch`
         raise _differ_in_size(name) from None
     except tf.errors.OpError as error:
@@ -78,12 +72,8 @@ def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
             f"tfds:{name}: {builder.data_dir} can't be read ({_first_line(error)}); copy it again, or remove it to "
             "have it prepared anew"
         ) from None
-    if unlabelled:
-        text = f"splits without labels are left out: {', '.join(unlabelled)}"
-        findings += (Finding("unlabelled-splits", "note", text),)
-    columns = tuple(Column(f"{features}_{i}") for i in range(x.shape[1])) if data.kind == "table" else ()
-    classes = tuple(builder.info.features[label].names)
-    return Rows(x, y, classes, columns, words, splits, findings=findings)
+    rows.issues = issues + rows.issues
+    return rows
 
 
 def texts(builder: tfds.core.DatasetBuilder, split: str, feature: str) -> list[str]:
@@ -130,6 +120,25 @@ def _check_kind(name: str, builder: tfds.core.DatasetBuilder, features: str, kin
 
 
 # Its rows
+
+
+def _rows(data: DatasetSpec, builder: tfds.core.DatasetBuilder, features: str, label: str, file: Path) -> Rows:
+    unlabelled = tuple(split for split in builder.info.splits if not _has_labels(builder, split, label))
+    labelled = [split for split in builder.info.splits if split not in unlabelled]
+    words: tuple[str, ...] = ()
+    if data.kind == "text":
+        y, splits = _labels(builder, labelled, label)
+        raw = (text for split in labelled for text in texts(builder, split, features))
+        words, x, _ = as_words(raw, data.words)
+    else:
+        x, y, splits = _arrays(data.address, builder, features, label, labelled, file)
+    issues: tuple[DataIssue, ...] = ()
+    if unlabelled:
+        sentence, values = "splits without labels are left out: {splits}", {"splits": ", ".join(unlabelled)}
+        issues = (DataIssue("unlabelled-splits", "note", sentence, len(unlabelled), values),)
+    columns = tuple(Column(f"{features}_{i}") for i in range(x.shape[1])) if data.kind == "table" else ()
+    classes = tuple(builder.info.features[label].names)
+    return Rows(x, y, classes, columns, words, splits, issues=issues)
 
 
 def _arrays(
@@ -207,7 +216,7 @@ class _File(NamedTuple):
     long: str
 
 
-def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[Finding, ...]:
+def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[DataIssue, ...]:
     """Prepare the data set, from placed files as far as there are any; what fails leaves nothing that looks prepared.
 
     Raises:
@@ -220,21 +229,12 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[Finding, ...
         f"Or run `tfds build {name}` on another machine, and copy its ~/tensorflow_datasets/{builder.name} "
         f"to {root}, or to the folder that TFDS_DATA_DIR names."
     )
-    if Path(builder.data_dir).exists():  # tensorflow-datasets would take it as it is
-        raise AssayError(
-            f"tfds:{name}: {builder.data_dir} is not complete, it has no dataset_info.json; copy it again, or remove it"
-        )
     by_hand = " ".join((builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "").split())
-    if by_hand and not any((downloads / "manual").glob("*")):
-        raise AssayError(
-            f"tfds:{name} must be downloaded by hand, to the folder {downloads / 'manual'} (manual_dir), where nothing "
-            f"is: {by_hand}\n{elsewhere}"
-        )
+    _check_possible(name, builder, downloads / "manual", by_hand, elsewhere)
     files = _files(builder)
     placed = [(file, path) for file in files if (path := _placed(folder, file))]
     missing = [file for file in files if not _placed(folder, file)]
-    mend = f" Place these in {folder} and run this again:\n{_listed(missing)}" if missing else "\n"
-    mend += elsewhere
+    mend = (f" Place these in {folder} and run this again:\n{_listed(missing)}" if missing else "\n") + elsewhere
     if missing and not _answers([file.url for file in missing]):
         raise AssayError(
             f"tfds:{name} is not prepared on this machine (looked in {builder.data_dir}), and no server of its files "
@@ -242,28 +242,48 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[Finding, ...
         )
     source = f"downloaded to {folder}" if missing else f"made from the files in {folder}" if placed else "made"
     Step("load").emit("warning", message=f"tfds:{name} is {source}, once; this may take minutes")
-    findings: tuple[Finding, ...] = ()
+    issues: tuple[DataIssue, ...] = ()
     try:
-        findings = _adopt(builder.name, placed)
-        tfds.disable_progress_bar()
-        downloader.MAX_RETRIES = RETRIES
-        downloads.mkdir(parents=True, exist_ok=True)
-        # A folder of its own: what was once unpacked from a wrong file would be taken again.
-        with (
-            tempfile.TemporaryDirectory(prefix="unpacked-", dir=downloads) as unpacked,
-            contextlib.redirect_stdout(sys.stderr),  # where tensorflow-datasets prints what it begins and ends
-        ):
-            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(extract_dir=unpacked))
+        issues = _adopt(builder.name, placed)
+        _build(builder, downloads)
     except AssayError:
         raise
     except Exception as error:  # a data set's code is anyone's
         if not _builder(name).is_prepared():  # by another study, meanwhile
             hint = f" What must be downloaded by hand: {by_hand}" if by_hand else ""
-            for finding in findings:
-                hint += f" Look at the {finding.text} ({', '.join(finding.examples)})."
+            hint += "".join(f" Look at the {issue.text} ({', '.join(issue.examples)})." for issue in issues)
             what = f"{type(error).__name__}: {_first_line(error)}"
             raise AssayError(f"tfds:{name} could not be prepared ({what}).{hint}{mend}") from error
-    return findings
+    return issues
+
+
+def _check_possible(name: str, builder: tfds.core.DatasetBuilder, manual: Path, by_hand: str, elsewhere: str) -> None:
+    """Refuse what would be prepared in vain.
+
+    Raises:
+        AssayError: for a folder that is there and not complete, and files that only a person may download.
+    """
+    if Path(builder.data_dir).exists():  # tensorflow-datasets would take it as it is
+        raise AssayError(
+            f"tfds:{name}: {builder.data_dir} is not complete, it has no dataset_info.json; copy it again, or remove it"
+        )
+    if by_hand and not any(manual.glob("*")):
+        raise AssayError(
+            f"tfds:{name} must be downloaded by hand, to the folder {manual} (manual_dir), where nothing "
+            f"is: {by_hand}\n{elsewhere}"
+        )
+
+
+def _build(builder: tfds.core.DatasetBuilder, downloads: Path) -> None:
+    tfds.disable_progress_bar()
+    downloader.MAX_RETRIES = RETRIES
+    downloads.mkdir(parents=True, exist_ok=True)
+    # A folder of its own: what was once unpacked from a wrong file would be taken again.
+    with (
+        tempfile.TemporaryDirectory(prefix="unpacked-", dir=downloads) as unpacked,
+        contextlib.redirect_stdout(sys.stderr),  # where tensorflow-datasets prints what it begins and ends
+    ):
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(extract_dir=unpacked))
 
 
 def _files(builder: tfds.core.DatasetBuilder) -> list[_File]:
@@ -284,11 +304,11 @@ def _placed(folder: Path, file: _File) -> Path | None:
 
 
 def _listed(files: list[_File]) -> str:
-    lines = [f"  {file.plain} ({file.info.size}) from {file.url}\n" for file in files[:LISTED]]
-    return "".join(lines) + (f"  and {len(files) - LISTED} more\n" if len(files) > LISTED else "")
+    lines = [f"  {file.plain} ({file.info.size}) from {file.url}\n" for file in files[:MAX_LISTED]]
+    return "".join(lines) + (f"  and {len(files) - MAX_LISTED} more\n" if len(files) > MAX_LISTED else "")
 
 
-def _adopt(dataset: str, placed: list[tuple[_File, Path]]) -> tuple[Finding, ...]:
+def _adopt(dataset: str, placed: list[tuple[_File, Path]]) -> tuple[DataIssue, ...]:
     """Check the placed files, and make of them what tensorflow-datasets takes for its own downloads.
 
     Raises:
@@ -301,8 +321,8 @@ def _adopt(dataset: str, placed: list[tuple[_File, Path]]) -> tuple[Finding, ...
             resource.write_info_file(file.url, known, dataset, file.info.filename or file.plain, file.info)
     if not repacked:
         return ()
-    text = f"placed files with another checksum than the original's, but whole: {len(repacked)} of {len(placed)}"
-    return (Finding("repacked-files", "note", text, repacked),)
+    sentence = "placed files with another checksum than the original's, but whole: {count} of {files}"
+    return (DataIssue("repacked-files", "note", sentence, len(repacked), {"files": len(placed)}, repacked),)
 
 
 def _is_repacked(path: Path, expected: checksums.UrlInfo) -> bool:
@@ -311,13 +331,13 @@ def _is_repacked(path: Path, expected: checksums.UrlInfo) -> bool:
     Raises:
         AssayError: where it is neither.
     """
-    found = checksums.compute_url_info(path)
-    if found == expected:
+    actual = checksums.compute_url_info(path)
+    if actual == expected:
         return False
-    if path.suffix not in (".gz", ".tgz") or abs(found.size - expected.size) > REPACKED * expected.size:
+    if path.suffix not in (".gz", ".tgz") or abs(actual.size - expected.size) > MAX_REPACKED * expected.size:
         raise AssayError(
             f"{path} is not the file that tensorflow-datasets knows: expected {int(expected.size)} bytes with SHA-256 "
-            f"{expected.checksum}, got {int(found.size)} bytes with {found.checksum}; copy it again"
+            f"{expected.checksum}, got {int(actual.size)} bytes with {actual.checksum}; copy it again"
         )
     try:
         with gzip.open(path) as stream:  # which compares the content with the checksum at its end
@@ -329,12 +349,12 @@ def _is_repacked(path: Path, expected: checksums.UrlInfo) -> bool:
 
 
 def _answers(urls: list[str]) -> bool:
-    """Tell, within `PATIENCE` seconds, whether the server of any of these URLs answers."""
+    """Tell, within `MAX_SECONDS` seconds, whether the server of any of these URLs answers."""
     answered = threading.Event()
 
     def ask(url: str) -> None:
         try:
-            with requests.get(url, stream=True, timeout=PATIENCE) as response:
+            with requests.get(url, stream=True, timeout=MAX_SECONDS) as response:
                 if response.status_code < 500:  # 502 and more is what a proxy says that reaches nothing
                     answered.set()
         except requests.exceptions.InvalidSchema:  # file: and ftp:, which tensorflow-datasets tries once
@@ -344,10 +364,10 @@ def _answers(urls: list[str]) -> bool:
 
     one_a_server = {urlsplit(url).netloc: url for url in urls}.values()
     # Threads, since no timeout covers the look-up of a name.
-    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in list(one_a_server)[:LISTED]]
+    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in list(one_a_server)[:MAX_LISTED]]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + MAX_SECONDS
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     return answered.is_set()

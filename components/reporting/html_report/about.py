@@ -1,6 +1,5 @@
 """What the page shows of the data, its augmentation, and how to do all of it again."""
 
-import json
 import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -9,8 +8,10 @@ from typing import Any
 
 import yaml
 
+from components.data import report
 from components.data.prepared import Prepared
-from components.data.report.markdown import missing_text, values_text, with_examples
+from components.data.report.data_report import Histogram
+from components.data.report.markdown import missing_text, values_text
 from components.evaluation.verdict import Cells
 from components.reporting.html_report.answers import address, data_address
 from components.reporting.html_report.charts import Axis, Plot, histogram
@@ -39,27 +40,29 @@ def data(file: Path) -> dict[str, Any] | None:
     """Return the data report in short; None where there is none."""
     if not file.exists():
         return None
-    report = json.loads(file.read_text("utf-8"))
-    most = max((entry["rows"] for entry in report["classes"]), default=1) or 1
+    about = report.read(file.parent)
+    most = max((entry.rows for entry in about.classes), default=1) or 1
     return {
-        **report,
-        "found": [{**finding, "said": with_examples(finding)} for finding in report["findings"]],
-        "listed": [{**entry, "part": entry["rows"] / most} for entry in report["classes"][:CLASSES]],
+        **{key: value for key, value in vars(about).items() if value is not None},
+        "found": [
+            {"level": issue.level, "name": issue.kind, "said": issue.text_with_examples} for issue in about.issues
+        ],
+        "listed": [{**vars(entry), "part": entry.rows / most} for entry in about.classes[:CLASSES]],
         "columns_listed": [
             {
-                **column,
+                **vars(column),
                 "gone": missing_text(column),
                 "said": values_text(column),
-                "drawn": histogram(column["histogram"]) if column.get("histogram") else "",
+                "drawn": histogram(column.histogram) if column.histogram else "",
             }
-            for column in report.get("columns", ())[:COLUMNS]
+            for column in about.columns[:COLUMNS]
         ],
-        "lengths": _lengths(report["text"]["histogram"]) if "text" in report else None,
+        "lengths": _lengths(about.text.histogram) if about.text else None,
     }
 
 
-def _lengths(bars: dict[str, list[int]]) -> Any:
-    edges, rows = bars["edges"], bars["rows"]
+def _lengths(bars: Histogram) -> Any:
+    edges, rows = bars.edges, bars.rows
     x = Axis("words in a text", edges[0], edges[-1], "{:.0f}".format)
     y = Axis("texts", 0, max(*rows, 1), "{:.0f}".format)
     plot = Plot("lengths", "Lengths of the texts", f"From {edges[0]} to {edges[-1] - 1} words.", x, y, 340, 200)

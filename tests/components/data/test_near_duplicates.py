@@ -19,8 +19,8 @@ def test_near_pairs_are_those_that_comparing_all_with_all_finds():
         thumbs[i] = thumbs[299 - i] + rng.normal(0, rng.uniform(0, 3), (8, 9))
     hashes = near_duplicates.difference_hash(thumbs)
     first, second = np.triu_indices(300, 1)
-    close = np.bitwise_count(hashes[first] ^ hashes[second]) <= near_duplicates.NEAR_BITS
-    close &= np.abs(thumbs[first] - thumbs[second]).mean(axis=(1, 2)) <= near_duplicates.NEAR_GREY
+    close = np.bitwise_count(hashes[first] ^ hashes[second]) <= near_duplicates.MAX_BITS
+    close &= np.abs(thumbs[first] - thumbs[second]).mean(axis=(1, 2)) <= near_duplicates.MAX_GRAY
     expected = np.stack([first[close], second[close]], axis=1)
     assert 30 < len(expected) < 100
     assert near_duplicates.near_pairs(thumbs).tolist() == expected.tolist()

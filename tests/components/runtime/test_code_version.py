@@ -48,6 +48,7 @@ def test_a_new_layer_retrains_everything(package):
 
 
 def test_what_only_shows_or_reads_retrains_nothing_and_is_other_code_in_the_image(package):
+    change(module(package, "source_types.py"), '"table:FILE"', '"table:PATH"')
     for file in [*package.rglob("*.j2"), module(package, "charts.py"), module(package, "tfds.py")]:
         file.write_text(file.read_text("utf-8") + "\n\n", "utf-8")
     assert decisive_code(package) == decisive_code(PACKAGE)

@@ -1,5 +1,6 @@
 """Each kind of the user's own data through all steps, up to a registered model that takes it raw."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -58,6 +59,27 @@ def test_a_table_with_categories_and_missing_values(penguins):
     np.testing.assert_allclose(found, evaluated(penguins), atol=1e-5)
     assert (frame["species"].to_numpy()[rows] == names(penguins)).all()
     assert penguins.verdict["test"]["reference"]["accuracy"] > 0.95
+
+
+def modules_of(file: Path, code: Path, known: frozenset[Path] = frozenset()) -> frozenset[Path]:
+    """Return the modules of ours that a file imports, wherever in it, and those that they import; all are in `code`."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("components"):
+            continue
+        for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+            place = code.joinpath(*str(name).split("."))
+            there = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]
+            assert there or name != node.module, f"{file} needs {name}, which the model does not bring"
+            for module in {*there} - known:
+                known = modules_of(module, code, known | {module})
+    return known
+
+
+def test_a_model_brings_every_module_that_its_answer_needs(penguins, tmp_path):
+    version = mlflow.MlflowClient().get_model_version_by_alias("penguins", "champion")
+    folder = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=str(tmp_path)))
+    modules = {module.stem for module in modules_of(folder / "mlflow_pyfunc.py", folder / "code")}
+    assert {"saved_model", "tree_files", "encoding", "raw_values", "image_files", "source_types"} <= modules
 
 
 def test_a_model_brings_the_code_that_it_needs(penguins, tmp_path):

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from components.data import report
+from components.data.issues import DataIssue
 from components.data.raw_values import Column
+from components.data.report.data_report import DataReport
 from components.data.sources import Rows
 from components.data.splitting import TEST, TRAIN, VALIDATION, content
 from components.study.dataset import DatasetSpec
@@ -21,7 +23,7 @@ def parts_of(rows: Rows, test=(), validation=()) -> np.ndarray:
     return parts
 
 
-def inspect(rows: Rows, test=(), validation=(), parts=None, **data) -> dict:
+def inspect(rows: Rows, test=(), validation=(), parts=None, **data) -> DataReport:
     kind = "image" if rows.x.ndim > 2 else "text" if rows.words else "table"
     described = DatasetSpec.model_validate({"source": SOURCES[kind], "kind": kind, **data})
     parts = parts_of(rows, test, validation) if parts is None else parts
@@ -34,7 +36,7 @@ def table(x, y, columns=None, **more) -> Rows:
     return Rows(x, np.asarray(y), ("a", "b", "c"), columns, **more)
 
 
-def column_of(values, kind: Any = "number", names=(), y=None, **data) -> dict:
+def column_of(values, kind: Any = "number", names=(), y=None, **data) -> DataReport:
     """Return the report on a table of one column."""
     y = np.arange(len(values)) % 2 if y is None else y
     return inspect(
@@ -62,10 +64,10 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-def finding(found: dict, name: str) -> dict:
-    (one,) = [each for each in found["findings"] if each["name"] == name]
-    return one
+def issue(found: DataReport, kind: str) -> DataIssue:
+    (only,) = [each for each in found.issues if each.kind == kind]
+    return only
 
 
-def names(found: dict, *levels: str) -> list[str]:
-    return [each["name"] for each in found["findings"] if not levels or each["level"] in levels]
+def kinds(found: DataReport, *levels: str) -> list[str]:
+    return [each.kind for each in found.issues if not levels or each.level in levels]

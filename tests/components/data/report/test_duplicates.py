@@ -5,22 +5,23 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
-from reports import finding, inspect, names, noise, pictures, table
+from reports import inspect, issue, kinds, noise, pictures, table
 
 from components.data import report
+from components.data.report.data_report import DuplicateCounts, NearDuplicateCounts
 from components.errors import AssayError
 
 
 def test_copies_are_counted_within_and_across():
     x = [[0], [0], [0], [1], [1], [2], [3], [4], [4], [5]]
     found = inspect(table(x, [0, 0, 0, 1, 1, 0, 1, 0, 0, 1]), test=[2, 4, 7, 8], allow=["duplicates"])
-    assert found["duplicates"] == {
-        "copies": 4,
-        "copies_within_test": 1,
-        "copies_within_rest": 1,
-        "test_rows_in_rest": 2,
-        "rows_with_two_labels": 0,
-    }
+    assert found.duplicates == DuplicateCounts(
+        copies=4,
+        copies_within_test=1,
+        copies_within_rest=1,
+        test_rows_in_rest=2,
+        rows_with_two_labels=0,
+    )
 
 
 def test_test_rows_among_the_rest_stop_the_study_unless_allowed():
@@ -35,27 +36,27 @@ def test_test_rows_among_the_rest_stop_the_study_unless_allowed():
     assert str(caught.value).endswith("data.allow: [duplicates]")
     allowed = inspect(rows, test=range(30, 40), allow="duplicates")
     report.refuse(allowed)
-    assert finding(allowed, "duplicates")["level"] == "warning"
+    assert issue(allowed, "duplicates").level == "warning"
 
 
 def test_copies_on_one_side_are_only_a_note():
     found = inspect(table([[0], [0], [1], [2]], [0, 0, 1, 1]), test=[3])
-    assert names(found, "error", "warning") == []
-    assert finding(found, "copies")["text"].startswith("1 row is an exact copy of another one (1 within the rows to")
+    assert kinds(found, "error", "warning") == []
+    assert issue(found, "copies").text.startswith("1 row is an exact copy of another one (1 within the rows to")
 
 
 def test_identical_rows_of_two_classes_are_a_warning():
     found = inspect(table([[0], [0], [1], [2], [1]], [0, 1, 1, 0, 1]))
-    assert finding(found, "two-labels")["examples"] == ("row 0 = row 1",)
-    assert found["duplicates"]["rows_with_two_labels"] == 2
+    assert issue(found, "two-labels").examples == ("row 0 = row 1",)
+    assert found.duplicates.rows_with_two_labels == 2
 
 
 def test_the_same_values_at_a_later_time_are_a_note():
     rows = table([[i % 9] for i in range(10)], [0] * 10, times=np.arange(10))
     found = inspect(rows, test=[9], time="when")
-    assert names(found, "error") == []
-    assert finding(found, "repeated-later")["examples"] == ("row 0 = row 9",)
-    assert "every draw" not in finding(found, "copies")["text"]
+    assert kinds(found, "error") == []
+    assert issue(found, "repeated-later").examples == ("row 0 = row 9",)
+    assert "every draw" not in issue(found, "copies").text
 
 
 # Nearly the same images
@@ -76,11 +77,11 @@ def test_an_image_saved_again_resized_or_brightened_is_nearly_the_same():
         saved_again(photos[2], 50),
     ]
     found = inspect(pictures(np.stack([np.asarray(each) for each in photos + copies])), test=[0, 1])
-    assert found["near_duplicates"] == {"pairs": 3, "pairs_across_test": 2}
-    assert finding(found, "near-duplicates")["examples"] == ("row 0 ~ row 30", "row 1 ~ row 31", "row 2 ~ row 32")
+    assert found.near_duplicates == NearDuplicateCounts(pairs=3, pairs_across_test=2)
+    assert issue(found, "near-duplicates").examples == ("row 0 ~ row 30", "row 1 ~ row 31", "row 2 ~ row 32")
 
 
 def test_exact_copies_are_not_counted_again_as_nearly_the_same():
     x = noise(20, 16, 16, 1)
     x[5] = x[6]
-    assert inspect(pictures(x))["near_duplicates"]["pairs"] == 0
+    assert inspect(pictures(x)).near_duplicates == NearDuplicateCounts(0, 0)

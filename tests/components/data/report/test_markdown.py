@@ -26,7 +26,7 @@ def test_of_many_columns_and_classes_the_first_are_listed(tmp_path):
     rows = table(rng.normal(size=(2000, 200)), np.arange(2000) % 1000)
     rows.classes = tuple(f"class {i}" for i in range(1000))
     found = inspect(rows)
-    assert (len(found["classes"]), len(found["columns"])) == (1000, 200)
+    assert (len(found.classes), len(found.columns)) == (1000, 200)
     text = markdown(found)
     assert "And 980 more." in text
     assert "And 180 more." in text

@@ -1,6 +1,8 @@
 """What the data report is asked for: what there is, what stops a study, and files."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,15 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from reports import NAN, inspect, names, noise, table, texts
+from reports import NAN, inspect, kinds, noise, pictures, table, texts
 
 from components.data import report
+from components.data.issues import DataIssue
 from components.data.preparation import prepare, read_checked
 from components.data.raw_values import Column
+from components.data.report.data_report import ClassCounts, DataReport
 from components.data.report.markdown import markdown
 from components.data.sources import Rows
 from components.data.splitting import TEST, TRAIN, UNUSED, VALIDATION
 from components.errors import AssayError
+from components.records import from_json, to_json
 from components.study.study import Study
 
 # Ready data
@@ -26,7 +31,7 @@ from components.study.study import Study
 def test_nothing_is_wrong_with_the_ready_data(name, notes, tmp_path):
     study = Study.model_validate({"study": "x", "data": {"source": f"sklearn:{name}"}})
     found = report.inspect(study.data, *read_checked(study, tmp_path))
-    assert names(found) == notes
+    assert kinds(found) == notes
     assert report.short(found, "x") == []
     report.refuse(found)
 
@@ -34,19 +39,12 @@ def test_nothing_is_wrong_with_the_ready_data(name, notes, tmp_path):
 def test_the_report_lies_beside_the_prepared_data(iris):
     folder = iris.folder / "report"
     assert sorted(file.name for file in folder.iterdir()) == ["data.json", "data.md", "data.png"]
-    found = json.loads((folder / "data.json").read_text())
-    assert found["classes"][2] == {
-        "name": "virginica",
-        "rows": 50,
-        "test": 10,
-        "validation": 8,
-        "train": 32,
-        "unused": 0,
-    }
-    assert found["columns"][0]["least"] == pytest.approx(4.3)
-    assert found["columns"][0]["greatest"] == pytest.approx(7.9)
-    assert found["columns"][0]["mean"] == pytest.approx(5.8433, abs=1e-4)
-    assert sum(found["columns"][3]["histogram"]) == 150
+    found = report.read(folder)
+    assert found.classes[2] == ClassCounts("virginica", rows=50, test=10, validation=8, train=32, unused=0)
+    assert found.columns[0].least == pytest.approx(4.3)
+    assert found.columns[0].greatest == pytest.approx(7.9)
+    assert found.columns[0].mean == pytest.approx(5.8433, abs=1e-4)
+    assert sum(found.columns[3].histogram) == 150
     text = (folder / "data.md").read_text()
     assert "| virginica | 50 | 33.3 % | 10 | 8 | 32 |" in text
     assert "row 101 = row 142" in text
@@ -54,13 +52,48 @@ def test_the_report_lies_beside_the_prepared_data(iris):
         assert figure.size == (1500, 675)
 
 
+# Its file
+
+
+def whole_report() -> DataReport:
+    """A report in which every field says something, whatever kind of data has it."""
+    columns = (Column("n"), Column("c", "category", ("x", "y")))
+    groups, times = np.array([0, 1, 2, 3]), np.array([0.5, 1, 2, 3])
+    rows = table([[1.5, 0], [NAN, 1], [1.5, 0], [4, 1]], [0, 1, 1, 0], columns, groups=groups)
+    images = inspect(pictures(noise(4, 8, 8, 1)))
+    found = inspect(rows, test=[2], group="patient", allow="duplicates")
+    return replace(
+        found,
+        split=replace(found.split, times=inspect(replace(rows, times=times), test=[3]).split.times),
+        images=images.images,
+        near_duplicates=images.near_duplicates,
+        text=inspect(texts(["a b c", "a"], [0, 1]), test=[0]).text,
+        own_splits={"test": 1},
+    )
+
+
+def keys(value: object) -> object:
+    """Return the names in JSON, without the values."""
+    if isinstance(value, dict):
+        return {name: keys(inner) for name, inner in value.items()}
+    return [keys(inner) for inner in value] if isinstance(value, list) else None
+
+
+def test_the_form_of_the_file_is_as_it_was():
+    """Whoever changes the form raises `DataReport.SCHEMA`, and writes the golden file anew."""
+    text = (Path(__file__).parent / "golden" / "data.json").read_text("utf-8")
+    assert to_json(from_json(DataReport, text, "data.json")) + "\n" == text
+    assert keys(json.loads(to_json(whole_report()))) == keys(json.loads(text))
+
+
 # How it is told
 
 
 def test_at_most_two_lines_are_printed():
-    found = {"findings": [{"level": "warning", "text": text} for text in "abcd"] + [{"level": "note", "text": "n"}]}
+    issues = (*(DataIssue(name, "warning", name, 1) for name in "abcd"), DataIssue("n", "note", "n", 1))
+    found = replace(inspect(table([[0], [1]], [0, 1])), issues=issues)
     assert report.short(found, "the report") == ["a", "b; 2 more in the report"]
-    assert report.short({"findings": found["findings"][:2]}, "the report") == ["a", "b"]
+    assert report.short(replace(found, issues=issues[:2]), "the report") == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +113,7 @@ def test_every_kind_of_data_has_a_figure(rows, tmp_path):
 # Any data
 
 
-def any_rows(draw, x, columns=(), words=()) -> dict:
+def any_rows(draw, x, columns=(), words=()) -> DataReport:
     labels = arrays(np.int32, len(x), elements=st.integers(0, 2))
     rows = Rows(x, draw(labels), ("a", "b", "c"), columns, words)
     times = draw(st.none() | arrays(np.float64, len(x), elements=st.floats(-1e300, 1e300)))
@@ -104,13 +137,15 @@ def test_any_table_has_a_report(data):
     columns = tuple(Column(data.draw(st.text()), k, ("x", "y", "z") * (k == "category")) for k in kinds)
     found = any_rows(data.draw, x, columns)
     assert_whole(found)
-    for entry, column in zip(found["columns"], x.T, strict=True):
+    for entry, column in zip(found.columns, x.T, strict=True):
         known = column[~np.isnan(column)]
-        assert entry["missing"] == many - len(known)
-        assert entry["different"] == len(np.unique(known))
-        if entry["type"] == "number" and len(known):
-            assert entry["least"] <= entry["mean"] <= entry["greatest"]
-            assert not entry["histogram"] or sum(entry["histogram"]) == len(known)
+        assert entry.missing == many - len(known)
+        assert entry.different == len(np.unique(known))
+        if entry.type == "number" and len(known):
+            numbers = [value for value in (entry.least, entry.mean, entry.greatest) if value is not None]
+            assert len(numbers) == 3
+            assert numbers == sorted(numbers)
+            assert not entry.histogram or sum(entry.histogram) == len(known)
 
 
 @given(st.data())
@@ -122,14 +157,15 @@ def test_any_texts_have_a_report(data):
         row[:length] = data.draw(arrays(np.int32, length, elements=st.integers(1, len(words))))
     found = any_rows(data.draw, x, words=words)
     assert_whole(found)
-    assert found["text"]["words"] == len(np.unique(x[x > 0]))
-    assert sum(found["text"]["histogram"]["rows"]) == len(x)
+    assert found.text
+    assert found.text.words == len(np.unique(x[x > 0]))
+    assert sum(found.text.histogram.rows) == len(x)
 
 
-def assert_whole(found: dict) -> None:
+def assert_whole(found: DataReport) -> None:
     """Check that a report is JSON, and that its parts add up."""
-    assert json.loads(json.dumps(found, allow_nan=False))["rows"] == found["rows"]
-    assert sum(found["split"]["rows"].values()) == found["rows"] == sum(entry["rows"] for entry in found["classes"])
+    assert from_json(DataReport, to_json(found), "data.json") == found  # with NaN it would not be equal to itself
+    assert sum(found.split.rows.values()) == found.rows == sum(entry.rows for entry in found.classes)
     assert all(line.isprintable() for line in markdown(found).split("\n"))
 
 

@@ -300,7 +300,7 @@ def test_blocks_have_the_rows_of_the_whole_file(tmp_path, monkeypatch, ending):
         table.to_pandas().to_csv(path, index=False, sep="\t" if ending == "tsv.gz" else ",")
     whole = frame(path)
     monkeypatch.setattr("components.data.sources.files.BLOCK", 64)
-    monkeypatch.setattr("components.data.sources.files.LONGEST", 1 << 11)
+    monkeypatch.setattr("components.data.sources.files.MAX_ROW_BYTES", 1 << 11)
     parts = list(blocks(path, ["x", "note"]))
     assert len(parts) > 5
     assert [name for part in parts for name in part.names] == [f"row {i}" for i in range(1, rows + 1)]

@@ -97,7 +97,7 @@ def test_a_folder_is_a_class_and_rows_are_in_the_order_of_the_paths(source, root
     rows = source.read(root, tmp_path / "scratch")
     assert (rows.classes, rows.y.tolist(), rows.y.dtype) == (("cat", "dog"), [0] * 10 + [1] * 10, np.int32)
     assert rows.names[:2] + rows.names[-1:] == source.names("cat/00", "cat/02", "dog/19")
-    assert (len(rows.x), rows.splits, rows.findings) == (20, {}, ())
+    assert (len(rows.x), rows.splits, rows.issues) == (20, {}, ())
 
 
 def test_folders_of_splits_are_the_sources_own_splits(source, tmp_path, make_study):
@@ -131,7 +131,7 @@ def test_hidden_and_system_files_and_folders_do_not_count(source, root, tmp_path
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"?")
     rows = source.read(root, tmp_path / "scratch")
-    assert (len(rows.y), rows.classes, rows.findings) == (20, ("cat", "dog"), ())
+    assert (len(rows.y), rows.classes, rows.issues) == (20, ("cat", "dog"), ())
 
 
 def test_folders_in_a_class_belong_to_it_and_circles_of_links_end(source, root, tmp_path):
@@ -167,7 +167,7 @@ def test_other_types_are_left_out_and_counted(source, root, tmp_path):
     source.put(root, "beside")
     rows = source.read(root, tmp_path / "scratch")
     assert len(rows.y) == 20
-    assert [(finding.name, finding.level, finding.text) for finding in rows.findings] == [
+    assert [(issue.kind, issue.level, issue.text) for issue in rows.issues] == [
         ("other-files", "warning", "files of other types are left out: 3 .tiff, 1 .svg"),
         (
             "loose-files",
@@ -199,10 +199,10 @@ def test_a_file_that_cannot_be_read_is_named_and_can_be_let_go(source, root, ref
     rows = source.read(root, tmp_path / "scratch", allow="unreadable-files")
     assert (len(rows.y), len(rows.x), len(rows.names)) == (20, 20, 20)
     assert name not in rows.names
-    (finding,) = rows.findings
-    assert (finding.name, finding.level) == ("unreadable-files", "warning")
-    assert finding.text == f"1 of 21 {source.name} files can't be read and are left out"
-    assert finding.examples[0].startswith(f"{name} ")
+    (issue,) = rows.issues
+    assert (issue.kind, issue.level) == ("unreadable-files", "warning")
+    assert issue.text == f"1 of 21 {source.name} files can't be read and are left out"
+    assert issue.examples[0].startswith(f"{name} ")
 
 
 def test_of_many_files_that_cannot_be_read_the_first_are_named(source, root, refused):
@@ -356,5 +356,5 @@ def test_of_a_folder_elsewhere_no_message_names_the_copy(source, root, bucket, r
     (name,) = source.names("cat/bad")
     bucket.pipe(f"/bucket/pets/{name}", b"\xff")
     assert refused("memory://bucket/pets").startswith(f"memory://bucket/pets: 1 of 21 {source.name} files can't be")
-    (finding,) = source.read("memory://bucket/pets", tmp_path / "scratch", allow="unreadable-files").findings
-    assert finding.examples[0].startswith(f"{name} ")
+    (issue,) = source.read("memory://bucket/pets", tmp_path / "scratch", allow="unreadable-files").issues
+    assert issue.examples[0].startswith(f"{name} ")

@@ -133,8 +133,8 @@ def test_transparency_becomes_white(tmp_path, mode):
 def test_of_sixteen_bits_the_upper_eight_are_kept_and_it_is_said(tmp_path):
     deep = np.array([[0, 255, 256], [4096, 65279, 65535]], np.uint16)
     assert one(tmp_path, deep)[..., 0].tolist() == [[0, 0, 1], [16, 254, 255]]
-    (finding,) = read_images(tmp_path / "in", tmp_path / "scratch").findings
-    assert (finding.level, finding.text) == ("note", "of images with 16 bits a pixel the upper 8 are kept: 1")
+    (issue,) = read_images(tmp_path / "in", tmp_path / "scratch").issues
+    assert (issue.level, issue.text) == ("note", "of images with 16 bits a pixel the upper 8 are kept: 1")
 
 
 def test_of_a_moving_gif_the_first_frame_counts(tmp_path):
@@ -239,7 +239,7 @@ def test_a_file_that_cannot_be_read_is_named_and_can_be_let_go(root, refused, tm
     rows = read_images(root, tmp_path / "scratch", **size, allow=["unreadable-files"])
     assert (len(rows.y), rows.x.shape[0], len(rows.names)) == (20, 20, 20)
     np.testing.assert_array_equal(rows.x[-1, ..., 0], noise(19, 5, 6))
-    assert words in rows.findings[0].examples[0]
+    assert words in rows.issues[0].examples[0]
 
 
 def test_no_permission_is_one_message_even_where_root_runs_the_tests(root, refused, monkeypatch):

@@ -78,7 +78,7 @@ def test_numbers_booleans_and_categories_are_told_apart(of):
     assert rows.x.dtype == np.float64
     np.testing.assert_array_equal(rows.x, [[0, 1, 39.1, 1], [1, 0, nan, 0], [0, nan, 1000, nan], [nan, 0, -5, 1]])
     assert (rows.classes, rows.y.tolist(), rows.y.dtype) == (("maybe", "no", "yes"), [2, 1, 2, 0], np.int32)
-    assert (list(rows.names), rows.findings) == (["line 2", "line 3", "line 4", "line 5"], ())
+    assert (list(rows.names), rows.issues) == (["line 2", "line 3", "line 4", "line 5"], ())
     assert (rows.groups, rows.times, rows.words) == (None, None, ())
 
 
@@ -153,14 +153,14 @@ def test_mostly_text_is_categories(of):
 def test_a_column_without_values_is_left_out_and_told(of):
     rows = of("a,b,c,target\n1,,NA,x\n2,?,,y\n")
     assert [column.name for column in rows.columns] == ["a"]
-    (finding,) = rows.findings
-    assert (finding.name, finding.level, finding.examples) == ("empty-columns", "warning", ("b", "c"))
+    (issue,) = rows.issues
+    assert (issue.kind, issue.level, issue.examples) == ("empty-columns", "warning", ("b", "c"))
 
 
 def test_dates_as_text_are_told(of):
-    (finding,) = of(column_of(["2026-01-31", "", "2026-02-01T10:00:00"])).findings
-    assert (finding.name, finding.examples) == ("date-columns", ("a",))
-    assert "data.time" in finding.text
+    (issue,) = of(column_of(["2026-01-31", "", "2026-02-01T10:00:00"])).issues
+    assert (issue.kind, issue.examples) == ("date-columns", ("a",))
+    assert "data.time" in issue.text
 
 
 def test_dates_of_parquet_are_no_feature(tmp_path):
@@ -325,7 +325,7 @@ def one_by_one(values, column: Column) -> np.ndarray | None:
 
 @given(VALUES, st.sampled_from([Column("a"), Column("a", "boolean"), KNOWN]), st.booleans())
 def test_a_whole_column_is_read_as_each_of_its_values(values, column, many):
-    given = [values * (raw_values.SMALL if many else 1)]
+    given = [values * (raw_values.MIN_AT_ONCE if many else 1)]
     if not many and all(value is None or isinstance(value, str) for value in values):
         given += [pa.array(values, pa.string()), pa.chunked_array([pa.array(values[:2], pa.string()), values[2:]])]
         given += [pd.Series(values, dtype=object), pd.Series(values, dtype="str")]
@@ -370,10 +370,10 @@ def test_the_penguins_are_read(tmp_path):
     }
     assert np.isnan(rows.x).sum(0).tolist() == [0, 2, 2, 2, 2, 11, 0]
     assert np.nanmean(rows.x[:, 1]) == pytest.approx(43.92193)
-    assert rows.findings == ()
+    assert rows.issues == ()
 
 
 def test_the_raw_penguins_have_something_to_tell(tmp_path):
     rows = read_table(Path(str(files("palmerpenguins") / "data" / "penguins-raw.csv")), target="Species")
-    assert [(finding.name, finding.examples) for finding in rows.findings] == [("date-columns", ("Date Egg",))]
+    assert [(issue.kind, issue.examples) for issue in rows.issues] == [("date-columns", ("Date Egg",))]
     assert (rows.x.shape, len(rows.classes), rows.names[3]) == ((344, 16), 3, "line 5")

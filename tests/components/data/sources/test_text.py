@@ -61,7 +61,7 @@ def test_words_are_numbered_in_the_order_of_the_alphabet(tmp_path):
     assert rows.words == ("!", ",", "no", "well")
     assert (rows.x.tolist(), rows.x.dtype) == ([[4, 2, 4], [3, 4, 1], [3, 3, 3]], np.int32)
     assert (rows.classes, rows.y.tolist()) == (("bad", "good"), [1, 0, 0])
-    assert (list(rows.names), rows.findings, rows.columns) == (["line 2", "line 3", "line 4"], (), ())
+    assert (list(rows.names), rows.issues, rows.columns) == (["line 2", "line 3", "line 4"], (), ())
 
 
 def test_groups_and_times_are_those_of_tables(tmp_path):
@@ -83,9 +83,9 @@ def test_long_texts_are_cut_and_counted(tmp_path):
     content = "".join(json.dumps({"text": "so " * n + f"end{n}", "label": n % 2}) + "\n" for n in (1, 2, 3, 7))
     rows = read_text(write(tmp_path / "x.jsonl", content), words=3)
     assert (texts(rows), rows.x.shape) == (["so end1", "so so end2", "so so so", "so so so"], (4, 3))
-    (finding,) = rows.findings
-    assert (finding.name, finding.level) == ("long-texts", "note")
-    assert finding.text == "2 of 4 texts are cut off after 3 words (data.words); the longest has 8"
+    (issue,) = rows.issues
+    assert (issue.kind, issue.level) == ("long-texts", "note")
+    assert issue.text == "2 of 4 texts are cut off after 3 words (data.words); the longest has 8"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_texts_of_folders_are_in_the_order_of_the_paths(root):
 
 def test_long_texts_and_files_that_are_left_out_are_both_told(root):
     write(root / "good" / "x.pdf", b"%PDF")
-    assert {finding.name for finding in read_text(root, words=2).findings} == {"long-texts", "other-files"}
+    assert {issue.kind for issue in read_text(root, words=2).issues} == {"long-texts", "other-files"}
 
 
 def test_text_that_is_no_utf8_is_named_with_its_line_and_byte(root):
@@ -205,7 +205,7 @@ def test_fortunes_in_a_file_and_in_folders_are_the_same(tmp_path):
     folders, file = (read_text(tmp_path / name, tmp_path, words=100) for name in ("folders", "x.jsonl"))
     np.testing.assert_array_equal(file.x, folders.x)
     np.testing.assert_array_equal(file.y, folders.y)
-    assert (file.words, file.classes, file.findings) == (folders.words, folders.classes, folders.findings)
+    assert (file.words, file.classes, file.issues) == (folders.words, folders.classes, folders.issues)
     assert len(file.y) > 1500
     assert {"computer", "program", "'", "."} <= set(file.words)
     chosen = random.Random(0).sample(range(len(sayings)), 50)

@@ -272,7 +272,7 @@ class TestTensorflowDatasets:
     def test_a_split_without_labels_is_left_out_and_told_of(self, tmp_path):
         found = read(DatasetSpec(source="tfds:assay_half/lengths", kind="table"), tmp_path)
         assert {split: len(rows) for split, rows in found.splits.items()} == {"train": 40}
-        assert [finding.text for finding in found.findings] == ["splits without labels are left out: unsupervised"]
+        assert [issue.text for issue in found.issues] == ["splits without labels are left out: unsupervised"]
         np.testing.assert_array_equal(found.y, found.x[:, 0] > 4)
 
     def test_texts_are_read_in_the_order_of_the_labels(self, tmp_path):
@@ -400,7 +400,7 @@ class TestPlacedFiles:
     def test_files_with_their_plain_names_are_enough(self, placed, root, tmp_path):
         rows = read_downloads(tmp_path)
         assert_is_whole(rows)
-        assert rows.findings == ()
+        assert rows.issues == ()
         assert list(root.glob("downloads/unpacked-*")) == []
 
     def test_whoever_watches_is_told_why_it_takes_time(self, placed, tmp_path, monkeypatch):
@@ -427,9 +427,9 @@ class TestPlacedFiles:
         (placed / "x.gz").write_bytes(packed(BUNCH.images[:300], b"packed elsewhere"))
         rows = read_downloads(tmp_path)
         assert_is_whole(rows)
-        (finding,) = rows.findings
-        assert (finding.name, finding.level, finding.examples) == ("repacked-files", "note", ("x.gz",))
-        assert finding.text == "placed files with another checksum than the original's, but whole: 1 of 2"
+        (issue,) = rows.issues
+        assert (issue.kind, issue.level, issue.examples) == ("repacked-files", "note", ("x.gz",))
+        assert issue.text == "placed files with another checksum than the original's, but whole: 1 of 2"
 
     @pytest.mark.parametrize(
         ("content", "words"),
@@ -544,7 +544,7 @@ class TestDownloads:
         assert_nothing_is_prepared(root)
 
     def test_a_network_that_swallows_everything_is_not_waited_for(self, from_url, monkeypatch, tmp_path):
-        monkeypatch.setattr(source, "PATIENCE", 0.3)
+        monkeypatch.setattr(source, "MAX_SECONDS", 0.3)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             from_url(f"http://127.0.0.1:{silent.getsockname()[1]}/")
             start = time.monotonic()

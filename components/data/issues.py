@@ -1,0 +1,42 @@
+"""What the owner of data should know about it: facts as fields, and the sentence is made of them last."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Level = Literal["error", "warning", "note"]
+
+MAX_EXAMPLES = 5  # files, rows or columns that a message names
+
+
+@dataclass(frozen=True)
+class DataIssue:
+    """Something about the data that its owner should know.
+
+    Attributes:
+        kind: of issue; errors are allowed by it, in `data.allow`.
+        level: an error stops the study, a warning is printed, a note is only in the report.
+        sentence: what is said, with `{count}` and the names of the values in it, as of `str.format`.
+        count: how many rows, files, columns or classes it is about.
+        values: what else the sentence names.
+        examples: a few files, rows or columns.
+        allowed: whether it would be an error, had `data.allow` not named it.
+    """
+
+    kind: str
+    level: Level
+    sentence: str
+    count: int
+    values: Mapping[str, int | float | str] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+    allowed: bool = False
+
+    @property
+    def text(self) -> str:
+        """One sentence, with counts."""
+        return self.sentence.format(count=self.count, **self.values) + " (allowed)" * self.allowed
+
+    @property
+    def text_with_examples(self) -> str:
+        """The sentence, and the examples if there are any."""
+        return ": ".join([self.text, *filter(None, ["; ".join(self.examples)])])
