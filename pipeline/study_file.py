@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from components.formatting import did_you_mean
 from pydantic import BaseModel, ValidationError
 
 from components.errors import StudyError, UsageError
-from components.study.dataset import OPTIONS_OF, Data
+from components.formatting import did_you_mean
+from components.study.dataset import OPTIONS_OF, DatasetSpec
 from components.study.recipe import FOR_KIND, ONLY_FOR, Augment, paths
 from components.study.study import Study
 from components.study.validation_errors import explain
@@ -62,12 +62,16 @@ def ready_studies() -> dict[str, str]:
 
 
 def read_study(
-    study: str, overrides: list[str], seeds: int | None, retrain: bool = False, study_if_drift: bool = False
+    study: str | Mapping[str, Any],
+    overrides: list[str],
+    seeds: int | None,
+    retrain: bool = False,
+    study_if_drift: bool = False,
 ) -> Study:
     """Return the study that the user means, with the overrides laid over it.
 
     Args:
-        study: the name of a ready study, the path of a YAML file, or a source such as `sklearn:wine`.
+        study: the name of a ready study, the path of a YAML file, a source such as `sklearn:wine`, or what a file says.
         overrides: `path=value` each; the path counts from the study's top, the value is YAML.
         seeds: replaces the study's number of seeds; of a retraining, that one's.
         retrain: whether to train the champion's recipe again instead.
@@ -76,7 +80,7 @@ def read_study(
     Raises:
         UsageError: for anything wrong with it; the message names the file and line, or the option.
     """
-    document = read_document(study)
+    document = read_document(study) if isinstance(study, str) else Document("study", dict(study))
     given = [_parse_override(text) for text in overrides]
     if seeds is not None:
         given.append(_Override(f"--seeds {seeds}", ("retrain", "seeds") if retrain else ("seeds",), seeds))
@@ -314,7 +318,7 @@ def _blame(error: StudyError, document: Document, given: list[_Override]) -> str
     return f"{' '.join(override.option for override in given)}: {error}"
 
 
-def _of_others(data: Data) -> set[str]:
+def _of_others(data: DatasetSpec) -> set[str]:
     """Return the names of what only other sources and kinds of data have."""
     scheme = data.source.partition(":")[0]
     options = {name for name, schemes in OPTIONS_OF.items() if scheme not in schemes}

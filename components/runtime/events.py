@@ -17,16 +17,37 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from components.errors import AssayError
 
+STEPS = ("load", "scale", "train", "evaluate", "register")  # of the pipeline, in their order
 EVENTS = "ASSAY_EVENTS"
 TRACKING = "MLFLOW_TRACKING_URI"  # where runs are kept
 RUN = "KFP_RUN_ID"  # on a cluster the run's number: all runs of a schedule have the same parameters
 THREADS = "ASSAY_THREADS"  # a train step's share of the cores where several run on one machine; all without it
 # Where a step's time may go. What is in none of them is starting the process.
 CATEGORIES = ("imports", "data", "training", "mlflow", "report")
+
+
+class Event(TypedDict):
+    """One event; behind the first four keys it has those of its kind alone."""
+
+    event: str
+    step: str
+    label: str
+    time: float
+    arm: str
+    seed: int
+    value: float
+    epochs: int
+    seconds: float
+    reused: bool
+    spans: dict[str, float]
+    message: str
+    exit_code: int
+    crash: bool
+    study: str
 
 
 class Step:

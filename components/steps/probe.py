@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from components.data.prepared import Prepared
-from components.runtime.cells import CellResult, Store
+from components.runtime.cells import FinishedCell, Store
 from components.stats.metrics import row_scores
 from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, program_key
@@ -52,7 +52,7 @@ def probe(study: Study, prepared: Prepared, store: Store) -> Probe:
 def _of_finished(study: Study, prepared: Prepared, store: Store) -> Probe | None:
     from components.evaluation.verdict import Comparison
 
-    found: dict[str, list[CellResult]] = {}
+    found: dict[str, list[FinishedCell]] = {}
     for cell in study.cells():
         finished = found.setdefault(cell.arm, [])
         result = store.find(cell.key)
@@ -69,7 +69,7 @@ def _of_finished(study: Study, prepared: Prepared, store: Store) -> Probe | None
         ours = comparison.scores(arm)[study.metric]
         differences = [a - b for a, b in zip(ours, comparison.reference[study.metric], strict=True)]
         pairs.append(comparison.paired(differences))
-    seconds = {arm: float(np.mean([cell.result["seconds"] for cell in of])) for arm, of in cells.items()}
+    seconds = {arm: float(np.mean([cell.result.seconds for cell in of])) for arm, of in cells.items()}
     return Probe(
         {arm.name: seconds.get(arm.name, seconds[REFERENCE]) for arm in study.expand()},
         float(np.sqrt(np.median([pair.values.var(ddof=1) for pair in pairs]))),

@@ -19,7 +19,7 @@ from components.formatting import did_you_mean
 from components.stats.metrics import METRICS
 from components.study.arms import ADD_ONE_IN, LEAVE_ONE_OUT, Arm, Arms, expand, with_own_defaults
 from components.study.arms import REFERENCE as REFERENCE
-from components.study.dataset import Data, Names
+from components.study.dataset import DatasetSpec, Names
 from components.study.model_catalogue import APPLICATIONS
 from components.study.part import OneOf, Part, is_list, is_mapping
 from components.study.recipe import Recipe, content_hash, defaults, merge
@@ -99,7 +99,7 @@ class Study(Part):
         max_length=100,
         description="its name: the MLflow experiment and the registered model are called so",
     )
-    data: Data
+    data: DatasetSpec
     recipe: Recipe = Field(
         default=Recipe(), description="the reference: what you would train today; what is not said has its default"
     )
@@ -142,7 +142,7 @@ class Study(Part):
         if not is_mapping(recipe) or not is_mapping(data):
             return values
         try:
-            kind = Data.model_validate(data).kind
+            kind = DatasetSpec.model_validate(data).kind
         except ValidationError:  # said, with its place, when the field itself is validated
             return values
         model = recipe.get("model")

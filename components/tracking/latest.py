@@ -35,6 +35,26 @@ def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     return read["verdict.json"], read["decision.json"]
 
 
+def winners_model(verdict: dict[str, Any]) -> Any:
+    """Return the saved model of a verdict's winner, out of MLflow; a `components.serving.saved_model.Served`.
+
+    Raises:
+        AssayError: when its run is not there any more.
+    """
+    from components.serving.saved_model import Served
+
+    check_store()
+    api, at, arm = client(), verdict["mlflow"], verdict["winner"]["arm"]
+    arms = search_runs(api, at["experiment_id"], verdict["run"], "arm", at["run_id"])
+    run_id = next((run.info.run_id for run in arms if run.data.tags["assay.arm"] == arm), None)
+    if run_id is None:
+        raise AssayError(f"MLflow has no run of the arm {arm!r} any more; `assay run` makes it again")
+    with tempfile.TemporaryDirectory() as folder:
+        model = Served(api.download_artifacts(run_id, "model", folder))
+        _ = model.network  # read before its files are gone
+    return model
+
+
 def latest_pages(study: str | None) -> dict[str, str]:
     """Return the addresses of the latest finished run's pages; none where none is.
 

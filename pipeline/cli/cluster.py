@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.errors import AssayError, UsageError
+from components.errors import UsageError
+from components.runtime.events import STEPS
 from pipeline.cli.options import (
     Asked,
     CookieOption,
@@ -25,8 +26,7 @@ from pipeline.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.kubeflow.client import Client
-    from pipeline.kubeflow.runs import RemoteRun
+    from pipeline.kubeflow.runner import ClusterRunner
     from pipeline.kubeflow.settings import Cluster
 
 app = typer.Typer()
@@ -101,25 +101,26 @@ def submit(
     }
     described = Asked(study, overrides, seeds, retrain, study_if_drift).read()
 
+    from pipeline.kubeflow.runner import ClusterRunner
     from pipeline.kubeflow.runs import page
     from pipeline.kubeflow.settings import read_cluster
-    from pipeline.kubeflow.submit import submit as start
 
     client, say = connect(read_cluster(study, profile, options)), asides()
     if warning := client.check():
         say(warning)
-    number = start(client, described)
-    typer.echo(number)
-    say(f"run:    {page(client, number)}")
+    runner = ClusterRunner(client)
+    runner.start(described)
+    typer.echo(runner.number)
+    say(f"run:    {page(client, runner.number)}")
     say(where_mlflow_is(client.cluster, described.study))
     if not client.cluster.image:
         say(f"without --image the cluster must have {client.cluster.image_name()} already: no registry has it")
     if not client.cluster.pvc:
         say("without --pvc a run that fails starts anew the next time: nothing keeps its finished cells")
     if wait:
-        _follow(client, number, None)
+        _follow(runner)
     else:
-        say(f"`assay wait {number} --host {client.host}` waits for its end")
+        say(f"`assay wait {runner.number} --host {client.host}` waits for its end")
 
 
 @app.command()
@@ -128,12 +129,12 @@ def status(cluster: "Cluster", run: RunArgument) -> None:
     """Say where a run on the cluster is, step by step."""
     client = connect(cluster)
 
+    from components.formatting import duration
     from pipeline.kubeflow.runs import look, page
-    from pipeline.terminal.progress import duration
 
-    found = look(client, run)
-    typer.echo(f"{found.name}  {found.state.value}" + (f"  {found.error}" if found.error else ""))
-    for step in found.steps:
+    now = look(client, run)
+    typer.echo(f"{now.name}  {now.state.value}" + (f"  {now.error}" if now.error else ""))
+    for step in now.steps:
         until = step.ended or datetime.now(UTC)
         took = duration((until - step.started).total_seconds()) if step.started else ""
         typer.echo(f"{step.name:9} {step.state.value:10} {took:8} {step.error}".rstrip())
@@ -150,7 +151,11 @@ def wait_(
     ] = None,
 ) -> None:
     """Wait until a run has ended; the exit code is 0 only when it succeeded."""
-    _follow(connect(cluster), run, timeout)
+    client = connect(cluster)
+
+    from pipeline.kubeflow.runner import ClusterRunner
+
+    _follow(ClusterRunner(client, run, None if timeout is None else 60 * timeout))
 
 
 @app.command()
@@ -159,7 +164,7 @@ def logs(
     cluster: "Cluster",
     run: RunArgument,
     step: Annotated[
-        str | None, typer.Option(help="Only of load, scale, train, evaluate or register.", show_default=False)
+        str | None, typer.Option(help=f"Only of {', '.join(STEPS[:-1])} or {STEPS[-1]}.", show_default=False)
     ] = None,
 ) -> None:
     """Print what the steps of a run have written."""
@@ -174,52 +179,23 @@ def logs(
 @with_cluster
 def cancel(cluster: "Cluster", run: RunArgument) -> None:
     """Stop a run on the cluster."""
-    from pipeline.kubeflow.runs import cancel as stop
+    client = connect(cluster)
 
-    stop(connect(cluster), run)
+    from pipeline.kubeflow.runner import ClusterRunner
+
+    ClusterRunner(client, run).stop()
 
 
-def _follow(client: "Client", number: str, minutes: float | None) -> None:
-    """Wait for the end of a run and say what happens.
+def _follow(runner: "ClusterRunner") -> None:
+    """Say what happens until a run has ended.
 
     Raises:
         AssayError: when it did not succeed.
     """
-    from pipeline.kubeflow.runs import State, wait
-
-    say, told = asides(), ""
-
-    def seen(run: "RemoteRun") -> None:
-        nonlocal told
-        now = _summary(run)
-        if now != told:
-            told = now
-            say(f"{datetime.now():%H:%M:%S} {now}")
-
-    run = wait(client, number, seen, None if minutes is None else 60 * minutes)
-    if run.state is not State.SUCCEEDED:
-        failed = next((step for step in run.steps if step.state is State.FAILED), None)
-        reason = (failed.error if failed else "") or run.error
-        step = f" --step {failed.name}" if failed else ""
-        raise AssayError(
-            f"run {number} ended as {run.state.value}"
-            + (f" in the step {failed.name}" if failed else "")
-            + (f" ({reason})" if reason else "")
-            + f"; `assay logs {number}{step} --host {client.host}` shows what it wrote"
-        )
-
-
-def _summary(run: "RemoteRun") -> str:
-    """Return a run's state in a line: `RUNNING: load, scale, train 1 of 3`."""
-    from pipeline.kubeflow.runs import STEPS, State
-
-    parts = []
-    for name in STEPS:
-        tasks = [step.state for step in run.steps if step.name == name]
-        if tasks:
-            done = tasks.count(State.SUCCEEDED)
-            parts.append(name if done == len(tasks) else f"{name} {done} of {len(tasks)}")
-    return run.state.value + (f": {', '.join(parts)}" if parts else "")
+    say = asides()
+    for events in runner.events():
+        for event in events:
+            say(f"{datetime.now():%H:%M:%S} {event['message']}")
 
 
 def _labels(texts: list[str] | None) -> dict[str, str]:

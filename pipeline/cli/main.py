@@ -1,14 +1,10 @@
 """The command `assay`. What is heavy is imported inside the commands, so that `assay --help` answers at once."""
 
 import json
-import os
 import shlex
 import sys
 import tempfile
-import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -23,10 +19,7 @@ from pipeline.cli.options import RetrainOption, StudyIfDriftOption, with_cluster
 from pipeline.cli.schedule import app as schedule_commands
 
 if TYPE_CHECKING:
-    from components.study.study import Study
     from pipeline.kubeflow.settings import Cluster
-    from pipeline.runners.docker import Containers
-    from pipeline.runners.local import Finished
 
 app = typer.Typer(
     help="Say which technique improved a model on your data, by how much, and how sure that is.",
@@ -109,80 +102,35 @@ def run(
     study_if_drift: StudyIfDriftOption = False,
 ) -> None:
     """Run a study and print what helped; a run that was stopped is continued."""
-    from pipeline.runners.local import default_fan_out
-    from pipeline.study_file import read_study, ready_studies
+    from pipeline import api
+    from pipeline.study_file import ready_studies
 
     if study is None:
         raise UsageError(f"which study? The ready ones are {', '.join(ready_studies())}: try `assay run digits`")
-    if on == "local" and (image or gpu):
-        raise UsageError("--image and --gpu are for `--on docker`; here the steps use what is installed, and every GPU")
-    tasks = fan_out or default_fan_out()
-    if budget is None:
-        described = read_study(study, overrides or [], seeds, retrain, study_if_drift)
-        finished = _run(described, tasks, _containers(on, image, gpu))
-    elif retrain or study_if_drift:
-        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
-    elif seeds is not None:
-        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
-    else:
-        described = read_study(study, overrides or [], None)
-        finished = _run_within(budget, described, tasks, _containers(on, image, gpu))
-
+    try:
+        result = api.run(
+            study,
+            overrides or [],
+            seeds,
+            budget=budget,
+            fan_out=fan_out,
+            on=on,
+            image=image,
+            gpu=gpu,
+            retrain=retrain,
+            study_if_drift=study_if_drift,
+        )
+    except api.StoppedError as error:
+        again = shlex.join(["assay", *sys.argv[1:]])
+        _stop(f"stopped; `{again}` continues: {error.kept} of {error.total} cells are kept", error.exit_code)
     from pipeline.terminal.show import show_time, show_verdict
 
-    screen = Console(highlight=False)
-    show_verdict(screen, finished.verdict, finished.decision)
+    screen, finished = Console(highlight=False), result.finished
+    assert finished, "it was run here"
+    show_verdict(screen, result.verdict, result.decision)
     show_time(screen, finished.events, finished.begun, finished.ended)
-    log = _near(finished.folder / "run.log")
+    log = api.seen_from_here(finished.folder / "run.log")
     screen.print(f"All runs: `assay ui`. This table again: `assay compare {study}`. Log: {log}", markup=False)
-
-
-def _containers(on: Runner, image: str | None, gpu: bool) -> "Containers | None":
-    """Return what runs the steps; None where they are processes."""
-    if on == "local":
-        return None
-    from pipeline.runners.docker import Containers
-
-    return Containers(image, gpu, lambda text: typer.echo(text, err=True))
-
-
-def _run(study: "Study", tasks: int, containers: "Containers | None") -> "Finished":
-    """Run a study and show how far it is."""
-    from pipeline.runners.local import Run, StoppedError, run_study
-    from pipeline.terminal.progress import Report
-
-    asides = Console(stderr=True, highlight=False)
-    report = Report(study, tasks, asides)
-    try:
-        with report:
-
-            def begin(run: Run):
-                asides.print(f"run {run.folder.name}, log: {_near(run.log)}", markup=False, soft_wrap=True)
-                return report.show
-
-            return run_study(study, tasks, begin, containers)
-    except StoppedError as error:
-        again = shlex.join(["assay", *sys.argv[1:]])
-        _stop(f"stopped; `{again}` continues: {error.kept} of {report.standing.total} cells are kept", error.exit_code)
-
-
-def _run_within(budget: str, study: "Study", tasks: int, containers: "Containers | None") -> "Finished":
-    """Run a study with as many seeds as a budget pays for, of the arms that so many seeds may decide."""
-    from pipeline.commands.plan import first_stage, make_plan, read_duration, second_stage
-
-    begun, seconds, asides = time.monotonic(), read_duration(budget), Console(stderr=True, highlight=False)
-    with _native_libraries_silent():
-        plan = make_plan(study, tasks, Path.cwd())
-    first, screens = first_stage(plan, seconds)
-    asides.print(f"{first.seeds} seeds of all arms" + (", to choose arms" if screens else ""), markup=False)
-    finished = _run(first, tasks, containers)
-    if not screens:
-        return finished
-    left = seconds - (time.monotonic() - begun)
-    second = second_stage(plan, finished.verdict, finished.ended - finished.begun, left)
-    dropped = ", ".join(second.screening.dropped)
-    asides.print(f"{second.seeds} more seeds" + (f"; not of: {dropped}" if dropped else " of all arms"), markup=False)
-    return _run(second, tasks, containers)
 
 
 @app.command()
@@ -196,21 +144,16 @@ def plan(
     fan_out: Annotated[int | None, typer.Option(min=1, help="As of `run`.", show_default=False)] = None,
 ) -> None:
     """Say how long a study will take, and which effects its seeds can show, before it runs."""
-    from pipeline.commands.plan import first_stage, make_plan, read_duration
-    from pipeline.runners.local import default_fan_out
+    from pipeline import api
+    from pipeline.commands.plan import read_duration, within_budget
     from pipeline.study_file import read_study
     from pipeline.terminal.show import show_plan
 
     described, seconds = read_study(study, overrides or [], seeds), read_duration(budget) if budget else None
-    with _native_libraries_silent():
-        made = make_plan(described, fan_out or default_fan_out(), Path.cwd())
-    show_plan(Console(highlight=False), made)
+    planned = api.plan(described, fan_out=fan_out)
+    show_plan(Console(highlight=False), planned)
     if seconds is not None:
-        first, screens = first_stage(made, seconds)
-        then = "to choose arms, then seeds of their own for those that may be decided" if screens else ""
-        typer.echo(
-            f"`run --budget {budget}` would train {first.seeds} seeds of all arms" + (f" {then}" if then else "") + "."
-        )
+        typer.echo(f"`run --budget {budget}` would train {within_budget(planned, seconds)}.")
 
 
 @app.command()
@@ -218,12 +161,11 @@ def compare(
     study: Annotated[str, typer.Argument(help="As for `run`, or a study's name in MLflow.", show_default=False)],
 ) -> None:
     """Print the table of a study's latest run again, from MLflow alone."""
-    from components.tracking.latest import latest
-    from pipeline.study_file import study_name
+    from pipeline import api
     from pipeline.terminal.show import show_verdict
 
-    verdict, decision = latest(study_name(study))
-    show_verdict(Console(highlight=False), verdict, decision)
+    result = api.compare(study)
+    show_verdict(Console(highlight=False), result.verdict, result.decision)
 
 
 @app.command()
@@ -238,26 +180,11 @@ def data(
     ] = None,
 ) -> None:
     """Report on the data of a study or source, without training."""
+    from pipeline.commands.data import report_on
     from pipeline.study_file import read_study
 
     described = read_study(study, overrides or [], None)
-
-    from rich.markdown import Markdown
-
-    from components.data import report
-    from components.data.preparation import read_checked
-    from components.data.report.markdown import markdown
-
-    with tempfile.TemporaryDirectory(prefix="assay-") as scratch:
-        found = report.inspect(described.data, *read_checked(described, Path(scratch)))
-    Console(highlight=False).print(Markdown(markdown(found)))
-    if output:
-        try:
-            report.write(found, output)
-        except OSError as error:
-            raise UsageError(f"can't write {error.filename}: {error.strerror}") from None
-        typer.echo(f"wrote data.md, data.json and data.png to {output}", err=True)
-    report.refuse(found)
+    report_on(described, Console(highlight=False), output, lambda text: typer.echo(text, err=True))
 
 
 @app.command()
@@ -270,32 +197,10 @@ def preview(
     ] = None,
 ) -> None:
     """Draw what the recipe's augmentation does to some images or texts."""
+    from pipeline.commands.data import draw_preview
     from pipeline.study_file import read_study
 
-    described = read_study(study, overrides or [], None)
-    if described.data.kind == "table":
-        raise UsageError(f"{study}: only augmented images and texts can be drawn, and the data is a table")
-    if not described.recipe.augment.on():
-        hint = "rotate=20" if described.data.kind == "image" else "swap_words=0.2"
-        raise UsageError(f"{study}: the recipe augments nothing; try --set recipe.augment.{hint}")
-    if output.suffix.lower() != ".png":
-        raise UsageError(f"-o {output}: expected the name of a .png file")
-    if not output.parent.is_dir():
-        raise UsageError(f"can't write {output}: there is no folder {output.parent}")
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _native_libraries_silent():
-        from components.training import augmentation_preview as drawing
-    from components.data.preparation import prepare
-    from components.data.scaling import fit
-
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(described.model_copy(update={"seeds": 1}), folder)
-        encoder = fit(prepared, 0, {"recipe": described.recipe})["recipe"]
-        try:
-            drawing.draw(prepared, encoder, described.recipe.augment, output)
-        except OSError as error:
-            raise UsageError(f"can't write {output}: {error.strerror}") from None
+    draw_preview(study, read_study(study, overrides or [], None), output)
     typer.echo(f"wrote {output}", err=True)
 
 
@@ -410,15 +315,13 @@ def predict(
     ] = None,
 ) -> None:
     """Print the probability of each class for rows, texts or images, as CSV."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from pipeline.commands.predict import Model, check, write
+    from pipeline import api
+    from pipeline.commands.predict import check, write
 
     check(source, output)
-    asked = Model(model)
-    with _native_libraries_silent():
-        asked.open()
-    rows = write(asked, source, output)
-    typer.echo(f"{asked.name}: {rows} rows" + (f", wrote {output}" if output else ""), err=True)
+    opened = api.open_model(model)
+    rows = write(opened, source, output)
+    typer.echo(f"{opened.name}: {rows} rows" + (f", wrote {output}" if output else ""), err=True)
 
 
 @app.command()
@@ -461,19 +364,6 @@ app.add_typer(cluster_commands)
 app.add_typer(schedule_commands)
 
 
-@contextmanager
-def _native_libraries_silent() -> Iterator[None]:
-    """Drop what is written past Python to the error stream: TensorFlow greets there, whatever its log level is."""
-    kept = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 def _write(text: str, file: Path | None, overwrite: bool) -> None:
     """Write to a file, or print where there is none.
 
@@ -491,8 +381,3 @@ def _write(text: str, file: Path | None, overwrite: bool) -> None:
     except OSError as error:
         raise UsageError(f"can't write {file}: {error.strerror}") from None
     typer.echo(f"wrote {file}", err=True)
-
-
-def _near(path: Path) -> str:
-    """Return a path as seen from here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

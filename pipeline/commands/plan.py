@@ -4,7 +4,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from components.stats.metrics import METRICS
 from components.stats.paired_effects import POWER, Paired, detectable, hopeless
 from components.steps.probe import Probe, probe
 from components.study.study import REFERENCE, Arm, Screening, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHOICES = (3, 5, 10, 20, 30, 50)  # seeds that a plan tells about, beside the study's own
 MOST_PROBED = 20  # seeds of which a probe can tell: what more of them share is known only when some are finished
@@ -25,7 +28,7 @@ MOST_SEEDS = 50
 RESERVE = 0.9  # share of a budget that is planned for: training may take longer than it did
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What is expected of a study.
 
@@ -38,6 +41,21 @@ class Plan:
     study: Study
     probe: Probe
     tasks: int
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """The numbers of seeds, with the seconds that they take and the smallest effect that they show."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows(), columns=["seeds", "seconds", "shows"])
+
+    def __repr__(self) -> str:
+        """Return the plan as text: what is planned, the table, and where its numbers come from."""
+        rows, about = lines(self)
+        headings = ("seeds", "time", f"shows effects on {METRICS[self.study.metric].title} from")
+        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+        aligned = ["  ".join(map(str.rjust, row, widths)) for row in (headings, *rows)]
+        return "\n".join([title(self), *aligned, about])
 
     @property
     def comparisons(self) -> int:
@@ -64,6 +82,13 @@ class Plan:
         """Return for some numbers of seeds, and for the study's own, the seconds and what they show."""
         told = [n for n in CHOICES if self.probe.cells or n <= MOST_PROBED]
         return [(n, self.seconds(n), self.shows(n)) for n in sorted({*told, self.study.seeds})]
+
+
+def title(plan: Plan) -> str:
+    """Return in a line what is planned."""
+    arms, seeds = len(plan.study.expand()), plan.study.seeds
+    side = f"{plan.tasks} training task{'s' if plan.tasks != 1 else ''} side by side"
+    return f"{plan.study.study}: {arms} arms x {seeds} seeds = {arms * seeds} cells, in {side}"
 
 
 def _is_technique(arm: Arm) -> bool:
@@ -115,6 +140,17 @@ def first_stage(plan: Plan, budget: float) -> tuple[Study, bool]:
     if plan.comparisons > 1 and SCREENING_SEEDS + FEWEST_SEEDS <= seeds < ENOUGH_SEEDS:
         return study.model_copy(update={"seeds": SCREENING_SEEDS, "promote": False}), True
     return study.model_copy(update={"seeds": min(seeds, MOST_SEEDS)}), False
+
+
+def within_budget(plan: Plan, budget: float) -> str:
+    """Return what a budget of seconds pays for, in words.
+
+    Raises:
+        UsageError: where it is less than two seeds.
+    """
+    first, screens = first_stage(plan, budget)
+    then = " to choose arms, then seeds of their own for those that may be decided" if screens else ""
+    return f"{first.seeds} seeds of all arms{then}"
 
 
 def second_stage(plan: Plan, verdict: dict[str, Any], took: float, left: float) -> Study:

@@ -76,6 +76,23 @@ class Model:
         schema = loaded.metadata.get_input_schema()
         self.takes_files = self.served.files or (schema is not None and schema.input_types()[0] == np.uint8)
 
+    def predict(self, rows: Any) -> pd.DataFrame:
+        """Return the probability of each class, a row for each of the rows.
+
+        Args:
+            rows: raw, see `components.serving.saved_model.Served`; or the path of a file or folder.
+
+        Raises:
+            AssayError: for a row that can't be read.
+        """
+        if not isinstance(rows, str | Path):
+            return probabilities(self.served, rows)
+        check(str(rows), None)
+        return pd.concat([answers for _, answers in _answers(self, str(rows))])
+
+    def __repr__(self) -> str:
+        return f"Model({self.name})"
+
     def open(self) -> None:
         """Load the network, and TensorFlow with it, if there is one.
 
@@ -114,6 +131,19 @@ def _version(api: "MlflowClient", uri: str, name: str, which: str) -> str:
     return str(int(which))
 
 
+def probabilities(served: saved_model.Served, rows: Any) -> pd.DataFrame:
+    """Return the probability of each class, a row for each of the raw rows.
+
+    Raises:
+        AssayError: for a row that can't be read.
+    """
+    try:
+        found = served(rows)
+    except ValueError as error:
+        raise AssayError(str(error)) from None
+    return pd.DataFrame(found, columns=list(served.classes), index=getattr(rows, "index", None))
+
+
 def check(source: str, output: Path | None) -> None:
     """Check what can be checked before a model is loaded, which takes seconds.
 
@@ -143,25 +173,31 @@ def write(model: Model, source: str, output: Path | None) -> int:
         AssayError: for a row that can't be read; nothing is written then.
     """
     classes, rows = model.served.classes, 0
-    with (
-        tempfile.TemporaryDirectory(prefix="assay-") as scratch,
-        fetched(source, Path(scratch)) as path,
-        _whole(output) as file,
-    ):
+    with _whole(output) as file:
+        for names, answers in _answers(model, source):
+            kind = "file" if isinstance(names[0], str) else "row"
+            added = {_free(kind, classes): names, _free("prediction", classes): answers.idxmax(axis=1).to_numpy()}
+            frame = pd.concat([pd.DataFrame(added), answers.reset_index(drop=True)], axis=1)
+            frame.to_csv(file, index=False, header=not rows, lineterminator="\n")
+            rows += len(names)
+    return rows
+
+
+def _answers(model: Model, source: str) -> Iterator[tuple[Sequence[int] | Sequence[str], pd.DataFrame]]:
+    """Yield the names of rows, and the probability of each class, some rows at a time.
+
+    Raises:
+        AssayError: for a row that can't be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="assay-") as scratch, fetched(source, Path(scratch)) as path:
         for names, raw in _blocks(model, path):
             try:
-                probabilities = model.served(raw)
+                found = model.served(raw)
             except saved_model.RowError as error:
                 raise AssayError(f"{_place(path, names[error.row])}{error.said}") from None
             except ValueError as error:
                 raise AssayError(f"{shown(path)}: {error}") from None
-            found = np.array(classes, object)[probabilities.argmax(axis=1)]
-            name = "file" if isinstance(names[0], str) else "row"
-            told = {_free(name, classes): names, _free("prediction", classes): found}
-            frame = pd.concat([pd.DataFrame(told), pd.DataFrame(probabilities, columns=list(classes))], axis=1)
-            frame.to_csv(file, index=False, header=not rows, lineterminator="\n")
-            rows += len(names)
-    return rows
+            yield names, pd.DataFrame(found, columns=list(model.served.classes), index=pd.Index(names))
 
 
 def _free(name: str, classes: Sequence[str]) -> str:

@@ -17,6 +17,16 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")  # as MLflow makes them
 def open_report(study: str | None, output: Path | None) -> Path:
     """Write the page of a run to a file, open it where there is a display, and return the file.
 
+    Args and errors are those of `save_report`.
+    """
+    file = save_report(study, output)
+    open_browser(file.resolve().as_uri())
+    return file
+
+
+def save_report(study: str | None, output: Path | None) -> Path:
+    """Write the page of a run to a file, and return that.
+
     Args:
         study: a study's name, file or source, which stands for its latest finished run; a run's number; or None, for
             the latest finished run of all.
@@ -43,7 +53,6 @@ def open_report(study: str | None, output: Path | None) -> Path:
             shutil.copyfile(page, file)
         except OSError as error:
             raise UsageError(f"can't write {file}: {error.strerror}; `-o FILE` writes elsewhere") from None
-    open_browser(file.resolve().as_uri())
     return file
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import IO
 
 from components.errors import AssayError, UsageError
-from pipeline.runners.child_process import Offspring
+from pipeline.runners.child_process import ChildProcess
 
 HOST = "127.0.0.1"
 PORTS = range(5000, 5100)
@@ -56,7 +56,7 @@ def _serve(uri: str, study: str | None, port: int, say: Callable[[str], None]) -
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "GIT_PYTHON_REFRESH": "quiet"}
     say("starting the MLflow UI (about 15 s)")
     with tempfile.TemporaryFile("w+") as log:  # it writes a line a request
-        server = Offspring("mlflow", arguments, environment, log)
+        server = ChildProcess("mlflow", arguments, environment, log)
         try:
             pages = latest_pages(study)  # while the server starts: both import MLflow, for seconds
             _wait(server, address, log)
@@ -69,7 +69,7 @@ def _serve(uri: str, study: str | None, port: int, say: Callable[[str], None]) -
             server.close()
 
 
-def _wait(server: Offspring, address: str, log: IO[str]) -> None:
+def _wait(server: ChildProcess, address: str, log: IO[str]) -> None:
     """Wait until the server answers.
 
     Raises:

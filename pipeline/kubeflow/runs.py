@@ -1,10 +1,10 @@
-"""Watches, stops and reads runs on a Kubeflow cluster.
+"""Watches and reads runs on a Kubeflow cluster.
 
 `kfp.Client` never ends its wait for a canceled run, and takes a failed one for done: this one knows how a run ended.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import quote
 
 from components.errors import UsageError
+from components.runtime.events import STEPS
 from pipeline.kubeflow.client import BUSY, UNSURE, Client, ClusterError, message
 
 POLL_SECONDS = 10.0
 OUTAGE_SECONDS = 300.0  # of the server, which a run outlives
-STEPS = ("load", "scale", "train", "evaluate", "register")
 EXECUTOR = "executor"  # Kubeflow's name for what runs the container of any step; executor(0) and so on are its tries
 
 
@@ -70,31 +70,26 @@ class RemoteRun:
 
 def look(client: Client, number: str) -> RemoteRun:
     """Return a run as it is now."""
-    found = client.ask(f"find the run {number}", client.runs.run_service_get_run, run_id=number)
+    run = client.ask(f"find the run {number}", client.runs.run_service_get_run, run_id=number)
     return RemoteRun(
-        id=found.run_id,
-        name=found.display_name or number,
-        state=State(found.state),
-        error=client.hide(message(found.error)),
-        started=_time(found.created_at),
-        ended=_time(found.finished_at),
-        steps=tuple(_steps(client, found)),
+        id=run.run_id,
+        name=run.display_name or number,
+        state=State(run.state),
+        error=client.hide(message(run.error)),
+        started=_time(run.created_at),
+        ended=_time(run.finished_at),
+        steps=tuple(_steps(client, run)),
     )
 
 
-def wait(
-    client: Client,
-    number: str,
-    seen: Callable[[RemoteRun], None],
-    limit: float | None = None,
-    poll_seconds: float = POLL_SECONDS,
-) -> RemoteRun:
-    """Wait until a run has ended, in whatever way.
+def follow(
+    client: Client, number: str, limit: float | None = None, poll_seconds: float = POLL_SECONDS
+) -> Iterator[RemoteRun]:
+    """Yield a run as it is, again and again, until it has ended, in whatever way.
 
     Args:
         client: of the cluster.
         number: of the run.
-        seen: called with the run as it is, again and again.
         limit: seconds; None for ever.
         poll_seconds: between two looks.
 
@@ -104,9 +99,9 @@ def wait(
     started = answered = time.monotonic()
     run = look(client, number)
     while True:
-        seen(run)
+        yield run
         if run.state.ended:
-            return run
+            return
         if limit is not None and time.monotonic() + poll_seconds > started + limit:
             raise ClusterError(f"run {number} is still {run.state.value} after {limit:g} s; it goes on")
         time.sleep(poll_seconds)
@@ -115,12 +110,6 @@ def wait(
         except ClusterError as error:
             if error.status not in (0, BUSY, *UNSURE) or time.monotonic() > answered + OUTAGE_SECONDS:
                 raise
-
-
-def cancel(client: Client, number: str) -> None:
-    """Stop a run; one that has ended stays as it is."""
-    if not look(client, number).state.ended:
-        client.ask(f"stop the run {number}", client.runs.run_service_terminate_run, run_id=number)
 
 
 def logs(client: Client, number: str, step: str | None = None) -> Iterator[tuple[Step, str]]:
@@ -137,17 +126,17 @@ def logs(client: Client, number: str, step: str | None = None) -> Iterator[tuple
     """
     if step is not None and step not in STEPS:
         raise UsageError(f"--step {step}: expected one of {', '.join(STEPS)}")
-    any_found = False
+    has_log = False
     for task in look(client, number).steps:
         if step in (None, task.name):
             text = "".join(filter(None, (_log(client, number, pod) for pod in task.pods)))
             if text:
-                any_found = True
+                has_log = True
                 yield task, client.hide(text)
-    if not any_found:
-        of = f"the step {step}" if step else "any step"
+    if not has_log:
+        which = f"the step {step}" if step else "any step"
         raise ClusterError(
-            f"run {number} has no log of {of} (yet, or its pods are gone and the cluster archives no logs)"
+            f"run {number} has no log of {which} (yet, or its pods are gone and the cluster archives no logs)"
         )
 
 
@@ -214,8 +203,8 @@ def _hash(name: str) -> str:
 def _pods(task: Any, by_hash: dict[str, Any]) -> Iterator[str]:
     """Yield the pods that run a step: the executor below it, or where it may be tried again the tries below that."""
     below = [by_hash.get(_hash(child.pod_name or "")) for child in task.child_tasks or []]
-    inner = [one for one in below if one is not None and one.display_name.startswith(EXECUTOR)]
-    for one in inner:
-        yield from _pods(one, by_hash)
-    if not inner and task.pod_name:
+    executors = [task for task in below if task is not None and task.display_name.startswith(EXECUTOR)]
+    for executor in executors:
+        yield from _pods(executor, by_hash)
+    if not executors and task.pod_name:
         yield task.pod_name

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import IO
 
 
-class Offspring:
+class ChildProcess:
     """A running child and all that it starts."""
 
     def __init__(self, module: str, arguments: list[str], env: Mapping[str, str], log: IO, keep: tuple[int, ...] = ()):
@@ -29,7 +29,8 @@ class Offspring:
             log: an open file for all that it prints.
             keep: file descriptors that it inherits and holds open.
         """
-        reading, self._writing = os.pipe()
+        reading, writing = os.pipe()
+        self._pipe = os.fdopen(writing, "wb")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.runners.child_process", str(reading), module, *arguments],
             env={**env, "PYTHONSAFEPATH": "1"},  # a folder `components` where the user works must not be imported
@@ -52,9 +53,10 @@ class Offspring:
         self.process.wait()
 
     def close(self) -> None:
-        """End whatever is left."""
-        self.kill()
-        os.close(self._writing)
+        """End whatever is left; again, do nothing."""
+        if not self._pipe.closed:
+            self.kill()
+            self._pipe.close()
 
 
 def _die_with_parent(pipe: int) -> None:

@@ -1,9 +1,9 @@
 """Puts the steps of a run into containers on this machine: their image, what they may see and do, and how they ended.
 
-The graph, the store and the events stay those of `pipeline.runners.local`. What a step needs of this machine is mounted
-at the path that it has here, so that a path means the same inside and outside. The network is the host's: an MLflow
-server listens on 127.0.0.1 by default, which a container reaches by no other network, and it refuses other names of the
-host.
+The graph, the store and the events are those of `pipeline.runners.process`. What a step needs of this machine is
+mounted at the path that it has here, so that a path means the same inside and outside. The network is the host's: an
+MLflow server listens on 127.0.0.1 by default, which a container reaches by no other network, and it refuses other names
+of the host.
 """
 
 import json
@@ -25,6 +25,9 @@ from components.runtime.devices import cores
 from components.runtime.events import TRACKING
 from components.study.study import Study
 from pipeline import __version__
+from pipeline.runners import graph_process
+from pipeline.runners.process import ProcessRunner
+from pipeline.runners.run_folder import OpenRun, RunFolder
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = "docker/Dockerfile"
@@ -70,53 +73,54 @@ class Containers:
                 )
             self.image = _find(engine, image, gpu, say)
 
-    def described(self) -> dict[str, Any]:
-        """Return what the process that runs the graph must know, as JSON."""
-        return {"image": self.image, "gpu": self.gpu}
 
-    @contextmanager
-    def removed(self, home: Path, study: Study) -> Iterator[None]:
-        """Remove the study's containers after the block, and before it those that a killed run may have left.
+class DockerRunner(ProcessRunner):
+    """Runs the graph like `ProcessRunner`, and each of its steps in a container."""
 
-        Args:
-            home: the working folder of the run.
-            study: its lock is held: no other run of it is alive here.
-        """
-        labels = [f"{STUDY_LABEL}={study.study}", f"{FOLDER_LABEL}={home}"]
-        _remove(labels)
-        try:
-            yield
-        finally:
-            with suppress(AssayError):  # the engine is gone, and what ended the block matters more
-                _remove(labels)
+    graph = "pipeline.runners.docker"
+
+    def __init__(self, run: OpenRun, containers: Containers):
+        """Take the folder of the run, and what its steps run in."""
+        super().__init__(run)
+        self._containers = containers
+        self._labels: list[str] = []
+
+    def start(self, study: Study) -> None:
+        """Remove what a killed run may have left: the study's lock is held, so no other run of it is alive here."""
+        self._labels = [f"{STUDY_LABEL}={study.study}", f"{FOLDER_LABEL}={Path.cwd()}"]
+        _remove(self._labels)
+        self.run.write(containers={"image": self._containers.image, "gpu": self._containers.gpu})
+        super().start(study)
+
+    def stop(self) -> None:
+        """Kill the child, and remove the study's containers."""
+        super().stop()
+        if self._labels:  # none would mean the containers of all
+            with suppress(AssayError):  # the engine is gone, and what ended the run matters more
+                _remove(self._labels)
 
 
-def docker_runner(folder: Path, arguments: Mapping[str, Any], described: Mapping[str, Any]) -> Any:
-    """Return kfp's runner for a run; to be called in the working folder, by the process that runs the graph.
-
-    Args:
-        folder: of the run.
-        arguments: of the pipeline.
-        described: from `Containers.described`.
-    """
+def container_runner(run: RunFolder) -> Any:
+    """Return kfp's runner for a run; to be called in the working folder, by the process that runs the graph."""
     from kfp import local
 
-    study, home = Study.model_validate_json(arguments["study"]), Path.cwd()
+    state, home = run.read(), Path.cwd()
+    study, containers = Study.model_validate_json(state["arguments"]["study"]), state["containers"]
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED)}
     mounts = _mounts(study, home, environment)
     options: dict[str, Any] = {}
-    if described["gpu"]:
+    if containers["gpu"]:
         options["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
     else:
         environment["CUDA_VISIBLE_DEVICES"] = "-1"  # /proc shows them in every container
     with _engine() as engine:
         options |= _bounds(engine.info())
     for name in ("outputs", "workspace"):  # the engine would make them, as root's
-        (folder / name).mkdir(exist_ok=True)
-    _replace_run(described["image"], {str(path): {"bind": str(path), "mode": mode} for path, mode in mounts.items()})
+        (run.folder / name).mkdir(exist_ok=True)
+    _replace_run(containers["image"], {str(path): {"bind": str(path), "mode": mode} for path, mode in mounts.items()})
     return local.DockerRunner(
         environment={**environment, "HOME": str(_user_folder())},
-        labels={RUN_LABEL: folder.name, STUDY_LABEL: study.study, FOLDER_LABEL: str(home)},
+        labels={RUN_LABEL: run.folder.name, STUDY_LABEL: study.study, FOLDER_LABEL: str(home)},
         working_dir=str(home),
         tmpfs={str(path): TMPFS for path in (Path("/tmp"), _user_folder()) if path not in mounts},
         network_mode="host",
@@ -181,14 +185,14 @@ def _build(engine: DockerClient, name: str, gpu: bool, say: Callable[[str], None
     """
     arguments = {"ACCELERATOR": "gpu" if gpu else "cpu"}
     lines: list[str] = []
-    told = False
+    announced = False
     answers = engine.api.build(
         path=str(ROOT), dockerfile=DOCKERFILE, tag=name, buildargs=arguments, rm=True, forcerm=True, decode=True
     )
     for answer in answers:
         lines += str(answer.get("stream") or answer.get("error") or "").splitlines()
-        if not told and lines and "Running in" in lines[-1]:
-            told = True
+        if not announced and lines and "Running in" in lines[-1]:
+            announced = True
             say(f"building the image {name}: the first time this takes minutes, and after a change of the code seconds")
         if "error" in answer:
             last = "\n".join(f"  {line}" for line in lines[-LAST_LINES:] if line.strip())
@@ -331,3 +335,7 @@ def _run(client: DockerClient, command: list[str], **options: Any) -> int:
         print(f"the container of the step `{step}` has left no result")
         return 1
     return code
+
+
+if __name__ == "__main__":
+    graph_process.main(container_runner)

@@ -8,35 +8,44 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.runners.run_folder import RunFolder
 
-def main() -> None:
-    """Run the graph with the arguments in the folder's run.json, and leave verdict.json and decision.json there."""
+
+def main(task_runner: Callable[[RunFolder], Any] | None = None) -> None:
+    """Run the graph with the arguments in the folder's run.json, and leave verdict.json and decision.json there.
+
+    Args:
+        task_runner: makes kfp's runner of the steps; else they are processes.
+    """
     folder = Path(sys.argv[1])
     _name_python(folder / "bin")
     from kfp import local
 
     from components.runtime.devices import cores
     from pipeline.graph import assay
-    from pipeline.runners.docker import docker_runner
-    from pipeline.runners.local import Run
 
-    state = Run(folder).read()
-    arguments, containers = state["arguments"], state["containers"]
+    run = RunFolder(folder)
     _run_side_by_side(cores())
     local.init(
-        docker_runner(folder, arguments, containers) if containers else local.SubprocessRunner(use_venv=False),
+        task_runner(run) if task_runner else local.SubprocessRunner(use_venv=False),
         pipeline_root=str(folder / "outputs"),
         workspace_root=str(folder / "workspace"),  # kfp deletes it
     )
     try:
-        outputs = assay(**arguments).outputs
+        outputs = assay(**run.read()["arguments"]).outputs
     except RuntimeError as error:  # all that kfp tells of a failed task; the task itself has told more
         sys.exit(str(error))
-    shutil.copyfile(Path(outputs["verdict"].path) / "report" / "verdict.json", folder / "verdict.json")
-    shutil.copyfile(Path(outputs["decision"].path) / "decision.json", folder / "decision.json")
+    keep_results(run, outputs["verdict"].path, outputs["decision"].path)
+
+
+def keep_results(run: RunFolder, verdict: str, decision: str) -> None:
+    """Copy what is read when the run has ended out of the folders that `evaluate` and `register` wrote."""
+    shutil.copyfile(Path(verdict) / "report" / "verdict.json", run.folder / "verdict.json")
+    shutil.copyfile(Path(decision) / "decision.json", run.folder / "decision.json")
 
 
 def _run_side_by_side(tasks: int) -> None:

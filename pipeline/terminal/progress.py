@@ -4,7 +4,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from statistics import mean
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,18 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from components.formatting import duration
+from components.runtime.events import STEPS, Event
 from components.stats.metrics import METRICS
 from components.study.shards import shards
 from components.study.study import Study
 
 PLAIN_SECONDS = 10.0
-PHASES = {
-    "load": "loading data",
-    "scale": "scaling data",
-    "train": "training",
-    "evaluate": "comparing arms",
-    "register": "registering the winner",
-}
+DOING = ("loading data", "scaling data", "training", "comparing arms", "registering the winner")
+PHASES: dict[str, str] = dict(zip(STEPS, DOING, strict=True))
 
 
 class Standing:
@@ -40,7 +35,7 @@ class Standing:
         self._values: dict[tuple[str, int], float] = {}
         self._seconds: dict[str, list[float]] = defaultdict(list)
 
-    def take(self, event: dict[str, Any]) -> None:
+    def take(self, event: Event) -> None:
         """Take one event in."""
         if event["event"] == "step_started":
             self.phase = PHASES[event["step"]]
@@ -120,7 +115,7 @@ class Report:
         if self._live:
             self._live.stop()
 
-    def show(self, events: Iterable[dict[str, Any]]) -> None:
+    def show(self, events: Iterable[Event]) -> None:
         """Take the new events in and show where the run is; called several times a second."""
         for event in events:
             self.standing.take(event)

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -59,12 +59,10 @@ def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, 
 
 def show_plan(console: Console, plan: "Plan") -> None:
     """Print what a study will take, see `pipeline.commands.plan`."""
-    from pipeline.commands.plan import lines
+    from pipeline.commands.plan import lines, title
 
-    study, arms = plan.study, len(plan.study.expand())
-    cells = f"{arms} arms x {study.seeds} seeds = {arms * study.seeds} cells"
-    side = f"{plan.tasks} training task{'s' if plan.tasks != 1 else ''} side by side"
-    console.print(Text(f"{study.study}: {cells}, in {side}", style="bold"))
+    study = plan.study
+    console.print(Text(title(plan), style="bold"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     for heading in ("seeds", "time", f"shows effects on {METRICS[study.metric].title} from"):
         table.add_column(heading, justify="right")
@@ -75,7 +73,7 @@ def show_plan(console: Console, plan: "Plan") -> None:
     _say(console, about, "dim")
 
 
-def show_time(console: Console, events: list[dict[str, Any]], begun: float, ended: float) -> None:
+def show_time(console: Console, events: Iterable[Mapping[str, Any]], begun: float, ended: float) -> None:
     """Print where the time of a run went, in shares of the whole."""
     shares = time_shares(events, begun, ended)
     total = sum(shares.values())
@@ -87,7 +85,7 @@ def show_time(console: Console, events: list[dict[str, Any]], begun: float, ende
     _say(console, f"Time {duration(total)}: {' · '.join(parts)}")
 
 
-def time_shares(events: Iterable[dict[str, Any]], begun: float, ended: float) -> dict[str, float]:
+def time_shares(events: Iterable[Mapping[str, Any]], begun: float, ended: float) -> dict[str, float]:
     """Return the seconds by what they were spent on; they add up to the whole run.
 
     Steps follow each other, and the train tasks, side by side, are one phase, which lasts from the end of the phase
@@ -105,7 +103,7 @@ def time_shares(events: Iterable[dict[str, Any]], begun: float, ended: float) ->
     return shares
 
 
-def _phases(events: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def _phases(events: Iterable[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
     """Return the finished tasks (`step`, `start`, `end`, `spans`), those of a step together, in order of their ends."""
     starts: dict[tuple[str, str], float] = {}
     phases: dict[str, list[dict[str, Any]]] = {}

@@ -7,11 +7,12 @@ import pytest
 from command import assay
 from kfp_server import RefusalError
 
-from components.errors import UsageError
+from components.errors import AssayError, UsageError
 from components.study.study import Study
 from pipeline.kubeflow import runs
-from pipeline.kubeflow.client import ClusterError
-from pipeline.kubeflow.runs import RemoteRun, State, cancel, logs, look, wait
+from pipeline.kubeflow.client import TRIES, ClusterError
+from pipeline.kubeflow.runner import ClusterRunner
+from pipeline.kubeflow.runs import State, follow, logs, look
 from pipeline.kubeflow.submit import submit
 from pipeline.study_file import read_study
 
@@ -30,9 +31,8 @@ def task(name: str, state: str, began: int, **more: object) -> api.V2beta1Pipeli
 def test_waiting_ends_with_every_final_state(server, connect, study, end):
     server.states = ["PENDING", "RUNNING", "PAUSED", "CANCELING", "A_STATE_OF_TOMORROW", end]
     client = connect()
-    looks: list[RemoteRun] = []
-    run = wait(client, submit(client, study), looks.append, poll_seconds=0)
-    assert run.state == State(end)
+    looks = list(follow(client, submit(client, study), poll_seconds=0))
+    assert looks[-1].state == State(end)
     assert [look.state.ended for look in looks] == [False] * 5 + [True]
 
 
@@ -40,26 +40,28 @@ def test_waiting_survives_an_outage_and_ends_at_its_limit(server, connect, study
     server.states = ["RUNNING", "SUCCEEDED"]
     client = connect()
     number = submit(client, study)
-    outage = [None, *(RefusalError(503) for _ in range(client.TRIES + 1)), RefusalError(429)]
+    outage = [None, *(RefusalError(503) for _ in range(TRIES + 1)), RefusalError(429)]
     server.failures = {"GET .*/runs/.*": list(outage)}
-    assert wait(client, number, lambda run: None, poll_seconds=0).state is State.SUCCEEDED
+    assert [*follow(client, number, poll_seconds=0)][-1].state is State.SUCCEEDED
     server.states = ["RUNNING"]
     other = submit(client, study)
     with pytest.raises(ClusterError, match=f"run {other} is still RUNNING after 0 s; it goes on"):
-        wait(client, other, lambda run: None, limit=0, poll_seconds=0.1)
+        list(follow(client, other, limit=0, poll_seconds=0.1))
     monkeypatch.setattr(runs, "OUTAGE_SECONDS", 0.0)
     server.failures = {"GET .*/runs/.*": list(outage)}
     with pytest.raises(ClusterError, match=r"\(503\)"):
-        wait(client, other, lambda run: None, poll_seconds=0)
+        list(follow(client, other, poll_seconds=0))
 
 
 def test_cancel_stops_a_run_and_leaves_an_ended_one(server, connect, study):
     server.states = ["RUNNING"]
     client = connect()
-    number = submit(client, study)
-    cancel(client, number)
-    assert wait(client, number, lambda run: None, poll_seconds=0).state is State.CANCELED
-    cancel(client, number)
+    runner = ClusterRunner(client, poll=0)
+    runner.start(study)
+    runner.stop()
+    with pytest.raises(AssayError, match=f"run {runner.number} ended as CANCELED"):
+        list(runner.events())
+    runner.stop()
     assert server.asked("POST .*:terminate") == 1
 
 

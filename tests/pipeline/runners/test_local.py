@@ -10,7 +10,10 @@ import pytest
 from command import TINY, assay, cells, events, processes_in, start, wait_for
 
 from components.errors import AssayError
-from pipeline.runners.local import Run, _environment, _sit, read_events
+from pipeline.runners.process import ProcessRunner
+from pipeline.runners.run import sit
+from pipeline.runners.run_folder import OpenRun, RunFolder, environment_of, read_events
+from pipeline.study_file import read_study
 
 
 @pytest.mark.slow
@@ -99,18 +102,19 @@ def test_a_run_that_the_shell_has_open_is_not_told_to_the_steps(tmp_path, monkey
     """It may be that of a task of Kubeflow's in which somebody calls `assay run`: two such tasks are two studies."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
-    told = _environment(tmp_path)
+    told = environment_of(tmp_path)
     assert "MLFLOW_RUN_ID" not in told
     assert told["MLFLOW_TRACKING_USERNAME"] == "ada"
 
 
 def test_what_register_decided_is_kept_when_the_run_fails(tmp_path):
     """MLflow was away: the step's own output is thrown away with the next try."""
-    run = Run(tmp_path)
-    run.write(arguments={"batches": ["none"]})  # no study: the child fails at once
+    RunFolder(tmp_path).write(arguments={"batches": ["none"], "study": "{}"})  # no study: the child fails at once
     written = tmp_path / "outputs" / "assay" / "register" / "decision"
-    written.mkdir(parents=True)
-    (written / "decision.json").write_text('{"decision": "failed"}')
-    with (tmp_path / "lock").open("w") as lock, pytest.raises(AssayError):
-        _sit(run, dict(os.environ), lock.fileno(), lambda events: None)
+    with (tmp_path / "lock").open("w") as lock:
+        run = OpenRun(tmp_path, dict(os.environ), lock.fileno())
+        written.mkdir(parents=True)
+        (written / "decision.json").write_text('{"decision": "failed"}')
+        with pytest.raises(AssayError):
+            sit(read_study("iris", [], None), run, ProcessRunner(run), lambda events: None)
     assert (tmp_path / "decision.json").read_text() == '{"decision": "failed"}'

@@ -1,29 +1,35 @@
 """What is seen while a study runs."""
 
 import io
+from typing import cast
 
 import pytest
-from components.formatting import duration
 from rich.console import Console
 
+from components.formatting import duration
+from components.runtime.events import Event
 from pipeline.study_file import read_study
 from pipeline.terminal.progress import Report, Standing
 
 STUDY = read_study("sklearn:iris", ["arms={a: {model.batch_norm: false}, b: {model.dropout: 0.5}}"], 2)
 
 
-def cell(arm, seed, value, seconds=2.0):
-    return {"event": "cell_finished", "step": "train", "arm": arm, "seed": seed, "value": value, "seconds": seconds}
+def event(kind: str, **fields: object) -> Event:
+    return cast(Event, {"event": kind, **fields})
 
 
-def started(step):
-    return {"event": "step_started", "step": step}
+def cell(arm: str, seed: int, value: float, seconds: float = 2.0) -> Event:
+    return event("cell_finished", step="train", arm=arm, seed=seed, value=value, seconds=seconds)
+
+
+def started(step: str) -> Event:
+    return event("step_started", step=step)
 
 
 def test_the_best_arm_is_one_that_has_all_its_seeds():
     standing = Standing(STUDY, 2)
-    for event in (cell("reference", 0, 0.8), cell("a", 0, 1.0), cell("reference", 1, 0.9)):
-        standing.take(event)
+    for finished in (cell("reference", 0, 0.8), cell("a", 0, 1.0), cell("reference", 1, 0.9)):
+        standing.take(finished)
     assert (standing.done, standing.total) == (3, 6)
     assert standing.best() == "reference"
     assert standing.mean("reference") == pytest.approx(0.85)
@@ -70,8 +76,8 @@ def test_a_retraining_counts_anew_when_it_is_known_what_is_trained():
     stream = io.StringIO()
     alone = STUDY.of_recipe(STUDY.recipe, 3).model_dump_json()
     with Report(STUDY, 2, Console(file=stream, width=80)) as report:
-        report.show([started("load"), {"event": "said", "message": "No row is new."}])
-        report.show([{"event": "study", "study": alone}, started("train")])
+        report.show([started("load"), event("said", message="No row is new.")])
+        report.show([event("study", study=alone), started("train")])
         report.show([cell("reference", seed, 0.8) for seed in range(3)])
     assert stream.getvalue().splitlines() == [
         "No row is new.",

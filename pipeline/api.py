@@ -1,0 +1,407 @@
+"""Assay from Python: the functions that a notebook, a script, and the command `assay` itself call.
+
+    from pipeline import run
+
+    result = run(frame, target="species", seeds=5)
+    result.table, result.sentence, result.winner.predict(new_rows)
+
+What is heavy is imported inside the functions.
+"""
+
+import hashlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+from rich.console import Console
+
+from components.errors import AssayError, UsageError
+from components.study.study import Study
+from pipeline.runners.run import Finished, StoppedError, default_fan_out, run_study
+from pipeline.study_file import read_study, study_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipeline.commands.plan import Plan
+    from pipeline.commands.predict import Model
+    from pipeline.runners.run_folder import RunFolder
+    from pipeline.runners.runner import RunnerMaker
+
+StudySource = Union[str, Path, Mapping[str, Any], Study, "pd.DataFrame"]
+Overrides = Mapping[str, Any] | Sequence[str]
+
+__all__ = [
+    "AssayError",
+    "Result",
+    "StoppedError",
+    "Winner",
+    "champion",
+    "compare",
+    "load_study",
+    "plan",
+    "predict",
+    "run",
+]
+
+DATA = Path(".assay/data")  # of data frames, below the working folder
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """What a study has found.
+
+    Attributes:
+        verdict: all of it, see `components.steps.evaluate`.
+        decision: of the registry, see `components.registry.challenger`; None where nothing was decided.
+        finished: the run that has just ended; None where the result comes from MLflow.
+    """
+
+    verdict: dict[str, Any]
+    decision: dict[str, Any] | None
+    finished: Finished | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The answer, in words."""
+        return self.verdict["sentence"]
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """What each technique does, a row a technique."""
+        import pandas as pd
+
+        from components.reporting.tables import records
+
+        return pd.DataFrame(records(self.verdict))
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder, with its log; None where the result comes from MLflow."""
+        return self.finished.folder if self.finished else None
+
+    @cached_property
+    def report(self) -> Path:
+        """The page report.html, out of MLflow."""
+        from pipeline.commands.report import save_report
+
+        return save_report(self.verdict["mlflow"]["run_id"], None)
+
+    @cached_property
+    def winner(self) -> "Winner":
+        """The winner: its arm, its seed, and its model."""
+        return Winner(self.verdict)
+
+    def __repr__(self) -> str:
+        """Return what `assay compare` prints."""
+        from pipeline.terminal.show import show_verdict
+
+        text = io.StringIO()
+        show_verdict(Console(file=text, width=80, force_jupyter=False), self.verdict, self.decision)
+        return text.getvalue().strip()
+
+    def _repr_html_(self) -> str:
+        """Return the table and the answer, for notebooks."""
+        from html import escape
+
+        return f"{self.table.to_html(index=False, na_rep='')}\n<p><b>{escape(self.sentence)}</b></p>"
+
+
+class Winner:
+    """The arm that a study has chosen.
+
+    Attributes:
+        arm: its name.
+        seed: that of its model, the one with the median score.
+        mean: of its scores on the validation rows.
+    """
+
+    def __init__(self, verdict: dict[str, Any]):
+        """Take the winner out of a verdict; its model is fetched when it is asked."""
+        winner = verdict["winner"]
+        self.arm: str = winner["arm"]
+        self.seed: int = winner["seed"]
+        self.mean: float = winner["mean"]
+        self._verdict = verdict
+
+    def predict(self, rows: Any) -> "pd.DataFrame":
+        """Return the probability of each class, a row for each of the rows.
+
+        Args:
+            rows: raw, see `predict`, but no file.
+
+        Raises:
+            AssayError: for a row that can't be read.
+        """
+        from pipeline.commands.predict import probabilities
+
+        return probabilities(self._model, rows)
+
+    def __repr__(self) -> str:
+        return f"Winner(arm={self.arm!r}, seed={self.seed}, mean={self.mean:.4f})"
+
+    @cached_property
+    def _model(self) -> Any:
+        from components.tracking.latest import winners_model
+        from pipeline.commands.quiet import native_libraries_silent
+
+        with native_libraries_silent():
+            return winners_model(self._verdict)
+
+
+def load_study(
+    study: StudySource,
+    overrides: Overrides = (),
+    seeds: int | None = None,
+    *,
+    target: str | None = None,
+    retrain: bool = False,
+    study_if_drift: bool = False,
+) -> Study:
+    """Return a study.
+
+    Args:
+        study: a ready study's name, a YAML file, a source such as `sklearn:wine`, a mapping like a YAML file's, or a
+            data frame of columns like those of `table:FILE`. A frame is written to a Parquet file under `.assay/data`
+            of the working folder, named by its content: the same frame continues the same study. Its study is called
+            like the target.
+        overrides: values by their paths, such as `{"recipe.train.epochs": 5}`; or texts as for `--set`.
+        seeds: replaces the study's number of seeds; of a retraining, that one's.
+        target: the column of the class, of a data frame or a table.
+        retrain: whether to train the champion's recipe again instead.
+        study_if_drift: whether a retraining becomes the whole study where the data has drifted.
+
+    Raises:
+        AssayError: for anything wrong with it.
+    """
+    if isinstance(study, Study):
+        study = study.model_dump(mode="json")
+    elif isinstance(study, Path):
+        study = str(study)
+    elif not isinstance(study, str | Mapping):
+        study = {"study": target or "data", "data": {"source": f"table:{_written(study)}"}}
+    texts = list(overrides)
+    if isinstance(overrides, Mapping):
+        texts = [f"{path}={json.dumps(value, default=_plain)}" for path, value in overrides.items()]
+    if target is not None:
+        texts.insert(0, f"data.target={json.dumps(target)}")
+    return read_study(study, texts, seeds, retrain, study_if_drift)
+
+
+def plan(
+    study: StudySource,
+    overrides: Overrides = (),
+    seeds: int | None = None,
+    *,
+    target: str | None = None,
+    fan_out: int | None = None,
+) -> "Plan":
+    """Return how long a study will take, and which effects its seeds can show; takes a minute or less.
+
+    Args:
+        study: as for `load_study`, like `overrides`, `seeds` and `target`.
+        overrides: values by their paths.
+        seeds: train each arm with so many.
+        target: the column of the class.
+        fan_out: over how many training tasks the cells are spread; by default what fits the machine.
+
+    Raises:
+        AssayError: for anything wrong with the study or its data.
+    """
+    described = load_study(study, overrides, seeds, target=target)
+
+    from pipeline.commands.plan import make_plan
+    from pipeline.commands.quiet import native_libraries_silent
+
+    with native_libraries_silent():
+        return make_plan(described, fan_out or default_fan_out(), Path.cwd())
+
+
+def run(
+    study: StudySource,
+    overrides: Overrides = (),
+    seeds: int | None = None,
+    *,
+    target: str | None = None,
+    budget: str | None = None,
+    fan_out: int | None = None,
+    on: str = "local",
+    image: str | None = None,
+    gpu: bool = False,
+    retrain: bool = False,
+    study_if_drift: bool = False,
+) -> Result:
+    """Run a study in the working folder, show how far it is, and return what helped.
+
+    A run that was stopped, by Ctrl-C or a notebook's stop button too, is continued by the same call.
+
+    Args:
+        study: as for `load_study`, like `overrides`, `seeds`, `target`, `retrain` and `study_if_drift`.
+        overrides: values by their paths.
+        seeds: train each arm with so many.
+        target: the column of the class.
+        budget: time to spend, such as `20m`: it chooses the seeds, and drops arms early that so many would not decide.
+        fan_out: over how many training tasks the cells are spread; by default what fits the machine.
+        on: `local`, each step a process, or `docker`, each step a container.
+        image: of the containers; by default this version's, built when needed.
+        gpu: whether the containers get the NVIDIA GPUs.
+        retrain: train the champion's recipe again instead.
+        study_if_drift: with `retrain`: run the whole study where the new rows have drifted.
+
+    Raises:
+        AssayError: when the study is wrong or a step fails.
+        StoppedError: when it was stopped; what is trained is kept.
+    """
+    from pipeline.runners.runner import RUNNERS, RunnerOptions
+
+    if on not in RUNNERS:
+        raise UsageError(f"no runner is called {on!r}; expected one of {', '.join(RUNNERS)}")
+    if on == "local" and (image or gpu):
+        raise UsageError("--image and --gpu are for `--on docker`; here the steps use what is installed, and every GPU")
+    if budget is not None and (retrain or study_if_drift):
+        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
+    if budget is not None and seeds is not None:
+        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
+    described = load_study(study, overrides, seeds, target=target, retrain=retrain, study_if_drift=study_if_drift)
+    tasks, asides = fan_out or default_fan_out(), _asides()
+    maker = RUNNERS[on](RunnerOptions(image, gpu, lambda text: asides.print(text, markup=False, soft_wrap=True)))
+    if budget is None:
+        finished = _watched(described, tasks, maker, asides)
+    else:
+        finished = _within(budget, described, tasks, maker, asides)
+    return Result(finished.verdict, finished.decision, finished)
+
+
+def compare(study: str) -> Result:
+    """Return the result of a study's latest finished run, from MLflow alone.
+
+    Args:
+        study: its name in MLflow; or its file or source.
+
+    Raises:
+        AssayError: when MLflow has no such study, or none of its runs is finished.
+    """
+    from components.tracking.latest import latest
+
+    return Result(*latest(study_name(study)))
+
+
+def predict(model: str, rows: Any) -> "pd.DataFrame":
+    """Return the probability of each class, a row for each of the rows.
+
+    Args:
+        model: a registered one: NAME (its champion), NAME@ALIAS or NAME@1.
+        rows: raw: a data frame with the columns; a list of texts; paths or bytes of image files, or an array (rows,
+            height, width, channels).
+
+    Raises:
+        AssayError: where there is no such model, or a row can't be read.
+    """
+    return open_model(model).predict(rows)
+
+
+def champion(study: str) -> "Model":
+    """Return the champion of a study, whose `predict` answers as often as it is asked.
+
+    Raises:
+        AssayError: where it has none.
+    """
+    return open_model(study)
+
+
+def open_model(model: str) -> "Model":
+    """Return a registered model, ready to answer; TensorFlow is loaded where it is a network."""
+    from pipeline.commands.quiet import native_libraries_silent
+
+    with native_libraries_silent():
+        from pipeline.commands.predict import Model
+
+        found = Model(model)
+        found.open()
+    return found
+
+
+def _watched(study: Study, tasks: int, maker: "RunnerMaker", asides: Console) -> Finished:
+    """Run a study and show how far it is."""
+    from pipeline.terminal.progress import Report
+
+    report = Report(study, tasks, asides)
+
+    def begin(run: "RunFolder") -> Callable[..., None]:
+        asides.print(f"run {run.folder.name}, log: {seen_from_here(run.log)}", markup=False, soft_wrap=True)
+        return report.show
+
+    try:
+        with report:
+            return run_study(study, tasks, maker, begin)
+    except StoppedError as error:
+        raise StoppedError(error.kept, report.standing.total) from None
+
+
+def _within(budget: str, study: Study, tasks: int, maker: "RunnerMaker", asides: Console) -> Finished:
+    """Run a study with as many seeds as a budget pays for, of the arms that so many seeds may decide."""
+    from pipeline.commands.plan import first_stage, read_duration, second_stage
+
+    begun, seconds = time.monotonic(), read_duration(budget)
+    planned = plan(study, fan_out=tasks)
+    first, screens = first_stage(planned, seconds)
+    asides.print(f"{first.seeds} seeds of all arms" + (", to choose arms" if screens else ""), markup=False)
+    finished = _watched(first, tasks, maker, asides)
+    if not screens:
+        return finished
+    left = seconds - (time.monotonic() - begun)
+    second = second_stage(planned, finished.verdict, finished.ended - finished.begun, left)
+    dropped = ", ".join(second.screening.dropped)
+    asides.print(f"{second.seeds} more seeds" + (f"; not of: {dropped}" if dropped else " of all arms"), markup=False)
+    return _watched(second, tasks, maker, asides)
+
+
+def _asides() -> Console:
+    """Return where progress goes: the error stream, and in a notebook, where that is red, plain lines below the cell.
+
+    Rich's bar would need the package ipywidgets there.
+    """
+    in_notebook = Console().is_jupyter
+    return Console(file=sys.stdout if in_notebook else sys.stderr, highlight=False, force_jupyter=False)
+
+
+def seen_from_here(path: Path) -> Path:
+    """Return a path as seen from the working folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _written(frame: "pd.DataFrame") -> Path:
+    """Return a Parquet file with the frame's columns, named by their content.
+
+    Raises:
+        UsageError: where it is no data frame, or has what Parquet can't hold.
+    """
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise UsageError(
+            f"expected a study's name, file, source or mapping, or a data frame; got {type(frame).__name__}"
+        )
+    try:
+        content = hashlib.sha256(repr(list(frame.dtypes.items())).encode())
+        content.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+        file = DATA / f"{content.hexdigest()[:16]}.parquet"
+        if not file.exists():
+            DATA.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_suffix(".tmp")
+            frame.to_parquet(unfinished, index=False)
+            unfinished.replace(file)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the data frame can't be kept as Parquet: {str(error).splitlines()[0]}") from None
+    return file
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy, or a path, as JSON can hold it."""
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,88 @@
+"""Runs a study on a Kubeflow cluster; the run goes on there when who watches it leaves."""
+
+import time
+from collections.abc import Iterator
+from typing import cast
+
+from components.errors import AssayError
+from components.runtime.events import STEPS, Event
+from components.study.study import Study
+from pipeline.kubeflow.client import Client
+from pipeline.kubeflow.runs import POLL_SECONDS, RemoteRun, State, follow, look
+from pipeline.kubeflow.submit import submit
+
+
+class ClusterRunner:
+    """A run on a cluster: that of `start`, or one that was started before; a `pipeline.runners.runner.Runner`.
+
+    Attributes:
+        client: of the cluster.
+        number: of the run.
+    """
+
+    def __init__(self, client: Client, number: str = "", limit: float | None = None, poll: float = POLL_SECONDS):
+        """Take a run's number where it was started before.
+
+        Args:
+            client: of the cluster.
+            number: of the run.
+            limit: seconds that `events` waits for the end; None for ever.
+            poll: seconds between two looks.
+        """
+        self.client = client
+        self.number = number
+        self._limit = limit
+        self._poll = poll
+
+    def start(self, study: Study) -> None:
+        """Start a run of the study; an unclear answer never starts it twice.
+
+        Raises:
+            UsageError: see `submit.what_runs`.
+            ClusterError: when the cluster refuses or does not answer.
+        """
+        self.number = submit(self.client, study)
+
+    def events(self) -> Iterator[list[Event]]:
+        """Yield an event `state` whenever the run has come further: its `message` says how far.
+
+        Raises:
+            ClusterError: when the limit is over, or the server stays away; the run goes on.
+            AssayError: when it has ended and did not succeed.
+        """
+        run, before = None, ""
+        for run in follow(self.client, self.number, self._limit, self._poll):
+            now = summary(run)
+            event = {"event": "state", "step": "", "label": "", "time": time.time(), "message": now}
+            yield [] if now == before else [cast(Event, event)]
+            before = now
+        if run and run.state is not State.SUCCEEDED:
+            raise AssayError(self._how_it_ended(run))
+
+    def stop(self) -> None:
+        """Stop the run; one that has ended stays as it is."""
+        if not look(self.client, self.number).state.ended:
+            call = self.client.runs.run_service_terminate_run
+            self.client.ask(f"stop the run {self.number}", call, run_id=self.number)
+
+    def _how_it_ended(self, run: RemoteRun) -> str:
+        failed = next((step for step in run.steps if step.state is State.FAILED), None)
+        reason = (failed.error if failed else "") or run.error
+        step = f" --step {failed.name}" if failed else ""
+        return (
+            f"run {self.number} ended as {run.state.value}"
+            + (f" in the step {failed.name}" if failed else "")
+            + (f" ({reason})" if reason else "")
+            + f"; `assay logs {self.number}{step} --host {self.client.host}` shows what it wrote"
+        )
+
+
+def summary(run: RemoteRun) -> str:
+    """Return a run's state in a line: `RUNNING: load, scale, train 1 of 3`."""
+    parts = []
+    for name in STEPS:
+        tasks = [step.state for step in run.steps if step.name == name]
+        if tasks:
+            done = tasks.count(State.SUCCEEDED)
+            parts.append(name if done == len(tasks) else f"{name} {done} of {len(tasks)}")
+    return run.state.value + (f": {', '.join(parts)}" if parts else "")
