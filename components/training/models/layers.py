@@ -12,7 +12,7 @@ import keras
 from components.data.encoding import NO_WORD, Inputs
 from components.study.recipe import Model
 
-LEAST = -6e4  # below what is found; float16 ends at -65504
+MIN_VALUE = -6e4  # below what is found; float16 ends at -65504
 
 
 class Layers:
@@ -76,7 +76,7 @@ class Layers:
 
         def most(found: keras.KerasTensor) -> keras.KerasTensor:
             there = keras.ops.expand_dims(real, -1)
-            best = keras.ops.max(keras.ops.where(there, found, LEAST), axis=1)
+            best = keras.ops.max(keras.ops.where(there, found, MIN_VALUE), axis=1)
             return keras.ops.where(keras.ops.any(there, axis=1), best, 0.0)
 
         layer = keras.layers.Conv1D(filters, width, padding="same", **self._kernel(name))

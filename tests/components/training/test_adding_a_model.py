@@ -63,10 +63,10 @@ def test_a_study_trains_the_model_through_all_steps(run_steps):
     steps = run_steps("adding a model", recipe={"model": model, "train": {"epochs": 8}}, arms=arms).all()
     assert [effect["arm"] for effect in steps.verdict["effects"]] == ["trees"]
     network, trees = steps.cell("0-0").result, steps.cell("1-0").result
-    assert list(network["diagnostics"]) == ["narrow", "wide", "logits"]
-    assert network["validation"]["accuracy"] > 0.5
-    assert trees["computed"]["backend"] == "scikit-learn"
-    assert trees["validation"]["accuracy"] > 0.9
+    assert list(network.diagnostics) == ["narrow", "wide", "logits"]
+    assert network.validation["accuracy"] > 0.5
+    assert trees.computed.backend == "scikit-learn"
+    assert trees.validation["accuracy"] > 0.9
     assert steps.decision["decision"] == "promoted"
     some = steps.prepared.test_rows[:20]
     for cell in (steps.cell("0-0"), steps.cell("1-0")):
