@@ -28,16 +28,16 @@ def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: s
         prepared = Prepared(data)
         study = prepared.study
         finished = Store(store, prepared.schema.fingerprint)
-        mine = shards.shard(study, fan_out, batch)
+        shard = shards.shard(study, fan_out, batch)
         with this.span("imports"):
             from components.tracking import cell_log
         logger = cell_log.CellLogger(json.loads(Path(runs).read_text()), prepared.schema)
         trainer: Trainer | None = None
-        if any(finished.find(cell.key) is None for cell in mine):
+        if any(finished.find(cell.key) is None for cell in shard):
             with this.span("imports"):
                 trainer = Trainer(study, prepared, scalers, finished, this)
-            mine = trainer.in_order(mine)
-        for cell in mine:
+            shard = trainer.in_order(shard)
+        for cell in shard:
             with this.span("mlflow"):
                 log = logger.start(cell)
             done = finished.find(cell.key)

@@ -59,7 +59,7 @@ class Applies:
     Attributes:
         stages: of `components.training.augment`, in which it acts: the warp of pixels, changes of values where they
             are, mixing rows of a batch, changes of words.
-        kinds: of data: tables have no neighbouring pixels, and words are no numbers.
+        kinds: of data: tables have no neighboring pixels, and words are no numbers.
     """
 
     def __init__(self, *stages: Stage, kinds: tuple[Kind, ...] = ("image",)):

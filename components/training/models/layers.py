@@ -20,7 +20,7 @@ class Layers:
 
     Batch normalization comes before the activation and makes the bias superfluous (Ioffe and Szegedy 2015). Layer
     normalization stands at the same place and does not (Ba et al. 2016); in a convolution it is over the maps of each
-    pixel, as in ConvNeXt (Liu et al. 2022). Dropout in convolutions drops whole maps, since neighbouring pixels carry
+    pixel, as in ConvNeXt (Liu et al. 2022). Dropout in convolutions drops whole maps, since neighboring pixels carry
     the same signal (Tompson et al. 2015).
     """
 
