@@ -156,12 +156,12 @@ def _refuse_another_process(recipe: Recipe, reference: Recipe, place: Place) -> 
     """
     ours, theirs = recipe.model_dump(), reference.model_dump()
     for path in OF_PROCESS:
-        found, expected = lookup(ours, path), lookup(theirs, path)
-        if found != expected:
+        actual, expected = lookup(ours, path), lookup(theirs, path)
+        if actual != expected:
             raise StudyError(
                 (*place, path),
                 f"all arms share one process, which has one {path}; expected {expected!r} as in the reference, "
-                f"got {found!r}; say it in the recipe, and compare two studies",
+                f"got {actual!r}; say it in the recipe, and compare two studies",
             )
 
 

@@ -149,7 +149,7 @@ class Augment(Part):
 
 def _applies(name: str) -> Applies:
     """Return what the field says of where it applies."""
-    return next(said for said in Augment.model_fields[name].metadata if isinstance(said, Applies))
+    return next(where for where in Augment.model_fields[name].metadata if isinstance(where, Applies))
 
 
 APPLIES = {name: _applies(name) for name in Augment.model_fields}

@@ -54,9 +54,9 @@ def versions(x: np.ndarray, recipe: Augment, seed: int, spread: np.ndarray) -> d
         recipes["all together"] = recipe
     batch, measures = tf.constant(x), tf.constant(spread, tf.float32)
     changed = {}
-    for title, one in recipes.items():
-        draws = augment.draw(batch, one, tf.constant((seed, 0), tf.int32))
-        changed[title] = augment.change(batch, one, draws, measures, compiled=False)[0].numpy()
+    for title, variant in recipes.items():
+        draws = augment.draw(batch, variant, tf.constant((seed, 0), tf.int32))
+        changed[title] = augment.change(batch, variant, draws, measures, compiled=False)[0].numpy()
     return changed
 
 

@@ -56,10 +56,10 @@ class LayerStatistics:
         self._kernels = [len(of_layer) for of_layer in kernels.values()]
         self._outputs = list(outputs)
         # Where each number of a layer is among all that `measure` finds; the last one is NaN.
-        found = [(quantity, layer) for quantity in QUANTITIES[:3] for layer in kernels]
-        found += [(quantity, layer) for layer in outputs for quantity in (self._idle, "spread")]
-        places = {key: place for place, key in enumerate(found)}
-        self._places = np.array([[places.get((q, layer), len(found)) for q in QUANTITIES] for layer in self.layers])
+        measured = [(quantity, layer) for quantity in QUANTITIES[:3] for layer in kernels]
+        measured += [(quantity, layer) for layer in outputs for quantity in (self._idle, "spread")]
+        places = {key: place for place, key in enumerate(measured)}
+        self._places = np.array([[places.get((q, layer), len(measured)) for q in QUANTITIES] for layer in self.layers])
 
     @property
     def _idle(self) -> str:
@@ -87,8 +87,8 @@ class LayerStatistics:
         squares = [*self._squares(gradients), *self._squares(before), *self._squares(changes)]
         gradient, weight, change = ops.split(ops.sqrt(ops.stack(squares)), 3)
         activity = [number for layer in self._outputs for number in self._activity(outputs[layer])]
-        found = ops.concatenate([gradient, weight, change / weight, ops.stack([*activity, math.nan])])
-        return ops.take(found, self._places)
+        numbers = ops.concatenate([gradient, weight, change / weight, ops.stack([*activity, math.nan])])
+        return ops.take(numbers, self._places)
 
     def _squares(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the sum of squares of each layer's tensors."""

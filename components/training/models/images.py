@@ -77,5 +77,5 @@ def application(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tup
         about = f"{recipe.name} on images of shape {inputs.shape}, weights {recipe.weights}"
         raise AssayError(f"{about}: {reason}") from None
     backbone.trainable = not recipe.frozen
-    found = backbone(x, training=False) if recipe.frozen else backbone(x)
-    return layers.activation(found, "features")
+    pooled = backbone(x, training=False) if recipe.frozen else backbone(x)
+    return layers.activation(pooled, "features")
