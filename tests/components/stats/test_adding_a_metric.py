@@ -12,11 +12,13 @@ def brier(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
     return ((probabilities - truth) ** 2).sum(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_workplace")
 def test_a_study_decides_on_the_metric(run_steps, monkeypatch):
     monkeypatch.setitem(METRICS, "brier", Metric("Brier score", False, brier, unit="", counts=False))
-    model, arms = {"units": [12]}, {"narrow": {"model.units": [2]}}
-    first = run_steps("adding a metric", metric="brier", recipe={"model": model}, arms=arms).all()
+    recipe = {"model": {"units": [24]}, "train": {"learning_rate": 0.01, "early_stopping": False}}
+    arms = {"narrow": {"model.units": [2]}}
+    first = run_steps("adding a metric", metric="brier", recipe=recipe, arms=arms).all()
     (effect,) = first.verdict["effects"]
     prepared = first.prepared
     expected = [
@@ -24,14 +26,14 @@ def test_a_study_decides_on_the_metric(run_steps, monkeypatch):
         for arm in (0, 1)
         for seed in (0, 1)
     ]
-    assert effect["effect"] == pytest.approx(sum(expected[2:]) / 2 - sum(expected[:2]) / 2)
+    assert effect["effect"] == pytest.approx(sum(expected[:2]) / 2 - sum(expected[2:]) / 2)  # below 0 is worse
     assert first.verdict["winner"]["arm"] == "reference"
     assert {"accuracy", "loss"} <= effect["others"].keys()
     page = (first.folder / "verdict" / "report" / "report.html").read_text()
     assert "Brier score" in page
     assert first.decision["decision"] == "promoted"
 
-    poor = {"model": {"units": [2]}}
+    poor = {**recipe, "model": {"units": [2]}}
     second = run_steps("adding a metric", metric="brier", recipe=poor, arms={}, gate={"guard": ["brier"]}).all()
     assert second.decision["decision"] == "kept"
     assert "brier" in second.decision["reason"]

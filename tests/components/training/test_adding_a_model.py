@@ -29,7 +29,7 @@ ROWS = {
         builder=f"{__name__}:bottleneck",
         kinds=("image",),
         cost=1.0,
-        units=(6, 12),
+        units=(12, 24),
         own={"model": {"dropout": 0.0}},
     ),
     "extra_trees": ModelType(
@@ -57,10 +57,12 @@ def test_a_study_knows_the_model(make_study):
         make_study("sklearn:iris", recipe={"model": {"name": "bottleneck"}})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_workplace")
 def test_a_study_trains_the_model_through_all_steps(run_steps):
-    model, arms = {"name": "bottleneck", "units": None}, {"trees": {"model.name": "extra_trees"}}
-    steps = run_steps("adding a model", recipe={"model": model, "train": {"epochs": 8}}, arms=arms).all()
+    model = {"name": "bottleneck", "units": None}
+    recipe = {"model": model, "train": {"epochs": 8, "learning_rate": 0.01, "early_stopping": False}}
+    steps = run_steps("adding a model", recipe=recipe, arms={"trees": {"model.name": "extra_trees"}}).all()
     assert [effect["arm"] for effect in steps.verdict["effects"]] == ["trees"]
     network, trees = steps.cell("0-0").result, steps.cell("1-0").result
     assert list(network.diagnostics) == ["narrow", "wide", "logits"]
