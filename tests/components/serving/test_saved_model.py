@@ -49,12 +49,12 @@ def test_arrays_and_tables_of_numbers(request, tmp_path, data, scale):
     assert model(raw[:0]).shape == (0, len(prepared.schema.classes))
 
 
+NETWORKS = [name for name, model in MODELS.items() if not model.trees and not name.startswith(APPLICATIONS)]
+
+
 def prepared_texts(folder) -> Prepared:
     words, x, _ = as_words([f"w{i % 7} w{i % 5} {'more' * (i % 3)} w{i}" for i in range(60)], 5)
     return prepare_rows(Rows(x, np.arange(60) % 2, ("a", "b"), words=words), folder, "text:x.csv", words=5)
-
-
-NETWORKS = [name for name, model in MODELS.items() if not model.trees and not name.startswith(APPLICATIONS)]
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "applications/MobileNetV3Small"])
