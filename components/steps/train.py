@@ -1,4 +1,4 @@
-"""Step `train`: a batch of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
+"""Step `train`: a shard of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from components.training.trainer import Trainer
 
 
 def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: str, cells: str) -> None:
-    """Train the batch's cells and write each one's folder below `cells`.
+    """Train the shard's cells and write each one's folder below `cells`.
 
     Args:
-        batch: its label, see `components.study.shards`.
-        fan_out: over how many batches the cells are spread at most.
+        batch: the shard's label, see `components.study.shards`.
+        fan_out: over how many shards the cells are spread at most.
         store: folder of the finished cells.
         data: the prepared data.
         scalers: the file that `scale` wrote.
@@ -28,16 +28,16 @@ def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: s
         prepared = Prepared(data)
         study = prepared.study
         finished = Store(store, prepared.schema.fingerprint)
-        mine = shards.batch(study, fan_out, batch)
+        shard = shards.shard(study, fan_out, batch)
         with this.span("imports"):
             from components.tracking import cell_log
         logger = cell_log.CellLogger(json.loads(Path(runs).read_text()), prepared.schema)
         trainer: Trainer | None = None
-        if any(finished.find(cell.key) is None for cell in mine):
+        if any(finished.find(cell.key) is None for cell in shard):
             with this.span("imports"):
                 trainer = Trainer(study, prepared, scalers, finished, this)
-            mine = trainer.in_order(mine)
-        for cell in mine:
+            shard = trainer.in_order(shard)
+        for cell in shard:
             with this.span("mlflow"):
                 log = logger.start(cell)
             done = finished.find(cell.key)

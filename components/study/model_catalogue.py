@@ -54,19 +54,16 @@ _BACKBONES = (
 )
 
 MODELS: dict[str, ModelType] = {
+    # One layer alone learns too slowly at Adam's usual rate.
     "logistic": ModelType(
         description="logistic regression",
         builder=f"{_NETWORKS}.dense:logistic",
         kinds=KINDS,
         cost=0.5,
-        own={"model": _NO_LAYERS, "train": {"learning_rate": 0.01}},  # one layer alone is slow at Adam's usual rate
+        own={"model": _NO_LAYERS, "train": {"learning_rate": 0.01}},
     ),
     "mlp": ModelType(
-        description="dense layers",
-        builder=f"{_NETWORKS}.dense:mlp",
-        kinds=KINDS,
-        cost=1.0,
-        units=(64, 128, 128),
+        description="dense layers", builder=f"{_NETWORKS}.dense:mlp", kinds=KINDS, cost=1.0, units=(64, 128, 128)
     ),
     "cnn": ModelType(
         description="3x3 convolutions with pooling, and a dense layer",

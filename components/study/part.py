@@ -2,14 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Kind = Literal["image", "table", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+Place = tuple[str | int, ...]  # keys, and numbers in lists, from the study down
 PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Tell whether a value as written is a mapping; keys that are no text are refused where they are read."""
+    return isinstance(value, Mapping)
+
+
+def is_list(value: object) -> TypeGuard[list[object]]:
+    """Tell whether a value as written is a list."""
+    return isinstance(value, list)
 
 
 class Part(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 from components.errors import StudyError
 from components.formatting import did_you_mean
 from components.study.model_catalogue import MODELS, all_models, default_units, fitting
-from components.study.part import KINDS, PLURALS, Kind, OneOf, Part
+from components.study.part import KINDS, PLURALS, Kind, OneOf, Part, Place, is_mapping
 from components.study.validation_errors import explain
 
 Scale = Literal["none", "minmax", "tanh", "standardize", "robust"]
@@ -39,7 +39,7 @@ RECIPES: dict[Kind, dict[str, Any]] = {
 OFF = (False, None, "none")
 
 
-def _off_is(replacement: Any) -> BeforeValidator:
+def _off_is(replacement: object) -> BeforeValidator:
     """Read each of `OFF` as "off"."""
     return BeforeValidator(lambda value: replacement if value in OFF else value)
 
@@ -59,7 +59,7 @@ class Applies:
     Attributes:
         stages: of `components.training.augment`, in which it acts: the warp of pixels, changes of values where they
             are, mixing rows of a batch, changes of words.
-        kinds: of data: tables have no neighbouring pixels, and words are no numbers.
+        kinds: of data: tables have no neighboring pixels, and words are no numbers.
     """
 
     def __init__(self, *stages: Stage, kinds: tuple[Kind, ...] = ("image",)):
@@ -149,7 +149,7 @@ class Augment(Part):
 
 def _applies(name: str) -> Applies:
     """Return what the field says of where it applies."""
-    return next(said for said in Augment.model_fields[name].metadata if isinstance(said, Applies))
+    return next(where for where in Augment.model_fields[name].metadata if isinstance(where, Applies))
 
 
 APPLIES = {name: _applies(name) for name in Augment.model_fields}
@@ -379,7 +379,7 @@ class Recipe(Part):
         return self
 
 
-def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> None:
+def refuse_kind(recipe: Recipe, kind: Kind, place: Place) -> None:
     """Refuse a recipe that this kind of data can't have.
 
     Raises:
@@ -428,38 +428,39 @@ def program_key(recipe: Recipe) -> str:
     return content_hash(parts)
 
 
-def defaults(kind: Kind, name: Any = None) -> dict[str, Any]:
+def defaults(kind: Kind, name: object = None) -> dict[str, object]:
     """Return what a recipe is that says nothing but the model's name: of None the one for this kind of data."""
     base = RECIPES[kind]
     name = base["model"]["name"] if name is None else name
-    own = MODELS[name].own if isinstance(name, str) and name in MODELS else {}
-    return merge(merge(base, own), {"model": {"name": name}})
+    if isinstance(name, str) and name in MODELS:
+        base = merge(base, MODELS[name].own)
+    return merge(base, {"model": {"name": name}})
 
 
-def own_defaults(kind: Kind, name: str, other: str) -> dict[str, Any]:
+def own_defaults(kind: Kind, name: str, other: str) -> dict[str, object]:
     """Return the defaults of the model `other` that differ from those of `name`, as path and value."""
-    before, after = (_by_path(Recipe.model_validate(defaults(kind, of))) for of in (name, other))
+    before, after = (_by_path(Recipe.model_validate(defaults(kind, model))) for model in (name, other))
     return {path: value for path, value in after.items() if value != before[path] and path != "model.name"}
 
 
-def _by_path(recipe: Recipe) -> dict[str, Any]:
+def _by_path(recipe: Recipe) -> dict[str, object]:
     """Return the recipe's values, those of its parts by `part.name`."""
-    found = {}
+    values: dict[str, object] = {}
     for key, value in recipe.model_dump().items():
-        found |= {f"{key}.{name}": of for name, of in value.items()} if isinstance(value, Mapping) else {key: value}
-    return found
+        values |= {f"{key}.{name}": inner for name, inner in value.items()} if is_mapping(value) else {key: value}
+    return values
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, Any]:
     """Return `base` with the values of `over` laid over it, mapping by mapping."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = merge(old, value) if is_mapping(old) and is_mapping(value) else value
     return merged
 
 
-def change(recipe: Recipe, changes: Mapping[str, Any], place: tuple[str | int, ...]) -> Recipe:
+def change(recipe: Recipe, changes: Mapping[str, object], place: Place) -> Recipe:
     """Return the recipe with each path of `changes` set to its value.
 
     Raises:
@@ -469,7 +470,7 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: tuple[str | int, .
     for path, value in changes.items():
         _at(values, path, (*place, path))
         *parents, leaf = path.split(".")
-        nested: dict[str, Any] = {leaf: value}
+        nested: dict[str, object] = {leaf: value}
         for parent in reversed(parents):
             nested = {parent: nested}
         values = merge(values, nested)
@@ -479,30 +480,30 @@ def change(recipe: Recipe, changes: Mapping[str, Any], place: tuple[str | int, .
         raise explain(error, Recipe, place) from None
 
 
-def content_hash(value: Any) -> str:
+def content_hash(value: object) -> str:
     """Return the SHA-256 of a JSON value, in hexadecimal; equal values have equal hashes."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def paths(part: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     """Return every path that an arm may change: `scale`, `augment.rotate`, ..."""
-    found = []
+    names: list[str] = []
     for name, field in part.model_fields.items():
-        found.append(prefix + name)
+        names.append(prefix + name)
         for inner in (field.annotation, *get_args(field.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
-                found += paths(inner, f"{prefix}{name}.")
-    return found
+                names += paths(inner, f"{prefix}{name}.")
+    return names
 
 
-def lookup(values: Any, path: str) -> Any:
+def lookup(values: Mapping[str, Any] | None, path: str) -> Any:
     """Return what the nested mapping has at a path such as `train.early_stopping.patience`; None below None."""
     for part in path.split("."):
         values = values[part] if values is not None else None
     return values
 
 
-def _at(values: Mapping[str, Any], path: str, place: tuple[str | int, ...]) -> Any:
+def _at(values: Mapping[str, object], path: str, place: Place) -> Any:
     if path not in paths():
         raise StudyError(place, f"no recipe has {path!r}; expected {did_you_mean(path, paths())}")
     return lookup(values, path)

@@ -7,64 +7,22 @@ Nothing heavy is imported: reading, checking and expanding a study takes millise
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.errors import StudyError
 from components.formatting import did_you_mean
 from components.stats.metrics import METRICS
+from components.study.arms import ADD_ONE_IN, LEAVE_ONE_OUT, Arm, Arms, expand, with_own_defaults
+from components.study.arms import REFERENCE as REFERENCE
 from components.study.dataset import DatasetSpec, Names
-from components.study.model_catalogue import APPLICATIONS, MODELS
-from components.study.part import OneOf, Part
-from components.study.recipe import (
-    OF_PROCESS,
-    Kind,
-    Recipe,
-    change,
-    content_hash,
-    defaults,
-    lookup,
-    merge,
-    own_defaults,
-    refuse_kind,
-)
-from components.study.techniques import AUGMENTATIONS, TECHNIQUES, techniques_on
-
-REFERENCE = "reference"
-LEAVE_ONE_OUT = "leave-one-out"
-ADD_ONE_IN = "add-one-in"
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One variant of the reference.
-
-    Attributes:
-        name: unique in the study; what runs and figures are called.
-        technique: what the verdict speaks of ("dropout" for the arm "no dropout").
-        removes: the arm lacks the technique, whose effect is then reference minus arm; else it is arm minus reference.
-        changes: the differences from the reference recipe, as path and value.
-        recipe: the full recipe.
-        pair: the names of the two arms whose changes it has both; None of all other arms.
-    """
-
-    name: str
-    technique: str
-    removes: bool
-    changes: dict[str, Any]
-    recipe: Recipe
-    pair: tuple[str, str] | None = None
-
-    @property
-    def is_size(self) -> bool:
-        """Whether it is no technique but the reference with fewer rows: a point of the learning curve."""
-        return set(self.changes) == {"data"}
+from components.study.model_catalogue import APPLICATIONS
+from components.study.part import OneOf, Part, is_list, is_mapping
+from components.study.recipe import Recipe, content_hash, defaults, merge
 
 
 @dataclass(frozen=True)
@@ -145,7 +103,7 @@ class Study(Part):
     recipe: Recipe = Field(
         default=Recipe(), description="the reference: what you would train today; what is not said has its default"
     )
-    arms: str | dict[str, Any] | list[str | dict[str, Any]] = Field(
+    arms: Arms = Field(
         default=LEAVE_ONE_OUT,
         description="leave-one-out, add-one-in, named differences, lists to sweep, or a list of these",
     )
@@ -175,27 +133,28 @@ class Study(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _kind_and_model_pick_the_recipe(cls, values: Any) -> Any:
+    def _kind_and_model_pick_the_recipe(cls, values: object) -> object:
         """Fill what the recipe and the arms do not say with the defaults of this kind of data and of their model."""
-        if not isinstance(values, Mapping):
+        if not is_mapping(values):
             return values
-        recipe = values.get("recipe") or {}
-        if not isinstance(recipe, Mapping) or not isinstance(values.get("data"), Mapping):
+        recipe: object = values.get("recipe") or dict[str, object]()
+        data = values.get("data")
+        if not is_mapping(recipe) or not is_mapping(data):
             return values
         try:
-            kind = DatasetSpec.model_validate(values["data"]).kind
+            kind = DatasetSpec.model_validate(data).kind
         except ValidationError:  # said, with its place, when the field itself is validated
             return values
         model = recipe.get("model")
-        full = merge(defaults(kind, model.get("name") if isinstance(model, Mapping) else None), recipe)
-        name = full["model"]["name"] if isinstance(full["model"], Mapping) else None
-        arms = {"arms": _with_own_defaults(values["arms"], kind, name, recipe)} if "arms" in values else {}
+        full = merge(defaults(kind, model.get("name") if is_mapping(model) else None), recipe)
+        name = full["model"].get("name") if is_mapping(full["model"]) else None
+        arms = {"arms": with_own_defaults(values["arms"], kind, name, recipe)} if "arms" in values else {}
         return {**values, "recipe": full, **arms}
 
     @field_validator("arms", mode="before")
     @classmethod
-    def _arms_are_of_a_known_form(cls, arms: Any) -> Any:
-        if not all(isinstance(entry, str | Mapping) for entry in (arms if isinstance(arms, list) else [arms])):
+    def _arms_are_of_a_known_form(cls, arms: object) -> object:
+        if not all(isinstance(entry, str) or is_mapping(entry) for entry in (arms if is_list(arms) else [arms])):
             expected = f"expected {LEAVE_ONE_OUT}, {ADD_ONE_IN}, a mapping of arms, or a list of these"
             raise StudyError(("arms",), f"{expected}, got {arms!r}")
         return arms
@@ -218,26 +177,8 @@ class Study(Part):
         Raises:
             StudyError: for an unknown path, an impossible value, or a name used twice.
         """
-        entries = self.arms if isinstance(self.arms, list) else [self.arms]
-        reference = self.recipe
-        if ADD_ONE_IN in entries:
-            if LEAVE_ONE_OUT in entries:
-                raise StudyError(
-                    ("arms",),
-                    f"{LEAVE_ONE_OUT} starts from the full recipe and {ADD_ONE_IN} from a bare one; choose one",
-                )
-            reference = change(self.recipe, {t.path: t.off for t in techniques_on(self.recipe)}, ("arms",))
-        refuse_kind(reference, self.data.kind, ("recipe",))
-        arms = [Arm(REFERENCE, REFERENCE, False, {}, reference)]
-        for index, entry in enumerate(entries):
-            place = ("arms", index) if isinstance(self.arms, list) else ("arms",)
-            arms += self._preset(entry) if isinstance(entry, str) else self._stated(entry, reference, place)
-        if self.pairs:
-            arms += self._pairs(arms[1:], reference)
+        arms = expand(self.arms, self.recipe, self.data.kind, pairs=self.pairs)
         names = [arm.name for arm in arms]
-        for name in names:
-            if names.count(name) > 1:
-                raise StudyError(("arms",), f"two arms are called {name!r}; give one another name")
         dropped = self.screening.dropped.keys()
         for name in dropped - set(names):
             raise StudyError(
@@ -269,131 +210,10 @@ class Study(Part):
 
     def _key(self, recipe: Recipe, seed: int) -> str:
         data = self.data.model_dump(mode="json", exclude={"allow"})  # what is allowed changes no number
-        decides: dict[str, Any] = {"data": data, "recipe": recipe.model_dump(mode="json"), "seed": seed}
+        decides: dict[str, object] = {"data": data, "recipe": recipe.model_dump(mode="json"), "seed": seed}
         if recipe.model.weights and recipe.model.name.startswith(APPLICATIONS):
             decides["weights"] = _file_hash(recipe.model.weights)  # another file may come to have this name
         return content_hash(decides)[:16]
-
-    def _preset(self, preset: str) -> list[Arm]:
-        on = techniques_on(self.recipe)
-        everything_off = {t.path: t.off for t in on}
-        if preset == LEAVE_ONE_OUT:
-            stated = [(f"no {t.name}", t.name, True, {t.path: t.off}) for t in on]
-            if len(on) > 1:
-                stated.append(("bare", "all of these together", True, everything_off))
-        elif preset == ADD_ONE_IN:
-            full = self.recipe.model_dump()
-            stated = [(f"with {t.name}", t.name, False, {t.path: lookup(full, t.path)}) for t in on]
-            if len(on) > 1:
-                together = {t.path: lookup(full, t.path) for t in on}
-                stated.append(("with all", "all of these together", False, together))
-        else:
-            expected = did_you_mean(preset, [LEAVE_ONE_OUT, ADD_ONE_IN])
-            raise StudyError(("arms",), f"no preset is called {preset!r}; expected {expected}, or a mapping")
-        base = change(self.recipe, everything_off, ("arms",)) if preset == ADD_ONE_IN else self.recipe
-        return [Arm(name, tech, gone, diff, change(base, diff, ("arms",))) for name, tech, gone, diff in stated]
-
-    def _stated(self, entry: Mapping[str, Any], reference: Recipe, place: tuple[str | int, ...]) -> list[Arm]:
-        """Return the arms of a mapping: a name with its differences, or a path with the values to sweep."""
-        arms = []
-        for key, value in entry.items():
-            here = (*place, key)
-            if isinstance(value, Mapping):
-                arms.append(self._arm(str(key), value, reference, here))
-            elif isinstance(value, list):
-                swept = [self._arm(f"{key}={item}", {str(key): item}, reference, place) for item in value]
-                arms += [arm for arm in swept if arm.recipe != reference]
-            else:
-                raise StudyError(
-                    here,
-                    f"an arm is a mapping of its differences, as in {{model.dropout: 0.2}}, or a list of values to "
-                    f"sweep, got {value!r}",
-                )
-        return arms
-
-    def _pairs(self, arms: list[Arm], reference: Recipe) -> list[Arm]:
-        """Return an arm for every two that add, or remove, different things; what can't be had together is left out."""
-        pairs = []
-        for first, second in combinations([arm for arm in arms if not arm.is_size], 2):
-            if first.removes != second.removes or _overlap(first.changes, second.changes):
-                continue
-            changes = {**first.changes, **second.changes}
-            try:
-                recipe = change(reference, changes, ("pairs",))
-                refuse_kind(recipe, self.data.kind, ("pairs",))
-            except StudyError:
-                continue
-            name, technique = f"{first.name}, {second.name}", f"{first.technique} and {second.technique}"
-            pairs.append(Arm(name, technique, first.removes, changes, recipe, (first.name, second.name)))
-        return pairs
-
-    def _arm(self, name: str, changes: Mapping[str, Any], reference: Recipe, place: tuple[str | int, ...]) -> Arm:
-        recipe = change(reference, changes, place)
-        refuse_kind(recipe, self.data.kind, place)
-        _refuse_another_process(recipe, reference, place)
-        # Whoever writes {model.dropout: 0} wants to know what dropout brings.
-        on = techniques_on(reference, (*TECHNIQUES, *AUGMENTATIONS))
-        off = [t for t in on if recipe == change(reference, {t.path: t.off}, place)]
-        return Arm(name, off[0].name if off else name, bool(off), dict(changes), recipe)
-
-
-def _refuse_another_process(recipe: Recipe, reference: Recipe, place: tuple[str | int, ...]) -> None:
-    """Refuse an arm that would need a process of its own.
-
-    Raises:
-        StudyError: with the path of what differs.
-    """
-    ours, theirs = recipe.model_dump(), reference.model_dump()
-    for path in OF_PROCESS:
-        found, expected = lookup(ours, path), lookup(theirs, path)
-        if found != expected:
-            raise StudyError(
-                (*place, path),
-                f"all arms share one process, which has one {path}; expected {expected!r} as in the reference, "
-                f"got {found!r}; say it in the recipe, and compare two studies",
-            )
-
-
-def _overlap(first: Iterable[str], second: Iterable[str]) -> bool:
-    """Tell whether two arms change the same path, or one a part of what the other changes."""
-    return any(f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.") for a in first for b in second)
-
-
-def _with_own_defaults(arms: Any, kind: Kind, name: Any, stated: Mapping[str, Any]) -> Any:
-    """Return the arms; one that sets `model.name` also sets that model's defaults, but for what is stated.
-
-    Args:
-        arms: as written; what is wrong with them is left as it is, and refused later.
-        kind: of the data.
-        name: of the reference's model.
-        stated: the recipe as written.
-    """
-    if isinstance(arms, list):
-        return [_with_own_defaults(entry, kind, name, stated) for entry in arms]
-    if not isinstance(arms, Mapping) or not _is_model(name):
-        return arms
-    filled: dict[str, Any] = {}
-    for key, value in arms.items():
-        if key == "model.name" and isinstance(value, list) and all(map(_is_model, value)):
-            swept = {f"{key}={other}": {key: other} for other in value if other != name}
-            filled |= _with_own_defaults(swept, kind, name, stated)
-        elif isinstance(value, Mapping) and _is_model(value.get("model.name")):
-            own = own_defaults(kind, name, value["model.name"])
-            filled[key] = {**{path: of for path, of in own.items() if not _states(stated, path)}, **value}
-        else:
-            filled[key] = value
-    return filled
-
-
-def _is_model(name: Any) -> bool:
-    return isinstance(name, str) and name in MODELS
-
-
-def _states(stated: Mapping[str, Any], path: str) -> bool:
-    """Tell whether a recipe as written says what is at `part.name`; a part that is off says all of it."""
-    part, _, name = path.partition(".")
-    inner = stated.get(part, {})
-    return name in inner if isinstance(inner, Mapping) else True
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from components.study.recipe import Augment, Recipe, change
 
@@ -13,7 +12,7 @@ class Technique:
 
     name: str
     path: str
-    off: Any
+    off: float | str | None
 
 
 TECHNIQUES = (

@@ -99,8 +99,8 @@ def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseMo
         if field is None:
             return None
         inner = [t for t in (field.annotation, *get_args(field.annotation)) if isinstance(t, type)]
-        found = next((t for t in inner if issubclass(t, BaseModel)), None)
-        if found is None:
+        nested = next((t for t in inner if issubclass(t, BaseModel)), None)
+        if nested is None:
             return None
-        model = found
+        model = nested
     return model

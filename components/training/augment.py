@@ -52,7 +52,7 @@ STREAMS = {
 }
 
 # RandAugment's operations. Of the 14 of Cubuk et al. (2020) sharpness and equalize are left out: they need a pixel's
-# neighbours and a histogram, which no single pass over the batch gives.
+# neighbors and a histogram, which no single pass over the batch gives.
 RAND_GEOMETRY = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 RAND_COLORS = ("identity", "brightness", "contrast", "autocontrast", "solarize", "posterize")
 RAND_CHANGES = 2  # operations drawn for each row
@@ -305,7 +305,7 @@ def _warp(x: tf.Tensor, affine: Affine) -> tf.Tensor:
     j = tf.range(height, dtype=tf.float32)[:, tf.newaxis] - center_y
     from_x = tf.clip_by_value(a * i + b * j + c + center_x, 0.0, width - 1.0)
     from_y = tf.clip_by_value(d * i + e * j + f + center_y, 0.0, height - 1.0)
-    # The last pixel is the neighbour of the last but one, with all the weight: no read is beyond the image.
+    # The last pixel is the neighbor of the last but one, with all the weight: no read is beyond the image.
     left = tf.minimum(tf.floor(from_x), max(width - 2.0, 0.0))
     top = tf.minimum(tf.floor(from_y), max(height - 2.0, 0.0))
     right_share, bottom_share = (from_x - left)[..., tf.newaxis], (from_y - top)[..., tf.newaxis]

@@ -54,9 +54,9 @@ def versions(x: np.ndarray, recipe: Augment, seed: int, spread: np.ndarray) -> d
         recipes["all together"] = recipe
     batch, measures = tf.constant(x), tf.constant(spread, tf.float32)
     changed = {}
-    for title, one in recipes.items():
-        draws = augment.draw(batch, one, tf.constant((seed, 0), tf.int32))
-        changed[title] = augment.change(batch, one, draws, measures, compiled=False)[0].numpy()
+    for title, variant in recipes.items():
+        draws = augment.draw(batch, variant, tf.constant((seed, 0), tf.int32))
+        changed[title] = augment.change(batch, variant, draws, measures, compiled=False)[0].numpy()
     return changed
 
 
@@ -82,7 +82,7 @@ def augmentations(versions: dict[str, np.ndarray]) -> Figure:
     panels = figure.subplots(len(versions), columns, squeeze=False)
     for row, (title, images) in zip(panels, versions.items(), strict=True):
         for axes, image in zip(row, images, strict=True):
-            # Three channels are colours; of any other number the first is shown.
+            # Three channels are colors; of any other number the first is shown.
             axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1)
             axes.set_xticks([])
             axes.set_yticks([])

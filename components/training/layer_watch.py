@@ -8,7 +8,7 @@ import itertools
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ from components.study.recipe import Activation
 from components.training.diagnosis import QUANTITIES
 
 AT_AN_END = 0.97  # of the way to an end, where the slope is 6 % of the steepest (1 - 0.97^2)
+Tensor: TypeAlias = Any  # of Keras' backend: tf.Tensor or jax.Array
 LOGITS = "logits"
 KERNELS = ("kernel", "embeddings")  # ends of their names. Biases and gains are left out: they start at 0 or at 1.
 
@@ -40,7 +41,7 @@ class LayerStatistics:
         self.activation = activation
         numbers = {id(variable): number for number, variable in enumerate(network.trainable_variables)}
         kernels: dict[str, list[int]] = {}
-        outputs: dict[str, Any] = {}
+        outputs: dict[str, Tensor] = {}
         for layer in network.layers:
             name = layer.name.removesuffix(f"_{activation}")
             of_layer = [numbers[id(v)] for v in layer.trainable_variables if v.name.endswith(KERNELS)]
@@ -55,10 +56,10 @@ class LayerStatistics:
         self._kernels = [len(of_layer) for of_layer in kernels.values()]
         self._outputs = list(outputs)
         # Where each number of a layer is among all that `measure` finds; the last one is NaN.
-        found = [(quantity, layer) for quantity in QUANTITIES[:3] for layer in kernels]
-        found += [(quantity, layer) for layer in outputs for quantity in (self._idle, "spread")]
-        places = {key: place for place, key in enumerate(found)}
-        self._places = np.array([[places.get((q, layer), len(found)) for q in QUANTITIES] for layer in self.layers])
+        measured = [(quantity, layer) for quantity in QUANTITIES[:3] for layer in kernels]
+        measured += [(quantity, layer) for layer in outputs for quantity in (self._idle, "spread")]
+        places = {key: place for place, key in enumerate(measured)}
+        self._places = np.array([[places.get((q, layer), len(measured)) for q in QUANTITIES] for layer in self.layers])
 
     @property
     def _idle(self) -> str:
@@ -66,7 +67,11 @@ class LayerStatistics:
         return "saturated" if self.activation in ("sigmoid", "tanh") else "dead"
 
     def measure(
-        self, gradients: Sequence[Any], before: Sequence[Any], after: Sequence[Any], outputs: Mapping[str, Any]
+        self,
+        gradients: Sequence[Tensor],
+        before: Sequence[Tensor],
+        after: Sequence[Tensor],
+        outputs: Mapping[str, Tensor],
     ):
         """Return float32 (layers, QUANTITIES) for one step; NaN for what a layer does not have.
 
@@ -82,15 +87,15 @@ class LayerStatistics:
         squares = [*self._squares(gradients), *self._squares(before), *self._squares(changes)]
         gradient, weight, change = ops.split(ops.sqrt(ops.stack(squares)), 3)
         activity = [number for layer in self._outputs for number in self._activity(outputs[layer])]
-        found = ops.concatenate([gradient, weight, change / weight, ops.stack([*activity, math.nan])])
-        return ops.take(found, self._places)
+        numbers = ops.concatenate([gradient, weight, change / weight, ops.stack([*activity, math.nan])])
+        return ops.take(numbers, self._places)
 
-    def _squares(self, tensors: Sequence[Any]) -> list[Any]:
+    def _squares(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the sum of squares of each layer's tensors."""
         each = iter([ops.sum(ops.square(tensor)) for tensor in tensors])
         return [functools.reduce(operator.add, itertools.islice(each, kernels)) for kernels in self._kernels]
 
-    def _activity(self, output: Any) -> tuple[Any, Any]:
+    def _activity(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return the share of idle units or outputs, and the spread; (rows, ..., units)."""
         output = ops.cast(ops.reshape(output, (-1, output.shape[-1])), "float32")
         if self._idle == "saturated":

@@ -1,4 +1,4 @@
-"""Step `train`: a batch of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
+"""Step `train`: a shard of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, program_key
 from components.study.study import REFERENCE, Cell, Study
 from components.training.diagnosis import by_layer, diagnose
-from components.training.engine import Fit, Split
+from components.training.engine import Fit, Split, Trains
 from components.training.trees import Forest
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Trainer:
         self.budget = int(study.memory * 2**30)  # bytes of encoded rows that may be in memory
         self.minutes = study.checkpoint
         self.first_seed = study.seed_numbers.start
-        self._program: tuple[str, Any] = ("", None)
+        self._program: tuple[str, Trains] | None = None
         self._warned: set[str | None] = {None}
         self.threads = threads_for(prepared.schema)
         devices.set_up(study.recipe.train, self.threads)
@@ -124,9 +124,9 @@ class Trainer:
 
             augmentation_preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)
 
-    def _program_for(self, cell: Cell, rows: int):
+    def _program_for(self, cell: Cell, rows: int) -> Trains:
         key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
-        if self._program[0] != key:
+        if self._program is None or self._program[0] != key:
             if not MODELS[cell.recipe.model.name].trees:
                 self._warn(devices.unused(cell.recipe.train))
             self._program = (key, build(cell.recipe, self.prepared.schema, rows, self.threads))
@@ -167,7 +167,7 @@ def threads_for(schema: Schema) -> int:
     return 1 if small else int(os.environ.get(THREADS, "0"))
 
 
-def build(recipe: Recipe, schema: Schema, rows: int, threads: int) -> Any:
+def build(recipe: Recipe, schema: Schema, rows: int, threads: int) -> Trains:
     """Return what trains the recipe's model on so many rows: a `components.training.engine.Program`, or a `Forest`."""
     if MODELS[recipe.model.name].trees:
         # With more, threads that wait for each other take most of the time.

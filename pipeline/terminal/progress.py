@@ -13,7 +13,7 @@ from rich.text import Text
 from components.formatting import duration
 from components.runtime.events import STEPS, Event
 from components.stats.metrics import METRICS
-from components.study.shards import batches
+from components.study.shards import shards
 from components.study.study import Study
 
 PLAIN_SECONDS = 10.0
@@ -26,9 +26,9 @@ class Standing:
 
     def __init__(self, study: Study, fan_out: int):
         """Start with nothing done; the cells are spread over at most `fan_out` tasks."""
-        self._plan = [[(cell.arm, cell.seed) for cell in batch] for batch in batches(study, fan_out)]
+        self._plan = [[(cell.arm, cell.seed) for cell in shard] for shard in shards(study, fan_out)]
         self.phase = "starting"
-        self.total = sum(len(batch) for batch in self._plan)
+        self.total = sum(len(shard) for shard in self._plan)
         self.finished_arms: list[str] = []
         self._higher = METRICS[study.metric].higher_is_better
         self._seeds = study.seeds

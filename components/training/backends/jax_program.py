@@ -148,8 +148,8 @@ class Program(keras_program.KerasProgram):
     def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
         """Return float32 (rows, classes) for encoded rows."""
         weights = self._values(self.network)
-        found = [np.asarray(self._logits(weights, part)) for part, _ in _chunks(x, np.zeros(len(x), np.int32))]
-        return np.concatenate([np.zeros((0, self.classes), np.float32), *found])
+        chunks = [np.asarray(self._logits(weights, part)) for part, _ in _chunks(x, np.zeros(len(x), np.int32))]
+        return np.concatenate([np.zeros((0, self.classes), np.float32), *chunks])
 
     def _on_devices(self, arrays: Any) -> Any:
         return jax.device_put(arrays, self._everywhere)
@@ -166,10 +166,10 @@ class Program(keras_program.KerasProgram):
     def _gathered(self, order: np.ndarray) -> Iterator[Batches]:
         """Yield an epoch's batches of rows that are on the devices."""
         x, y = self._rows
-        for of in _in_steps(order, self.batch_size):
-            size = len(of) if self._loops else 1
-            for start in range(0, len(of), size):
-                yield Batches(x, y, of[start : start + size], None, size)
+        for batches in _in_steps(order, self.batch_size):
+            size = len(batches) if self._loops else 1
+            for start in range(0, len(batches), size):
+                yield Batches(x, y, batches[start : start + size], None, size)
 
     def _prepared(self, order: np.ndarray, step: int) -> Iterator[Batches]:
         """Yield an epoch's batches as TensorFlow augments or streams them, in parts of as many steps."""
@@ -177,10 +177,10 @@ class Program(keras_program.KerasProgram):
         row_bytes = 4 * int(np.prod(self.inputs.shape))
         most = max(min(AHEAD // (row_bytes * self.batch_size), -(-self.steps // PARTS)), 1) if self._loops else 1
         for x, y, wanted in self._feed.blocks(order):
-            for of in _in_steps(wanted, self.batch_size):
-                size = most if of.shape[1] == self.batch_size else 1
-                for start in range(0, len(of), size):
-                    part = of[start : start + size]
+            for batches in _in_steps(wanted, self.batch_size):
+                size = most if batches.shape[1] == self.batch_size else 1
+                for start in range(0, len(batches), size):
+                    part = batches[start : start + size]
                     seed = np.array((self._seed, step), np.int32)
                     x_part, y_part, mixture = self._augmented(x, y, part, seed, self._spread)
                     with_room = partial(_with_room, size - len(part))
@@ -269,8 +269,8 @@ class Program(keras_program.KerasProgram):
         """Score rows in evaluation mode; adds to `totals` what `engine.Program.evaluate` returns."""
         logits, _ = self.network.stateless_call(*weights, self._share(x), training=False)
         losses, _ = keras_program.losses(logits, [(1.0, y)], jnp.ones(self.classes), 0.0)
-        of, taken = jax.nn.one_hot(y, self.classes), jax.nn.one_hot(jnp.argmax(logits, axis=1), self.classes)
-        counted = jnp.sum(jnp.stack([of, taken, of * taken]), axis=1)
+        truth, predicted = jax.nn.one_hot(y, self.classes), jax.nn.one_hot(jnp.argmax(logits, axis=1), self.classes)
+        counted = jnp.sum(jnp.stack([truth, predicted, truth * predicted]), axis=1)
         return totals[0] + jnp.sum(losses), totals[1] + counted
 
     def _predict(self, weights: Weights, x):

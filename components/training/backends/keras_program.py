@@ -6,7 +6,6 @@ Arrays are those of Keras' backend.
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -17,14 +16,14 @@ from components.runtime import devices
 from components.study.recipe import Recipe, Train
 from components.training import engine, models
 from components.training.augment import Mixture
-from components.training.layer_watch import LayerStatistics
+from components.training.layer_watch import LayerStatistics, Tensor
 
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
 }
-Labels = list[tuple[Any, Any]]  # shares of the rows' labels, float32 (rows,) or a number; int32 (rows,)
+Labels = list[tuple[Tensor, Tensor]]  # shares of the rows' labels, float32 (rows,) or a number; int32 (rows,)
 
 
 @contextmanager
@@ -61,19 +60,19 @@ def optimizer(
     return built
 
 
-def unscaled(gradients: list[Any], scale: Any) -> list[Any]:
+def unscaled(gradients: list[Tensor], scale: Tensor) -> list[Tensor]:
     """Return the gradients without the optimizer's scale of the loss; most optimizers have none, and say 1.0."""
     return gradients if isinstance(scale, float) else [gradient / scale for gradient in gradients]
 
 
-def labels(y: Any, mixture: Mixture | None) -> Labels:
+def labels(y: Tensor, mixture: Mixture | None) -> Labels:
     """Return the labels that the rows have, and how much of each."""
     if mixture is None:
         return [(1.0, y)]
     return [(mixture.weight, y), (1.0 - mixture.weight, ops.take(y, mixture.partner, axis=0))]
 
 
-def losses(logits: Any, of: Labels, weights: Any, smoothing: float) -> tuple[Any, Any]:
+def losses(logits: Tensor, of: Labels, weights: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """Return each row's cross-entropy, and what of it training minimizes; both float32 (rows,).
 
     Cross-entropy is linear in the label: that of a mixed label is the mixture of two, and that of a smoothed one is
@@ -89,12 +88,12 @@ def losses(logits: Any, of: Labels, weights: Any, smoothing: float) -> tuple[Any
     return shown, minimized
 
 
-def main_label(y: Any, mixture: Mixture | None) -> Any:
+def main_label(y: Tensor, mixture: Mixture | None) -> Tensor:
     """Return each row's label of greater weight: what counts as a hit while training."""
     return y if mixture is None else ops.where(mixture.weight < 0.5, ops.take(y, mixture.partner, axis=0), y)
 
 
-def hits(logits: Any, y: Any) -> Any:
+def hits(logits: Tensor, y: Tensor) -> Tensor:
     """Return how many rows are taken for what they are, float32 ()."""
     return ops.sum(ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=1), "int32"), y), "float32"))
 

@@ -232,9 +232,9 @@ class Program(keras_program.KerasProgram):
             end = tf.minimum(start + EVALUATION_ROWS, rows)
             logits = self._scoring(tf.ensure_shape(x[start:end], (None, *self.inputs.shape)), training=False)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y[start:end], logits)
-            of = tf.one_hot(y[start:end], self.classes)
-            taken = tf.one_hot(tf.argmax(logits, axis=1), self.classes)
-            counted = tf.reduce_sum(tf.stack([of, taken, of * taken]), axis=1)
+            truth = tf.one_hot(y[start:end], self.classes)
+            predicted = tf.one_hot(tf.argmax(logits, axis=1), self.classes)
+            counted = tf.reduce_sum(tf.stack([truth, predicted, truth * predicted]), axis=1)
             return start + EVALUATION_ROWS, loss + tf.reduce_sum(losses), counts + counted
 
         return tf.while_loop(lambda start, *_: start < rows, one, (0, *totals))[1:]

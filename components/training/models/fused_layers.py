@@ -75,8 +75,8 @@ class _Normalization(_Faster):
         # The operation divides the squares by one less than there are (by 1 where there is but one), Keras by all.
         count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
         variance *= tf.maximum(count - 1.0, 1.0) / count
-        for moving, found in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-            moving.assign(moving * layer.momentum + found * (1.0 - layer.momentum))
+        for moving, of_batch in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            moving.assign(moving * layer.momentum + of_batch * (1.0 - layer.momentum))
         return normalized
 
 
@@ -110,7 +110,7 @@ class _Lstms(_Faster):
             isinstance(layer, keras.layers.Bidirectional)
             and layer.compute_dtype == "float32"
             and layer.merge_mode == "concat"
-            and all(_is_plain_lstm(one) for one in (layer.forward_layer, layer.backward_layer))
+            and all(_is_plain_lstm(lstm) for lstm in (layer.forward_layer, layer.backward_layer))
             and not tf.config.list_physical_devices("GPU")  # which has cuDNN's
         )
 
@@ -149,7 +149,7 @@ def _lstm(x: tf.Tensor, cell: keras.layers.LSTMCell, count: tf.Tensor) -> tf.Ten
     # Not BlockLSTMV2, which has Keras' order of the gates: its gradient has the other order, and is wrong (2.21).
     weights, bias = (_in_order(part) for part in (weights, cell.bias.value))
     start, unused = tf.zeros((tf.shape(x)[0], cell.units)), tf.zeros(cell.units)
-    said = tf.raw_ops.BlockLSTM(
+    outputs = tf.raw_ops.BlockLSTM(
         seq_len_max=tf.cast(tf.reduce_max(count), tf.int64),
         x=tf.transpose(x, (1, 0, 2)),
         cs_prev=start,
@@ -162,7 +162,7 @@ def _lstm(x: tf.Tensor, cell: keras.layers.LSTMCell, count: tf.Tensor) -> tf.Ten
         forget_bias=0.0,
         cell_clip=-1.0,
     )
-    return tf.transpose(said.h, (1, 0, 2))
+    return tf.transpose(outputs.h, (1, 0, 2))
 
 
 def _in_order(gates: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,7 @@ from components.training.models.layers import Layers, features
 
 BLOCKS = 2  # residual blocks in a stage
 LARGE = 24  # pixels on a side, from which the first stage halves, too: at full size it would take most of the time
-SMALLEST = 32  # pixels on a side, below which most backbones have nothing left to look at
+MIN_SIDE = 32  # pixels on a side, below which most backbones have nothing left to look at
 
 
 def cnn(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[int, ...]) -> keras.KerasTensor:
@@ -57,7 +57,7 @@ def application(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tup
         AssayError: for images or weights that do not fit the backbone.
     """
     recipe = layers.recipe
-    enlarged = -(-SMALLEST // min(x.shape[1:3]))
+    enlarged = -(-MIN_SIDE // min(x.shape[1:3]))
     if enlarged > 1:
         x = keras.layers.UpSampling2D(enlarged, name="enlarged")(x)
     if x.shape[-1] == 1:
@@ -77,5 +77,5 @@ def application(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tup
         about = f"{recipe.name} on images of shape {inputs.shape}, weights {recipe.weights}"
         raise AssayError(f"{about}: {reason}") from None
     backbone.trainable = not recipe.frozen
-    found = backbone(x, training=False) if recipe.frozen else backbone(x)
-    return layers.activation(found, "features")
+    pooled = backbone(x, training=False) if recipe.frozen else backbone(x)
+    return layers.activation(pooled, "features")

@@ -12,7 +12,7 @@ import keras
 from components.data.encoding import NO_WORD, Inputs
 from components.study.recipe import Model
 
-LEAST = -6e4  # below what is found; float16 ends at -65504
+MIN_VALUE = -6e4  # below what is found; float16 ends at -65504
 
 
 class Layers:
@@ -20,7 +20,7 @@ class Layers:
 
     Batch normalization comes before the activation and makes the bias superfluous (Ioffe and Szegedy 2015). Layer
     normalization stands at the same place and does not (Ba et al. 2016); in a convolution it is over the maps of each
-    pixel, as in ConvNeXt (Liu et al. 2022). Dropout in convolutions drops whole maps, since neighbouring pixels carry
+    pixel, as in ConvNeXt (Liu et al. 2022). Dropout in convolutions drops whole maps, since neighboring pixels carry
     the same signal (Tompson et al. 2015).
     """
 
@@ -76,7 +76,7 @@ class Layers:
 
         def most(found: keras.KerasTensor) -> keras.KerasTensor:
             there = keras.ops.expand_dims(real, -1)
-            best = keras.ops.max(keras.ops.where(there, found, LEAST), axis=1)
+            best = keras.ops.max(keras.ops.where(there, found, MIN_VALUE), axis=1)
             return keras.ops.where(keras.ops.any(there, axis=1), best, 0.0)
 
         layer = keras.layers.Conv1D(filters, width, padding="same", **self._kernel(name))

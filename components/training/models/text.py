@@ -26,8 +26,8 @@ def textcnn(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[i
     """Filters over 3, 4 and 5 words, of each the most it finds in the text (Kim 2014); further units are dense."""
     real = real_words(x)
     words = _words(x, layers, inputs) * keras.ops.cast(keras.ops.expand_dims(real, -1), "float32")
-    found = [layers.ngrams(words, real, units[0], width, f"conv_{width}") for width in WIDTHS]
-    x = keras.layers.Concatenate(name="found")(found)
+    ngrams = [layers.ngrams(words, real, units[0], width, f"conv_{width}") for width in WIDTHS]
+    x = keras.layers.Concatenate(name="found")(ngrams)
     for i, width in enumerate(units[1:], 1):
         x = layers.dense(x, width, f"dense_{i}")
     return x
