@@ -17,12 +17,14 @@ from pydantic import ValidationError
 from components.data import drift
 from components.data.prepared import Prepared
 from components.errors import StudyError
-from components.registry.model_registry import LONGEST_TAG, Registry, found_or, kept_files
+from components.registry.model_registry import LONGEST_TAG, Registry, found_or
+from components.registry.provenance import kept_files
 from components.runtime.events import Step
 from components.study.recipe import Recipe
 from components.study.study import REFERENCE, Retrain, Study
 from components.study.validation_errors import explain
 from components.tracking.client import DATA_TAG, ROLE_TAG, STUDY_TAG, client, origin, search_runs
+from components.tracking.runs import StudyRuns
 
 FILE = "retrain.json"  # in the folder of the data report
 TRAINED_TAG = "assay.retrain"  # of a study's run: recipe or study
@@ -83,7 +85,7 @@ def _now(registry: Registry, study: Study, prepared: Prepared) -> tuple[Study, d
         return study, {**found, "trained": "study", "said": said}
     last_run, last = _last_study(registry, champion, study)
     found |= {"arm": champion.tags.get("assay.arm", REFERENCE), **last}
-    found["drift"] = _drift(registry, champion.run_id, study, prepared)
+    found["drift"] = _drift(registry, champion.run_id or "", study, prepared)
     said = [drift_as_text(found["drift"], registry.champion)]
     of = f"version {registry.champion} ({found['arm']})"
     if study.retrain.study_if_drift and found["drift"] and found["drift"]["drifted"]:
@@ -91,7 +93,7 @@ def _now(registry: Registry, study: Study, prepared: Prepared) -> tuple[Study, d
         if since is None or since["drifted"]:
             return study, {**found, "trained": "study", "said": [*said, "So the whole study is run."]}
         said.append(f"A whole study was run on such rows on {found['since']}, and its winner was not promoted.")
-    trained = _artifact(registry, champion.run_id, "study.json")
+    trained = _artifact(registry, champion.run_id or "", "study.json")
     if trained is None:
         why = f"The run of {of} is gone, and its recipe with it, so the whole study is run."
         return study, {**found, "trained": "study", "said": [*said, why]}
@@ -110,17 +112,17 @@ def read(report: Path) -> dict[str, Any] | None:
     return json.loads(file.read_text("utf-8")) if file.exists() else None
 
 
-def log(runs: Mapping[str, Any], report: Path) -> None:
+def log(runs: StudyRuns, report: Path) -> None:
     """Log to the study's run what is retrained, if anything is, and how far the data has drifted.
 
     Args:
-        runs: what `tracking.open_runs` returned.
+        runs: what `open_runs` returned.
         report: the folder of retrain.json.
     """
     found = read(report)
     if found is None:
         return
-    api, run_id = client(), runs["parent"]
+    api, run_id = client(), runs.parent
     api.set_tag(run_id, TRAINED_TAG, found["trained"])
     api.set_tag(run_id, "assay.retrain_reason", " ".join(found["said"])[:LONGEST_TAG])
     if found["drift"]:

@@ -8,6 +8,7 @@ from components.data import report
 from components.data.preparation import prepare, record
 from components.data.prepared import REPORT
 from components.errors import AssayError
+from components.records import to_json
 from components.runtime.events import RUN, step
 from components.study.study import Study
 
@@ -46,4 +47,4 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
         found = json.loads((prepared.folder / REPORT / "data.json").read_text("utf-8"))
         for line in report.short(found, "MLflow, data/data.md"):
             this.emit("warning", message=line)
-        Path(runs).write_text(json.dumps(opened))
+        Path(runs).write_text(to_json(opened))

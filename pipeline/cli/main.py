@@ -218,7 +218,7 @@ def compare(
     study: Annotated[str, typer.Argument(help="As for `run`, or a study's name in MLflow.", show_default=False)],
 ) -> None:
     """Print the table of a study's latest run again, from MLflow alone."""
-    from components.tracking.latest import latest
+    from components.registry.latest import latest
     from pipeline.study_file import study_name
     from pipeline.terminal.show import show_verdict
 

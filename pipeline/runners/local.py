@@ -30,6 +30,7 @@ from components.study.study import Study
 from pipeline.runners.child_process import Offspring
 
 if TYPE_CHECKING:
+    from components.registry.decision import Decision
     from pipeline.runners.docker import Containers
 
 Event = dict[str, Any]
@@ -67,7 +68,7 @@ class Finished:
     Attributes:
         folder: the run's folder.
         verdict: see `components.steps.evaluate`.
-        decision: see `components.registry.challenger`.
+        decision: the registry's.
         events: of this sitting; what an earlier one did, before it was killed, is not in it.
         begun: seconds since the epoch.
         ended: seconds since the epoch.
@@ -75,7 +76,7 @@ class Finished:
 
     folder: Path
     verdict: dict[str, Any]
-    decision: dict[str, Any]
+    decision: "Decision"
     events: list[Event]
     begun: float
     ended: float
@@ -297,7 +298,11 @@ def _sit(run: Run, environment: dict[str, str], lock: int, watch: Callable[[list
             shutil.copyfile(file, run.folder / "decision.json")
         _close(run, environment)
         _fail(run, events, words)
-    verdict, decision = (json.loads((run.folder / f"{name}.json").read_text()) for name in ("verdict", "decision"))
+    from components.records import from_json
+    from components.registry.decision import Decision  # brings NumPy, which no other command needs
+
+    verdict = json.loads((run.folder / "verdict.json").read_text())
+    decision = from_json(Decision, (run.folder / "decision.json").read_bytes(), "decision.json")
     run.write(state="finished")
     run.clean()
     return Finished(run.folder, verdict, decision, events, begun, time.time())
