@@ -43,9 +43,10 @@ def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
     """
     with step("evaluate") as this:
         with this.span("imports"):
+            from components.data import retraining
             from components.evaluation.verdict import judge, typical
-            from components.registry import retrain
             from components.reporting import figures, html_report
+            from components.reporting.retraining import as_json
             from components.tracking import study_log
             from components.tracking.runs import StudyRuns
         mlflow_runs = from_json(StudyRuns, Path(runs).read_bytes(), runs)
@@ -54,8 +55,9 @@ def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
             study = prepared.study
             by_arm = gather(study, cells)
             judged = judge(study, by_arm, prepared)
-            if found := retrain.read(prepared.folder / REPORT):
-                judged["retrain"] = {**found, "changes": retrain.changes(found["techniques"], judged["effects"])}
+            if found := retraining.read(prepared.folder / REPORT):
+                verdicts = [(effect["technique"], effect["verdict"]) for effect in judged["effects"]]
+                judged["retrain"] = as_json(found.compared_with(verdicts))
             judged["sentence"] = sentence(judged)
             judged["run"] = mlflow_runs.run
             judged["mlflow"] = {

@@ -8,9 +8,10 @@ import pytest
 from sklearn import datasets
 from small import study_of
 
-from components.registry import retrain
+from components.data.retraining import Retraining, read
 from components.registry.model_registry import Registry
 from components.reporting.phrases import sentence
+from components.reporting.retraining import changes, sentences
 from components.study.study import Gate, Retrain, Study
 from pipeline.study_file import read_study, ready_studies
 
@@ -165,10 +166,11 @@ def test_a_whole_study_comes_back_once_though_the_champion_stays(first, again, w
     assert study.decision.champion == first.decision.champion, "promoted: this test would mean nothing"
     night = again(rows, study_if_drift=True).until_trained()
     assert {event["arm"] for event in night.finished} == {"reference"}
-    found = retrain.read(night.prepared.folder / "report")
+    found = read(night.prepared.folder / "report")
     assert found is not None
-    assert found["drift"]["drifted"]
-    assert found["said"][1].startswith("A whole study was run on such rows on 20")
+    assert found.drift is not None
+    assert found.drift.drifted
+    assert sentences(found)[1].startswith("A whole study was run on such rows on 20")
 
 
 def test_without_drift_the_whole_study_does_not_come_back(again, wine):
@@ -189,10 +191,10 @@ def test_before_there_is_a_champion_the_whole_study_is_run(run_steps):
     steps = run_steps("nothing yet", retrain={"enabled": True}, **SMALL)
     steps.until_trained()
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
-    found = retrain.read(steps.prepared.folder / "report")
+    found = read(steps.prepared.folder / "report")
     assert found is not None
-    assert (found["trained"], found["champion"]) == ("study", None)
-    assert found["said"] == ["No version is the champion yet, so the whole study is run."]
+    assert (found.trained, found.champion) == ("study", None)
+    assert sentences(found) == ["No version is the champion yet, so the whole study is run."]
 
 
 def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
@@ -208,10 +210,10 @@ def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
     steps = run_steps("run is gone", retrain={"enabled": True}, **SMALL)
     steps.until_trained()
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
-    found = retrain.read(steps.prepared.folder / "report")
+    found = read(steps.prepared.folder / "report")
     assert found is not None
-    assert found["said"][0] == "How far the data has drifted is not known: nothing was kept of that of version 1."
-    assert found["said"][1].startswith("The run of version 1 (")
+    assert sentences(found)[0] == "How far the data has drifted is not known: nothing was kept of that of version 1."
+    assert sentences(found)[1].startswith("The run of version 1 (")
 
 
 def _remove(path):
@@ -223,14 +225,15 @@ def _remove(path):
 
 def test_a_technique_that_no_longer_helps_and_one_that_does_now_are_told():
     before = {"dropout": "helped", "L2": "no evidence", "scaling": "hurt", "gone": "helped", "rotate": "helped"}
-    effects = [
-        {"technique": "dropout", "verdict": "no evidence"},
-        {"technique": "L2", "verdict": "helped"},
-        {"technique": "scaling", "verdict": "no evidence"},
-        {"technique": "rotate", "verdict": "helped"},
-        {"technique": "new", "verdict": "helped"},
+    verdicts = [
+        ("dropout", "no evidence"),
+        ("L2", "helped"),
+        ("scaling", "no evidence"),
+        ("rotate", "helped"),
+        ("new", "helped"),
     ]
-    assert retrain.changes(before, effects) == [
+    found = Retraining("drift", "1", techniques=before).compared_with(verdicts)
+    assert changes(found) == [
         "dropout: helped in the last study, now no evidence",
         "L2: no evidence in the last study, now helped",
     ]
@@ -264,17 +267,17 @@ def test_a_recipe_that_this_data_can_not_have_brings_the_whole_study(first, agai
     try:
         client().log_dict(str(champion.run_id), images.model_dump(mode="json"), "study.json")
         steps.until_trained()
-        found = retrain.read(steps.prepared.folder / "report")
+        found = read(steps.prepared.folder / "report")
         assert found is not None
-        assert found["trained"] == "study"
-        assert found["said"][-1].startswith(f"The recipe of version {champion.version} (")
-        assert found["said"][-1].endswith("), so the whole study is run.")
-        assert "can't be trained here (recipe.model.name: cnn" in found["said"][-1]
+        assert found.trained == "study"
+        assert sentences(found)[-1].startswith(f"The recipe of version {champion.version} (")
+        assert sentences(found)[-1].endswith("), so the whole study is run.")
+        assert "can't be trained here (recipe.model.name: cnn" in sentences(found)[-1]
         client().log_dict(str(champion.run_id), {**kept, "of_another_assay": 1}, "study.json")
         other = replace(steps, folder=tmp_path / "other", run="other").until_trained()
-        found = retrain.read(other.prepared.folder / "report")
+        found = read(other.prepared.folder / "report")
         assert found is not None
-        assert "can't be trained here (of_another_assay: " in found["said"][-1]
+        assert "can't be trained here (of_another_assay: " in sentences(found)[-1]
     finally:
         client().log_dict(str(champion.run_id), kept, "study.json")
 
