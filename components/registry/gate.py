@@ -23,6 +23,10 @@ procedure gives the same answer. So far out in the tails, and with so few rows, 
 A slice's accuracy has the score interval for paired shares instead (Tango 1998, Statistics in Medicine 17, 891-908).
 """
 
+# SciPy publishes no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -14,7 +14,7 @@ import os
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,7 @@ def patiently(call: Callable[[], T], patience: float = PATIENCE) -> T:
 
 
 @contextmanager
-def _requests_bounded() -> Iterator[None]:
+def _requests_bounded() -> Generator[None]:
     """Let one request of MLflow's client fail soon, unless the user has said how often it is repeated."""
     ours = {name: value for name, value in REQUESTS.items() if name not in os.environ}
     os.environ.update(ours)
@@ -210,8 +210,15 @@ class Registry:
     def decision(self, judgement: Judgement, version: str, aliases: Mapping[str, str | None], by: str) -> Decision:
         """Return a judgement as a decision on a version, with the aliases that it moves, in their order."""
         champion = aliases.get(CHAMPION, self.champion)
-        of_model = {"model": self.name, "version": version, "champion": champion, "before": self.champion}
-        return Decision(**vars(judgement), **of_model, aliases=dict(aliases), by=by)
+        return Decision(
+            **vars(judgement),
+            model=self.name,
+            by=by,
+            version=version,
+            champion=champion,
+            before=self.champion,
+            aliases=dict(aliases),
+        )
 
     def write(self, decision: Decision, experiment: str, parent: str | None, run: str) -> None:
         """Write a decision down, and carry it out.
@@ -293,7 +300,8 @@ class Registry:
         """Return the runs of the latest decisions on this model, in whatever experiment, the newest first."""
         where = f"tags.`{ROLE_TAG}` = 'decision' and tags.`{MODEL_TAG}` = '{self.name}'"
         latest = ["attributes.start_time DESC"]
-        everywhere = [experiment.experiment_id for experiment in self.ask(self.api.search_experiments)]
+        experiments = self.ask(lambda: self.api.search_experiments())  # pyright: ignore[reportUnknownMemberType]
+        everywhere = [experiment.experiment_id for experiment in experiments]
         return list(self.ask(lambda: self.api.search_runs(everywhere, where, max_results=most, order_by=latest)))
 
     def how_it_stands(self) -> str:

@@ -36,7 +36,7 @@ def keep(registry: Registry, run_id: str, prepared: Prepared, cell: CellResult) 
 
 def kept_files(api: "MlflowClient", run_id: str, folder: str) -> dict[str, Path]:
     """Download what a version's run keeps: files by name, none where the run or they are gone."""
-    listed = found_or(lambda: api.list_artifacts(run_id, FOLDER), [])
+    listed = found_or(lambda: api.list_artifacts(run_id, FOLDER), [])  # pyright: ignore[reportUnknownMemberType]
     return {Path(file.path).name: Path(api.download_artifacts(run_id, file.path, folder)) for file in listed}
 
 
