@@ -21,8 +21,9 @@ with many rows each are no drift. Rows that follow each other in time may be ali
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -42,11 +43,91 @@ FEW = 0.01  # share of rows
 SAMPLE = 20_000  # rows that are looked at: more make no index that matters surer
 CHUNK_VALUES = 2**22  # in memory at a time: 32 MB as float64
 LONGEST_NAME = 40  # of a category's value, in words
-CLASSES, STRANGE = "class", "strange words"
-
 PROFILE = "profile.npz"
 
 Profile = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is compared: a column of a table, the classes, or what is measured of images or texts."""
+
+    name: str
+    is_column: bool = False
+
+    def __str__(self) -> str:
+        return f"column {self.name}" if self.is_column else self.name
+
+
+@dataclass(frozen=True)
+class Median:
+    """How numbers are spread; `missing` is the share of the rows that have none."""
+
+    median: float | None
+    missing: float
+
+    def __str__(self) -> str:
+        if self.median is None:
+            return "no number"
+        return f"median {self.median:.4g}" + (f", {100 * self.missing:.1f} % missing" if self.missing else "")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of the rows that have a category's value."""
+
+    value: str
+    share: float
+
+    def __str__(self) -> str:
+        name = self.value if len(self.value) <= LONGEST_NAME else f"{self.value[: LONGEST_NAME - 1]}…"
+        return f"{name} {100 * self.share:.1f} %"
+
+
+@dataclass(frozen=True)
+class DriftedValue:
+    """How far one value of the rows has moved; `p` is corrected (Holm) for all of them."""
+
+    quantity: Quantity
+    psi: float
+    p: float | None
+    drifted: bool
+    then: Median | Share
+    now: Median | Share
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the rows that are new since a version was trained differ from those of then.
+
+    Attributes:
+        rows: of today.
+        new: of them.
+        compared: whether only the new rows were, or all.
+        looked_at: how many of those; of each group one.
+        threshold: of the index, from which a value has drifted.
+        values: those that have moved most first; none where the rows are too few to tell.
+    """
+
+    rows: int
+    new: int
+    compared: Literal["new", "all"]
+    looked_at: int
+    threshold: float
+    values: tuple[DriftedValue, ...]
+
+    @property
+    def enough(self) -> bool:
+        """Whether the rows can tell."""
+        return self.looked_at >= FEWEST_ROWS
+
+    @property
+    def drifted(self) -> bool:
+        """Whether any value has drifted."""
+        return any(value.drifted for value in self.values)
+
+
+CLASSES, STRANGE = Quantity("class"), Quantity("strange words")
 
 
 def save(prepared: Prepared, file: Path) -> None:
@@ -57,51 +138,46 @@ def save(prepared: Prepared, file: Path) -> None:
     np.savez_compressed(file, rows=prepared.digests[:, 0], words=known[0], spread=np.array(spread))
 
 
-def measure(prepared: Prepared, file: Path, threshold: float) -> dict[str, Any]:
+def measure(prepared: Prepared, file: Path, threshold: float) -> Drift:
     """Return how the rows that are new since a profile differ from those that it describes.
 
     Args:
         prepared: the data of today.
         file: the profile.
         threshold: of the index, from which a value has drifted.
-
-    Returns:
-        JSON: `rows` (of today), `new` (of them), `compared` (new or all), `looked_at` (how many of those; of each group
-        one), `enough` (whether they can tell), `threshold`, `drifted`, and `values`, those that have moved most first:
-        `name`, `psi`, `p` (Holm), `drifted`, `then` and `now`, in words.
     """
     with np.load(file) as saved:
         seen, words, spread = saved["rows"], saved["words"], json.loads(str(saved["spread"]))
     new, sure = _new(seen, prepared.digests[:, 0])
     looked_at = _sample(prepared, new if sure else np.arange(len(prepared.y)))
-    found = {
-        "rows": len(prepared.y),
-        "new": len(new),
-        "compared": "new" if sure else "all",
-        "looked_at": len(looked_at),
-        "enough": len(looked_at) >= FEWEST_ROWS,
-        "threshold": threshold,
-    }
-    if not found["enough"]:
-        return {**found, "drifted": False, "values": []}
-    now = _values(prepared, looked_at, (words, np.full(len(words), 2)))
-    if not sure:
-        now.pop(STRANGE, None)  # no word of a row that was there then is strange
-    measured = []
+    values: tuple[DriftedValue, ...] = ()
+    if len(looked_at) >= FEWEST_ROWS:
+        now = _values(prepared, looked_at, (words, np.full(len(words), 2)))
+        if not sure:
+            now.pop(STRANGE, None)  # no word of a row that was there then is strange
+        values = _compared(spread, now, threshold)
+    return Drift(len(prepared.y), len(new), "new" if sure else "all", len(looked_at), threshold, values)
+
+
+def _compared(
+    spread: dict[str, Profile], now: dict[Quantity, np.ndarray], threshold: float
+) -> tuple[DriftedValue, ...]:
+    """Return how far each value has moved, those that have drifted, and moved most, first."""
+    by_name = {str(quantity): quantity for quantity in now}
+    measured: list[tuple[Quantity, float, float, Median | Share, Median | Share]] = []
     for name, then in spread.items():
-        if name not in now:
+        if name not in by_name:
             continue  # the column is gone: another model, and the gate says so
-        values = now[name]
+        values = now[by_name[name]]
         if "edges" in then and values.dtype == object:
             values = np.full(len(values), np.nan)  # a column of numbers that has become a category
         counts = _counts(values, then)
-        index, p = psi(np.array(then["counts"]), counts)
-        measured.append({"name": name, "psi": index, "p": p, **_in_words(then, values, counts)})
-    for value, p in zip(measured, holm([value["p"] for value in measured]), strict=True):
-        value["p"] = p
-        value["drifted"] = bool(value["psi"] >= threshold and p is not None and p < LEVEL)
-    measured.sort(key=lambda value: (-value["drifted"], -value["psi"]))
-    return {**found, "drifted": any(value["drifted"] for value in measured), "values": measured}
+        measured.append((by_name[name], *psi(np.array(then["counts"]), counts), *_summaries(then, values, counts)))
+    moved = [
+        DriftedValue(quantity, index, p, bool(index >= threshold and p is not None and p < LEVEL), *summaries)
+        for (quantity, index, _, *summaries), p in zip(measured, holm([row[2] for row in measured]), strict=True)
+    ]
+    return tuple(sorted(moved, key=lambda value: (-value.drifted, -value.psi)))
 
 
 def _new(then: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -178,8 +254,8 @@ def _sample(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
 # values' text, as objects (rows,): as an array of text each would take as much as the longest.
 
 
-def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the values of some rows by name.
+def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> dict[Quantity, np.ndarray]:
+    """Return the values of some rows.
 
     Args:
         prepared: the data.
@@ -194,7 +270,7 @@ def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.nd
     return {**named, CLASSES: np.array(schema.classes, object)[prepared.y[rows]]}
 
 
-def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
+def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarray]:
     values = np.concatenate(list(_chunks(prepared, rows))).astype(np.float64)
     named = {}
     for place, column in enumerate(prepared.schema.columns):
@@ -202,11 +278,11 @@ def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
         if column.kind == "category":
             names = np.array([*column.values, "missing"], object)
             of = names[np.where(np.isnan(of), len(column.values), of).astype(np.int64)]
-        named[f"column {column.name}"] = of
+        named[Quantity(column.name, is_column=True)] = of
     return named
 
 
-def _of_images(prepared: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
+def _of_images(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarray]:
     channels = prepared.schema.shape[-1]
     colors = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}.get(channels, ())
     measured = []
@@ -218,10 +294,10 @@ def _of_images(prepared: Prepared, rows: np.ndarray) -> dict[str, np.ndarray]:
         each = [pixels[..., place].mean(axis=(1, 2)) for place in range(len(colors))]
         measured.append(np.stack([gray.mean(axis=(1, 2)), gray.std(axis=(1, 2)), detail, *each], axis=1))
     names = ("brightness", "contrast", "detail", *colors)
-    return dict(zip(names, np.concatenate(measured).T, strict=True))
+    return dict(zip(map(Quantity, names), np.concatenate(measured).T, strict=True))
 
 
-def _of_texts(prepared: Prepared, rows: np.ndarray, known: np.ndarray, texts: np.ndarray) -> dict[str, np.ndarray]:
+def _of_texts(prepared: Prepared, rows: np.ndarray, known: np.ndarray, texts: np.ndarray) -> dict[Quantity, np.ndarray]:
     """Return what texts are like; a word is strange that no other text of the model's data has."""
     hashes, lengths = _hashes(prepared), np.array([0, *(len(word) for word in prepared.words)])
     in_texts = dict(zip(known.tolist(), texts.tolist(), strict=True))
@@ -233,7 +309,7 @@ def _of_texts(prepared: Prepared, rows: np.ndarray, known: np.ndarray, texts: np
         words.append(there.sum(axis=1))
         letters.append(lengths[chunk].sum(axis=1) / count)
         strange.append(is_strange[chunk].sum(axis=1) / count)
-    named = {"words in a text": words, "letters in a word": letters, STRANGE: strange}
+    named = {Quantity("words in a text"): words, Quantity("letters in a word"): letters, STRANGE: strange}
     return {name: np.concatenate(of).astype(np.float64) for name, of in named.items()}
 
 
@@ -264,9 +340,9 @@ def _chunks(prepared: Prepared, rows: np.ndarray) -> Iterator[np.ndarray]:
 # How values are spread, as JSON: `counts` of the bins, and `edges` of numbers' bins, or `names` of a category's.
 
 
-def _spread(values: dict[str, np.ndarray]) -> dict[str, Any]:
+def _spread(values: dict[Quantity, np.ndarray]) -> dict[str, Any]:
     spread = {}
-    for name, of in values.items():
+    for quantity, of in values.items():
         if of.dtype == object:
             names, counts = np.unique(of, return_counts=True)
             if len(names) > BINS:  # which are frequent is asked of other rows than are counted: there by chance alone
@@ -279,7 +355,7 @@ def _spread(values: dict[str, np.ndarray]) -> dict[str, Any]:
             there = of[~np.isnan(of)]
             edges = np.unique(np.quantile(there, np.linspace(0, 1, BINS + 1))) if len(there) else np.empty(0)
             then = {"edges": edges.tolist(), "median": float(np.median(there)) if len(there) else None}
-        spread[name] = {**then, "counts": _counts(of, then).tolist()}
+        spread[str(quantity)] = {**then, "counts": _counts(of, then).tolist()}
     return spread
 
 
@@ -295,22 +371,13 @@ def _counts(values: np.ndarray, then: Profile) -> np.ndarray:
     return np.bincount(bins, minlength=len(edges) + 2)
 
 
-def _in_words(then: Profile, values: np.ndarray, now: np.ndarray) -> dict[str, str]:
-    """Return `then` and `now`: the medians of numbers, or the share of that value which has changed most."""
-    shares = [np.array(counts) / sum(counts) for counts in (then["counts"], now)]
+def _summaries(then: Profile, values: np.ndarray, now: np.ndarray) -> tuple[Median | Share, Median | Share]:
+    """Return then and now: the medians of numbers, or the share of that value which has changed most."""
+    before, after = (np.array(counts) / sum(counts) for counts in (then["counts"], now))
     if "names" in then:
-        most = int(np.argmax(np.abs(shares[1] - shares[0])))
+        most = int(np.argmax(np.abs(after - before)))
         name = [*then["names"], "other values"][most]
-        name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-        shown = [f"{name} {100 * of[most]:.1f} %" for of in shares]
-    else:
-        there = values[~np.isnan(values)]
-        medians = (then["median"], float(np.median(there)) if len(there) else None)
-        shown = [_number_in_words(median, of[-1]) for median, of in zip(medians, shares, strict=True)]
-    return dict(zip(("then", "now"), shown, strict=True))
-
-
-def _number_in_words(median: float | None, missing: float) -> str:
-    if median is None:
-        return "no number"
-    return f"median {median:.4g}" + (f", {100 * missing:.1f} % missing" if missing else "")
+        return Share(name, float(before[most])), Share(name, float(after[most]))
+    there = values[~np.isnan(values)]
+    median = float(np.median(there)) if len(there) else None
+    return Median(then["median"], float(before[-1])), Median(median, float(after[-1]))

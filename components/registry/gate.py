@@ -23,16 +23,20 @@ procedure gives the same answer. So far out in the tails, and with so few rows, 
 A slice's accuracy has the score interval for paired shares instead (Tango 1998, Statistics in Medicine 17, 891-908).
 """
 
+# SciPy publishes no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.sparse import csr_array
 
-from components.registry.model_registry import KEPT, PROMOTED, UNDECIDED
+from components.data.slices import Slice
+from components.registry.decision import Difference, Guard, Judgement, Outcome
 from components.stats.metrics import METRICS, scores
 from components.study.study import Gate
 
@@ -47,29 +51,6 @@ FEWEST_SHARE = 1 / 3  # of the test rows, that the champion must not have seen
 # interval is not taken to be narrower than the 97.5 % limit of a count of none, 3.7 rows, either way (the "rule of
 # three": Hanley and Lippman-Hand, JAMA 1983).
 FEWEST_DIFFERENT, UNSEEN_ROWS = 6, 3.7
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Two models in one metric, on the same rows.
-
-    Attributes:
-        name: the metric, or the slice: `class: 6`.
-        rows: how many.
-        champion: its score.
-        challenger: its score.
-        estimate: how much better the challenger is: above 0 is better, whichever way the metric goes.
-        low: of the interval; None where there are too few rows to judge, and so is `high`.
-        high: of the interval.
-    """
-
-    name: str
-    rows: int
-    champion: float
-    challenger: float
-    estimate: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -97,35 +78,30 @@ class Rows:
 Interval = Callable[[str, Rows, float], tuple[float, float]]
 
 
-def decide(settings: Gate, metric: str, rows: Rows, slices: Mapping[str, np.ndarray], rival: str) -> dict[str, Any]:
-    """Return the decision.
+def judge(settings: Gate, metric: str, rows: Rows, slices: Mapping[Slice, np.ndarray], rival: str) -> Judgement:
+    """Return what follows for the challenger.
 
     Args:
         settings: the study's `gate`.
         metric: the study's.
         rows: that neither model was trained on.
-        slices: by name which of the rows are in it, bool (rows,).
+        slices: which of the rows are in each, bool (rows,).
         rival: what the champion is called: "champion version 3".
-
-    Returns:
-        JSON: `decision` (promoted, kept or undecided), `reason`, and the evidence: `difference`, `guards` and `slices`,
-        each as `Difference` says, and with `worse`: whether it is worse for sure by more than its margin.
     """
     main = compare(metric, rows)
-    guards = [_judged(compare(guard, rows), settings.guard_margin) for guard in settings.guard]
-    by_slice = [_judged(found, settings.slice_margin) for found in _by_slice(metric, rows, slices)]
-    evidence = {"difference": asdict(main), "guards": guards, "slices": by_slice}
+    guards = tuple(_guard(compare(guard, rows), settings.guard_margin) for guard in settings.guard)
+    by_slice = tuple(_guard(found, settings.slice_margin) for found in _by_slice(metric, rows, slices))
     decision, reason = _rule(main, settings.margin, metric, rival)
-    against = [_said_against(found, found["name"], settings.guard_margin) for found in guards if found["worse"]]
-    against += [_said_against(found, _of_slice(metric), settings.slice_margin) for found in by_slice if found["worse"]]
-    if against and decision != KEPT:
-        decision = KEPT
+    against = [_as_text(guard, settings.guard_margin) for guard in guards if guard.worse]
+    against += [_as_text(guard, settings.slice_margin) for guard in by_slice if guard.worse]
+    if against and decision != Outcome.KEPT:
+        decision = Outcome.KEPT
         reason += f", but it is worse where it must not be: {'; '.join(against)}"
-    unjudged = [found["name"] for found in by_slice if found["low"] is None]
+    unjudged = [guard.name for guard in by_slice if guard.low is None]
     if unjudged:
         few = f"fewer than {FEWEST_ROWS} rows" + ("" if rows.groups is None else f" or {FEWEST_GROUPS} groups")
         reason += f"; not judged, having {few}: {_some(unjudged)}"
-    return {"decision": decision, "reason": reason, **evidence}
+    return Judgement(decision=decision, reason=reason, difference=main, guards=guards, slices=by_slice)
 
 
 def too_few(unseen: int, tested: int, groups: np.ndarray | None) -> str | None:
@@ -147,14 +123,14 @@ def too_few(unseen: int, tested: int, groups: np.ndarray | None) -> str | None:
 
 
 def compare(
-    metric: str, rows: Rows, name: str | None = None, level: float = LEVEL, interval: Interval | None = None
+    metric: str, rows: Rows, part: Slice | None = None, level: float = LEVEL, interval: Interval | None = None
 ) -> Difference:
     """Return the difference of two models on the same rows, with its interval.
 
     Args:
         metric: accuracy, loss, macro_f1 or ece.
         rows: the rows.
-        name: what the difference is called; the metric by default.
+        part: the slice that they are, if they are one.
         level: of the interval.
         interval: how it is made; by the bootstrap by default.
     """
@@ -164,7 +140,7 @@ def compare(
     low = high = None
     if len(rows.y) and too_few(len(rows.y), len(rows.y), rows.groups) is None:
         low, high = (interval or _drawn)(metric, rows, level)
-    return Difference(name or metric, len(rows.y), champion, challenger, estimate, low, high)
+    return Difference(metric, part, len(rows.y), champion, challenger, estimate, low, high)
 
 
 def _drawn(metric: str, rows: Rows, level: float) -> tuple[float, float]:
@@ -202,24 +178,20 @@ def _by_score(metric: str, rows: Rows, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _by_slice(metric: str, rows: Rows, slices: Mapping[str, np.ndarray]) -> list[Difference]:
+def _by_slice(metric: str, rows: Rows, slices: Mapping[Slice, np.ndarray]) -> list[Difference]:
     """Return the differences in the slices; of those that have rows enough, together at the usual level."""
-    inside = {name: rows[which] for name, which in slices.items() if which.any()}
+    inside = {part: rows[which] for part, which in slices.items() if which.any()}
     judged = sum(too_few(len(of.y), len(of.y), of.groups) is None for of in inside.values())
     level = 1 - (1 - LEVEL) / max(judged, 1)
-    return [compare(_of_slice(metric), of, name, level, _by_score) for name, of in inside.items()]
+    judged_by = "accuracy" if METRICS[metric].of_whole else metric  # a slice of one class has no F1 over classes
+    return [compare(judged_by, of, part, level, _by_score) for part, of in inside.items()]
 
 
-def _of_slice(metric: str) -> str:
-    """Return what a slice is judged by: it may have one class, and then no F1 over classes."""
-    return "accuracy" if METRICS[metric].of_whole else metric
+def _guard(found: Difference, margin: float) -> Guard:
+    return Guard(**vars(found), worse=found.high is not None and found.high < -margin)
 
 
-def _judged(found: Difference, margin: float) -> dict[str, Any]:
-    return {**asdict(found), "worse": found.high is not None and found.high < -margin}
-
-
-def _rule(found: Difference, margin: float, metric: str, rival: str) -> tuple[str, str]:
+def _rule(found: Difference, margin: float, metric: str, rival: str) -> tuple[Outcome, str]:
     """Return the decision on the study's metric alone, and why."""
     assert found.low is not None
     assert found.high is not None
@@ -230,20 +202,20 @@ def _rule(found: Difference, margin: float, metric: str, rival: str) -> tuple[st
     )
     asked = "better" if margin == 0 else f"above the margin of {_amount(margin, metric)}"
     if found.low > margin and found.estimate >= 0:
-        return PROMOTED, f"{said}, surely {asked}"
+        return Outcome.PROMOTED, f"{said}, surely {asked}"
     if found.high < 0:
-        return KEPT, f"{said}, surely worse"
+        return Outcome.KEPT, f"{said}, surely worse"
     if found.high < margin:
-        return KEPT, f"{said}, surely not {asked}"
+        return Outcome.KEPT, f"{said}, surely not {asked}"
     if found.low > margin:
-        return UNDECIDED, f"{said}, surely {asked}, but worse by the estimate"
-    return UNDECIDED, f"{said}: these rows can't tell whether it is {asked}"
+        return Outcome.UNDECIDED, f"{said}, surely {asked}, but worse by the estimate"
+    return Outcome.UNDECIDED, f"{said}: these rows can't tell whether it is {asked}"
 
 
-def _said_against(found: Mapping[str, Any], metric: str, margin: float) -> str:
-    name = metric if found["name"] == metric else f"{found['name']}, {metric}"
-    return f"{name} {found['challenger']:.4f} against {found['champion']:.4f} on {found['rows']} rows, surely worse" + (
-        f" by more than {_amount(margin, metric, sign=False)}" if margin else ""
+def _as_text(guard: Guard, margin: float) -> str:
+    name = f"{guard.name}, {guard.metric}" if guard.slice else guard.metric
+    return f"{name} {guard.challenger:.4f} against {guard.champion:.4f} on {guard.rows} rows, surely worse" + (
+        f" by more than {_amount(margin, guard.metric, sign=False)}" if margin else ""
     )
 
 

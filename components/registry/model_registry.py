@@ -9,25 +9,30 @@ meant, and who repeats the step carries it out. Each alias moves in one transact
 `previous`: at any time there is one champion, the old or the new one.
 """
 
-import json
+import logging
 import os
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from components.errors import AssayError
+from components.records import FormError, from_json, to_json
+from components.registry.decision import Decision, Judgement, Outcome
 from components.tracking import client
-from components.tracking.client import ROLE_TAG, RUN_TAG
+from components.tracking.client import PARENT_TAG, ROLE_TAG, RUN_TAG
+from components.tracking.runs import StudyRuns
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-
-PROMOTED, KEPT, UNDECIDED, ROLLED_BACK = "promoted", "kept", "undecided", "rolled back"
-NOT_ASKED = "not asked"  # of a study that promotes nothing; it is not recorded
 
 CELL_TAG = "assay.model"  # of a version: a hash of the saved model's predictions
 SCORE_TAG = "assay.test_score."  # and a metric: its score on the test rows of its own study
@@ -39,7 +44,7 @@ VERSION_TAG = "assay.version"
 MODEL_TAG = "assay.registered_model"
 CHAMPION_TAG = "assay.champion"  # the version that is the champion after it
 DECISION_FILE = "decision.json"
-KEPT_FILES = "gate"  # folder of a version's run: what a gate or a retraining asks about it
+NUMBERS = ("rows", "champion", "challenger", "estimate", "low", "high")  # of a difference
 
 PATIENCE = 60.0  # seconds that a registry may be away before a step gives up
 LONGEST_PAUSE = 10.0
@@ -49,6 +54,8 @@ LONGEST_TAG = 4000  # characters, of which MLflow's databases keep 5000 or 8000
 REQUESTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED")
 MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+
+LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -83,7 +90,7 @@ def patiently(call: Callable[[], T], patience: float = PATIENCE) -> T:
 
 
 @contextmanager
-def _requests_bounded() -> Iterator[None]:
+def _requests_bounded() -> Generator[None]:
     """Let one request of MLflow's client fail soon, unless the user has said how often it is repeated."""
     ours = {name: value for name, value in REQUESTS.items() if name not in os.environ}
     os.environ.update(ours)
@@ -108,18 +115,21 @@ def _is_away(error: Exception) -> bool:
 
 
 @dataclass(frozen=True)
-class Written:
+class Record:
     """A decision that was written down.
 
     Attributes:
-        run_id: of its run.
-        made: as in decision.json.
-        carried_out: whether its aliases have moved.
+        run: its run.
+        decision: what was decided.
     """
 
-    run_id: str
-    made: dict[str, Any]
-    carried_out: bool
+    run: "Run"
+    decision: Decision
+
+    @property
+    def carried_out(self) -> bool:
+        """Whether its aliases have moved."""
+        return self.run.info.status == "FINISHED"
 
 
 class Registry:
@@ -137,26 +147,26 @@ class Registry:
         self.api = self.ask(client.client)
         self.champion: str | None = None
         self._asked = False
-        self._made: Mapping[str, Any] | None = None  # what is being carried out, or was
+        self._decision: Decision | None = None  # what is being carried out, or was
         self._moving = False
 
     def ask(self, call: Callable[[], T]) -> T:
         """Return what the call returns, see `patiently`."""
         return patiently(call, self.patience)
 
-    def find_champion(self) -> Any:
+    def find_champion(self) -> "ModelVersion | None":
         """Return the champion, or None."""
         found = self.at(CHAMPION)
         self.champion, self._asked = found and str(found.version), True
         return found
 
-    def at(self, alias: str) -> Any:
+    def at(self, alias: str) -> "ModelVersion | None":
         """Return the version with this alias, or None."""
         if not self.versions():  # to a name that is not there yet a server with logins says 403
             return None
         return self.ask(lambda: found_or(lambda: self.api.get_model_version_by_alias(self.name, alias), None))
 
-    def version(self, number: str) -> Any:
+    def version(self, number: str) -> "ModelVersion | None":
         """Return a version, or None."""
         return self.ask(lambda: found_or(lambda: self.api.get_model_version(self.name, number), None))
 
@@ -165,17 +175,17 @@ class Registry:
         found = self.ask(lambda: self.api.search_model_versions(f"name = '{self.name}'"))
         return sorted((str(version.version) for version in found), key=int)
 
-    def with_predictions(self, digest: str) -> Any:
+    def with_predictions(self, digest: str) -> "ModelVersion | None":
         """Return the version whose model gives the same predictions, the latest of them, or None."""
         where = f"name = '{self.name}' and tags.`{CELL_TAG}` = '{digest}'"
         found = self.ask(lambda: self.api.search_model_versions(where))
         return max(found, key=lambda version: int(version.version), default=None)
 
-    def add(self, source: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> Any:
+    def add(self, source: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> "ModelVersion":
         """Return a new version, or the one that an earlier try has made."""
         return self.ask(lambda: self._add(source, run_id, model_id, tags))
 
-    def _add(self, source: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> Any:
+    def _add(self, source: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> "ModelVersion":
         from mlflow.exceptions import MlflowException
 
         made = self.with_predictions(tags[CELL_TAG])
@@ -192,121 +202,150 @@ class Registry:
         """Set a version's tag, or remove it."""
         if value is not None:
             self.ask(lambda: self.api.set_model_version_tag(self.name, version, name, value))
-        elif name in self.version(version).tags:
+        elif (found := self.version(version)) and name in found.tags:
             self.ask(lambda: self.api.delete_model_version_tag(self.name, version, name))
 
     # Decisions
 
-    def record(self, experiment: str, parent: str | None, run: str, made: Mapping[str, Any]) -> str:
-        """Write down what was decided, and return the number of its run, which is open until `carry_out`.
+    def decision(self, judgement: Judgement, version: str, aliases: Mapping[str, str | None], by: str) -> Decision:
+        """Return a judgement as a decision on a version, with the aliases that it moves, in their order."""
+        champion = aliases.get(CHAMPION, self.champion)
+        return Decision(
+            **vars(judgement),
+            model=self.name,
+            by=by,
+            version=version,
+            champion=champion,
+            before=self.champion,
+            aliases=dict(aliases),
+        )
+
+    def write(self, decision: Decision, experiment: str, parent: str | None, run: str) -> None:
+        """Write a decision down, and carry it out.
 
         Args:
+            decision: what was decided.
             experiment: the study's.
             parent: the run of the study that the version is from.
             run: names this decision: a second try writes no second record.
-            made: the decision, as in decision.json.
         """
-        self._made = made
-        return self.ask(lambda: self._record(experiment, parent, run, made))
+        self._decision = decision
+        run_id = self.ask(lambda: self._record(decision, experiment, parent, run))
+        if decision.decision == Outcome.ROLLED_BACK and decision.before:
+            # Before the aliases move, since a retraining on the same data would find this version again.
+            self.tag(decision.before, ROLLED_BACK_TAG, f"{time.strftime('%Y-%m-%d')} {decision.reason}")
+        if decision.version and decision.version == decision.aliases.get(CHAMPION):
+            self.tag(decision.version, ROLLED_BACK_TAG, None)
+        self._carry_out(decision)
+        self.ask(lambda: self.api.set_terminated(run_id))
 
-    def _record(self, experiment: str, parent: str | None, run: str, made: Mapping[str, Any]) -> str:
-        unfinished = self._decision(experiment, run)
+    def _record(self, decision: Decision, experiment: str, parent: str | None, run: str) -> str:
+        """Write a decision down, and return the number of its run, which is open until it is carried out."""
+        unfinished = self._run_of(experiment, run)
         tags = {
             ROLE_TAG: "decision",
             RUN_TAG: run,
-            VERSION_TAG: str(made["version"]),
+            VERSION_TAG: str(decision.version),
             MODEL_TAG: self.name,
             "mlflow.source.name": "assay",
             "mlflow.source.type": "LOCAL",
-            "mlflow.user": made["by"],
-            **({"mlflow.parentRunId": parent} if parent else {}),
+            "mlflow.user": decision.by,
+            **({PARENT_TAG: parent} if parent else {}),
         }
-        name = f"{made['decision']}: version {made['version']}"
+        name = f"{decision.decision}: version {decision.version}"
         run_id = (unfinished or self.api.create_run(experiment, run_name=name, tags=tags)).info.run_id
-        self.api.log_dict(run_id, dict(made), DECISION_FILE)
-        self._describe(run_id, made)
+        self.api.log_text(run_id, to_json(decision), DECISION_FILE)
+        self._describe(run_id, decision)
         return run_id
 
-    def recorded(self, experiment: str, run: str) -> Written | None:
-        """Return the decision that a run with this name has written down, or None."""
-        return self.ask(lambda: self._recorded(experiment, run))
-
-    def _recorded(self, experiment: str, run: str) -> Written | None:
-        found = self._decision(experiment, run)
-        if found is None or DECISION_TAG not in found.data.tags:
-            return None
-        with tempfile.TemporaryDirectory() as folder:
-            file = self.api.download_artifacts(found.info.run_id, DECISION_FILE, folder)
-            made = json.loads(Path(file).read_text("utf-8"))
-        return Written(found.info.run_id, made, found.info.status == "FINISHED")
-
-    def carry_out(self, run_id: str, made: Mapping[str, Any]) -> None:
-        """Move the aliases, in the order in which the decision names them, and end its run.
-
-        Args:
-            run_id: what `record` returned.
-            made: the decision.
-        """
-        self._made, self._moving = made, True
-        for alias, version in made["aliases"].items():
+    def _carry_out(self, decision: Decision) -> None:
+        """Move the aliases, in the order in which the decision names them."""
+        self._moving = True
+        for alias, version in decision.aliases.items():
             if version is not None:
                 self.ask(lambda alias=alias, to=version: self.api.set_registered_model_alias(self.name, alias, to))
             elif self.at(alias) is not None:
                 self.ask(lambda alias=alias: self.api.delete_registered_model_alias(self.name, alias))
-        self.champion, self._moving = made["champion"], False
-        self.ask(lambda: self.api.set_terminated(run_id))
+        self.champion, self._moving = decision.champion, False
 
-    def drop(self, run_id: str) -> None:
-        """Give up a decision that was not carried out before somebody moved the champion; it is kept, as failed."""
-        self.ask(lambda: self.api.set_tag(run_id, RUN_TAG, "overtaken"))
-        self.ask(lambda: self.api.set_terminated(run_id, status="FAILED"))
+    def recorded(self, experiment: str, run: str) -> Record | None:
+        """Return the decision that a run with this name has written down; one that can't be read is set aside."""
+        found = self.ask(lambda: self._run_of(experiment, run))
+        if found is None or DECISION_TAG not in found.data.tags:
+            return None
+        try:
+            return Record(found, self.ask(lambda: read_decision(self.api, found.info.run_id)))
+        except FormError as error:
+            LOG.warning("what this run has decided before is decided again: %s", error)
+            self.set_aside(found)
+            return None
 
-    def decisions(self, most: int) -> list[Any]:
+    def set_aside(self, run: "Run") -> None:
+        """Give up a recorded decision; one that was not carried out is kept as failed."""
+        self.ask(lambda: self.api.set_tag(run.info.run_id, RUN_TAG, "overtaken"))
+        if run.info.status != "FINISHED":
+            self.ask(lambda: self.api.set_terminated(run.info.run_id, status="FAILED"))
+
+    def end_study(self, runs: StudyRuns, decision: Decision) -> None:
+        """Log the decision to the study's run and end it, unless whoever made it does."""
+        self.ask(lambda: self._end_study(runs, decision))
+
+    def _end_study(self, runs: StudyRuns, decision: Decision) -> None:
+        self.api.log_text(runs.parent, to_json(decision), DECISION_FILE)
+        self.api.set_tag(runs.parent, DECISION_TAG, f"{decision.decision}: {decision.reason}")
+        if not runs.joined:
+            self.api.set_terminated(runs.parent)
+
+    def decisions(self, most: int) -> list["Run"]:
         """Return the runs of the latest decisions on this model, in whatever experiment, the newest first."""
         where = f"tags.`{ROLE_TAG}` = 'decision' and tags.`{MODEL_TAG}` = '{self.name}'"
         latest = ["attributes.start_time DESC"]
-        everywhere = [experiment.experiment_id for experiment in self.ask(self.api.search_experiments)]
+        experiments = self.ask(lambda: self.api.search_experiments())  # pyright: ignore[reportUnknownMemberType]
+        everywhere = [experiment.experiment_id for experiment in experiments]
         return list(self.ask(lambda: self.api.search_runs(everywhere, where, max_results=most, order_by=latest)))
 
     def how_it_stands(self) -> str:
         """Return what is the champion, as far as is known, when MLflow is away."""
-        name, made = self.name, self._made
-        if self._moving and made and made["champion"] != self.champion:
+        name, made = self.name, self._decision
+        if self._moving and made and made.champion != self.champion:
             return (
-                f"it is not known whether version {made['champion']} of {name!r} became the champion: "
+                f"it is not known whether version {made.champion} of {name!r} became the champion: "
                 f"`assay champion {shlex.quote(name)}` tells when MLflow is back"
             )
-        if made and self.champion == made["champion"] != made["before"]:
+        if made and self.champion == made.champion != made.before:
             return f"version {self.champion} of {name!r} is the champion; only the record of it is not complete"
         if not self._asked:
             return f"nothing was promoted: the champion of {name!r} is the one it was"
         stays = f"version {self.champion} is still the champion" if self.champion else "there is no champion yet"
         return f"nothing was promoted: of {name!r} {stays}"
 
-    def _decision(self, experiment: str, run: str) -> Any:
-        where = f"tags.`{RUN_TAG}` = '{run}' and tags.`{ROLE_TAG}` = 'decision'"
-        return next(iter(self.api.search_runs([experiment], where, max_results=1)), None)
+    def _run_of(self, experiment: str, run: str) -> "Run | None":
+        """Return the run of the decision that a study run has made."""
+        return next(iter(client.search_runs(self.api, experiment, run, "decision")), None)
 
-    def _describe(self, run_id: str, made: Mapping[str, Any]) -> None:
-        from mlflow.entities import Metric, RunTag
-
-        now = int(time.time() * 1000)
-        numbers = made.get("difference") or {}
-        metrics = [Metric(name, float(of), now, 0) for name, of in numbers.items() if isinstance(of, int | float)]
+    def _describe(self, run_id: str, decision: Decision) -> None:
+        found = decision.difference
+        numbers = {name: getattr(found, name) for name in NUMBERS} if found else {}
+        metrics = client.as_metrics({name: value for name, value in numbers.items() if value is not None}, 0)
         tags = {
-            DECISION_TAG: made["decision"],
-            REASON_TAG: made["reason"][:LONGEST_TAG],
-            CHAMPION_TAG: made["champion"] or "none",
-            "assay.champion_before": made["before"] or "none",
-            "mlflow.note.content": f"**{made['decision']}**: {made['reason']}"[:LONGEST_TAG],
+            DECISION_TAG: decision.decision.value,
+            REASON_TAG: decision.reason[:LONGEST_TAG],
+            CHAMPION_TAG: decision.champion or "none",
+            "assay.champion_before": decision.before or "none",
+            "mlflow.note.content": f"**{decision.decision}**: {decision.reason}"[:LONGEST_TAG],
         }
-        self.api.log_batch(run_id, metrics=metrics, tags=[RunTag(name, value) for name, value in tags.items()])
+        self.api.log_batch(run_id, metrics=metrics, tags=client.as_tags(tags))
 
 
-def kept_files(api: Any, run_id: str, folder: str) -> dict[str, Path]:
-    """Download what a version's run keeps for later: files by name, none where the run or they are gone."""
-    there = found_or(lambda: api.list_artifacts(run_id, KEPT_FILES), [])
-    return {Path(file.path).name: Path(api.download_artifacts(run_id, file.path, folder)) for file in there}
+def read_decision(api: "MlflowClient", run_id: str) -> Decision:
+    """Return the decision that is kept with a run.
+
+    Raises:
+        FormError: where another version of Assay has written it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(api.download_artifacts(run_id, DECISION_FILE, folder))
+        return from_json(Decision, file.read_bytes(), DECISION_FILE)
 
 
 def found_or(call: Callable[[], T], otherwise: T) -> T:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.data.prepared import REPORT, Prepared
+from components.records import from_json
 from components.reporting.phrases import (
     amount,
     between,
@@ -40,26 +41,29 @@ def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
         verdict: folder to write: `report/` (verdict.json, verdict.csv, verdict.md, report.html and the figures, which
             become MLflow artifacts), and `winner/` with the files of the winner's cell, for `register`.
     """
-    mlflow_runs = json.loads(Path(runs).read_text())
     with step("evaluate") as this:
         with this.span("imports"):
+            from components.data import retraining
             from components.evaluation.verdict import judge, typical
-            from components.registry import retrain
             from components.reporting import figures, html_report
+            from components.reporting.retraining import as_json
             from components.tracking import study_log
+            from components.tracking.runs import StudyRuns
+        mlflow_runs = from_json(StudyRuns, Path(runs).read_bytes(), runs)
         with this.span("report"):
             prepared = Prepared(data)
             study = prepared.study
             by_arm = gather(study, cells)
             judged = judge(study, by_arm, prepared)
-            if found := retrain.read(prepared.folder / REPORT):
-                judged["retrain"] = {**found, "changes": retrain.changes(found["techniques"], judged["effects"])}
+            if found := retraining.read(prepared.folder / REPORT):
+                verdicts = [(effect["technique"], effect["verdict"]) for effect in judged["effects"]]
+                judged["retrain"] = as_json(found.compared_with(verdicts))
             judged["sentence"] = sentence(judged)
-            judged["run"] = mlflow_runs["run"]
+            judged["run"] = mlflow_runs.run
             judged["mlflow"] = {
-                "tracking_uri": mlflow_runs["tracking_uri"],
-                "experiment_id": mlflow_runs["experiment"],
-                "run_id": mlflow_runs["parent"],
+                "tracking_uri": mlflow_runs.tracking_uri,
+                "experiment_id": mlflow_runs.experiment,
+                "run_id": mlflow_runs.parent,
             }
             report = Path(verdict) / "report"
             report.mkdir(parents=True)

@@ -1,6 +1,5 @@
 """Step `load`: any source -> checked, split, reported, prepared data; and the study's runs are opened in MLflow."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from components.data import report
 from components.data.preparation import prepare, record
 from components.data.prepared import REPORT
 from components.errors import AssayError
+from components.records import to_json
 from components.runtime.events import RUN, step
 from components.study.study import Study
 
@@ -45,4 +45,4 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
             retrain.log(opened, prepared.folder / REPORT)
         for line in report.short(report.read(prepared.folder / REPORT), "MLflow, data/data.md"):
             this.emit("warning", message=line)
-        Path(runs).write_text(json.dumps(opened))
+        Path(runs).write_text(to_json(opened))

@@ -5,8 +5,11 @@ from pathlib import Path
 
 from components.data.prepared import Prepared
 from components.errors import AssayError
-from components.registry.challenger import Challenger, decide_and_write
-from components.registry.model_registry import NOT_ASKED, PATIENCE, AwayError, Registry
+from components.records import from_json, to_json
+from components.registry.challenger import Challenger
+from components.registry.decision import Decision, Outcome
+from components.registry.model_registry import DECISION_FILE, PATIENCE, AwayError, Registry
+from components.registry.registration import register_winner
 from components.runtime.cells import FinishedCell
 from components.runtime.events import step
 
@@ -20,40 +23,44 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
         data: the prepared data.
         runs: the file of MLflow run numbers that `load` wrote.
         verdict: the folder that `evaluate` wrote.
-        decision: folder to write decision.json to: `decision` (promoted, kept or undecided; not asked where the study
-            promotes nothing; failed where MLflow was away), `reason`, `model`, `version` (of the winner), `champion`
-            (the version that has the alias now), `before` (the one that had it), `aliases` (what is moved), `by`, and
-            the evidence, see `gate.decide`.
+        decision: folder to write decision.json to, see `components.registry.decision`.
         patience: seconds that MLflow may be away before the step gives up.
     """
-    prepared, mlflow_runs = Prepared(data), json.loads(Path(runs).read_text())
+    prepared, file = Prepared(data), Path(decision) / DECISION_FILE
     with step("register") as this:
         with this.span("imports"):
-            from components.tracking import client, study_log
+            from components.tracking import client
+            from components.tracking.runs import StudyRuns
 
             registry = Registry(prepared.study.study, patience)
-        folder = Path(decision)
-        folder.mkdir(parents=True, exist_ok=True)
-        if not prepared.study.promote:
-            made = {"decision": NOT_ASKED, "model": registry.name, "reason": "the study says promote: false"}
-            with this.span("mlflow"):
-                study_log.finish(mlflow_runs, made)
-            (folder / "decision.json").write_text(json.dumps(made, indent=1))
-            return
-        with this.span("report"):
-            judged = json.loads((Path(verdict) / "report" / "verdict.json").read_text())
-            challenger = Challenger.of(prepared, judged, FinishedCell(Path(verdict) / "winner"))
+        study_runs = from_json(StudyRuns, Path(runs).read_bytes(), runs)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        by = client.user()
         try:
-            made = decide_and_write(this, registry, mlflow_runs, challenger, client.user())
+            if prepared.study.promote:
+                with this.span("report"):
+                    judged = json.loads((Path(verdict) / "report" / "verdict.json").read_text())
+                    winner = FinishedCell(Path(verdict) / "winner")
+                    challenger = Challenger.of(prepared, judged["winner"]["arm"], winner)
+                made = register_winner(this, registry, study_runs, challenger, by)
+            else:
+                reason = "the study says promote: false"
+                made = Decision(decision=Outcome.NOT_ASKED, reason=reason, model=registry.name, by=by)
             with this.span("mlflow"):
-                registry.ask(lambda: study_log.finish(mlflow_runs, made))
+                registry.end_study(study_runs, made)
         except AwayError as error:
-            stands = registry.how_it_stands()
-            failed = {"decision": "failed", "model": registry.name, "reason": stands, "error": str(error)}
-            (folder / "decision.json").write_text(json.dumps(failed, indent=1))
-            at = client.without_login(client.tracking_uri())
-            raise AssayError(
-                f"MLflow at {at} can't be reached, tried for {patience:.0f} s ({error}); "
-                f"{stands}; the same command again continues here: what is trained is kept"
-            ) from None
-        (folder / "decision.json").write_text(json.dumps(made, indent=1))
+            raise _failed(registry, by, error, file) from None
+        file.write_text(to_json(made))
+
+
+def _failed(registry: Registry, by: str, error: AwayError, file: Path) -> AssayError:
+    """Write that MLflow is away, and return what is said of it."""
+    from components.tracking.client import tracking_uri, without_login
+
+    stands = registry.how_it_stands()
+    failed = Decision(decision=Outcome.FAILED, reason=stands, model=registry.name, by=by, error=str(error))
+    file.write_text(to_json(failed))
+    return AssayError(
+        f"MLflow at {without_login(tracking_uri())} can't be reached, tried for {registry.patience:.0f} s ({error}); "
+        f"{stands}; the same command again continues here: what is trained is kept"
+    )

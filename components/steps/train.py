@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from components.data.prepared import Prepared
+from components.records import from_json
 from components.runtime.cells import Store, hand_over
 from components.runtime.events import step
 from components.study import shards
@@ -30,8 +30,9 @@ def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: s
         finished = Store(store, prepared.schema.fingerprint)
         shard = shards.shard(study, fan_out, batch)
         with this.span("imports"):
-            from components.tracking import cell_log
-        logger = cell_log.CellLogger(json.loads(Path(runs).read_text()), prepared.schema)
+            from components.tracking.cell_log import CellLogger
+            from components.tracking.runs import StudyRuns
+        logger = CellLogger(from_json(StudyRuns, Path(runs).read_bytes(), runs), prepared.schema)
         trainer: Trainer | None = None
         if any(finished.find(cell.key) is None for cell in shard):
             with this.span("imports"):

@@ -24,6 +24,7 @@ from components.tracking.client import (
     origin,
     search_runs,
 )
+from components.tracking.runs import StudyRuns
 
 FLUSH_SECONDS = 2.0  # epochs are sent at most this often: a call costs 15 ms, an epoch of a small cell less
 
@@ -35,16 +36,16 @@ LONGEST = 200  # characters of a class's name in a metric's, which may have 250
 class CellLogger:
     """Logs the cells of one study run."""
 
-    def __init__(self, runs: Mapping[str, Any], schema: Schema):
-        """Take what `opening.open_runs` returned."""
+    def __init__(self, runs: StudyRuns, schema: Schema):
+        """Take what `open_runs` returned."""
         self.api = client()
         self.runs = runs
         self.schema = schema
-        seeds = search_runs(self.api, runs["experiment"], runs["run"], "seed")
+        seeds = search_runs(self.api, runs.experiment, runs.run, "seed")
         self.known = {
             (run.data.tags["assay.arm"], run.data.tags["assay.seed"]): run
             for run in seeds
-            if run.data.tags[PARENT_TAG] in runs["arms"].values()
+            if run.data.tags[PARENT_TAG] in runs.arms.values()
         }
 
     def start(self, cell: Cell) -> "CellLog":
@@ -55,7 +56,7 @@ class CellLogger:
         if old:
             self.api.delete_run(old.info.run_id)
         tags = {
-            RUN_TAG: self.runs["run"],
+            RUN_TAG: self.runs.run,
             ROLE_TAG: "seed",
             "assay.arm": cell.arm,
             "assay.seed": str(cell.seed),
@@ -63,7 +64,7 @@ class CellLogger:
             **origin(self.schema),
         }
         name = f"{cell.arm}, seed {cell.seed}"
-        run = create_run(self.api, self.runs["experiment"], name, tags, self.runs["arms"][cell.arm])
+        run = create_run(self.api, self.runs.experiment, name, tags, self.runs.arms[cell.arm])
         log_data_set(self.api, run.info.run_id, self.schema)
         return CellLog(self, cell, run.info.run_id)
 
@@ -131,7 +132,7 @@ class CellLog:
         Every epoch of the first seed, and of a cell in which something is wrong; of others the epoch that counts. A
         thousand numbers cost as much as the training of a small cell.
         """
-        every = self.cell.seed == self.logger.runs["first_seed"] or result.findings
+        every = self.cell.seed == self.logger.runs.first_seed or result.findings
         measured = {
             f"layers/{layer}/{quantity}": values
             for layer, quantities in result.diagnostics.items()

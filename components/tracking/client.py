@@ -10,13 +10,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from components.data.prepared import Schema
 from components.errors import AssayError
 from components.runtime.code_version import code_version
 from components.runtime.events import TRACKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, Run, RunTag
 
 SQLITE = "sqlite:///"
 
@@ -96,7 +100,7 @@ def check_store(kept: str = "runs") -> None:
         raise AssayError(f"no {kept} here yet: {uri} does not exist; `assay run digits` makes the first")
 
 
-def client():
+def client() -> "MlflowClient":
     """Return an MlflowClient for `tracking_uri`."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for chatty in ("alembic", "mlflow.store.db.utils"):  # a line for every table of a new database
@@ -106,7 +110,7 @@ def client():
     return MlflowClient(tracking_uri())
 
 
-def search_runs(api, experiment: str, run: str, role: str, parent: str | None = None) -> list[Any]:
+def search_runs(api: "MlflowClient", experiment: str, run: str, role: str, parent: str | None = None) -> list["Run"]:
     """Return the MLflow runs of a study run that have this role.
 
     Args:
@@ -121,7 +125,9 @@ def search_runs(api, experiment: str, run: str, role: str, parent: str | None = 
     return list(api.search_runs([experiment], where, max_results=5000))
 
 
-def create_run(api, experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None):
+def create_run(
+    api: "MlflowClient", experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None
+) -> "Run":
     """Make a run of ours, below its parent if it has one."""
     above = {PARENT_TAG: parent} if parent else {}
     source = {"mlflow.source.name": "assay", "mlflow.source.type": "LOCAL", "mlflow.user": user()}
@@ -141,7 +147,7 @@ def origin(schema: Schema) -> dict[str, str]:
     return {DATA_TAG: schema.fingerprint[:12], "assay.code": code_version()[:12]}
 
 
-def log_data_set(api, run_id: str, schema: Schema) -> None:
+def log_data_set(api: "MlflowClient", run_id: str, schema: Schema) -> None:
     """Log the data as the run's input, with our own digest: MLflow's would read all rows."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -160,7 +166,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def as_metrics(values: Mapping[str, float], epoch: int) -> list[Any]:
+def as_metrics(values: Mapping[str, float], epoch: int) -> list["Metric"]:
     """Return values as MLflow's metrics of an epoch."""
     from mlflow.entities import Metric
 
@@ -168,14 +174,14 @@ def as_metrics(values: Mapping[str, float], epoch: int) -> list[Any]:
     return [Metric(name, float(value), now, epoch) for name, value in values.items()]
 
 
-def as_params(values: Mapping[str, Any]) -> list[Any]:
+def as_params(values: Mapping[str, Any]) -> list["Param"]:
     """Return values as MLflow's parameters, which are text."""
     from mlflow.entities import Param
 
     return [Param(name, str(value)) for name, value in values.items()]
 
 
-def as_tags(values: Mapping[str, str]) -> list[Any]:
+def as_tags(values: Mapping[str, str]) -> list["RunTag"]:
     """Return values as MLflow's tags."""
     from mlflow.entities import RunTag
 

@@ -1,9 +1,6 @@
-"""What a study's latest finished run has left in MLflow."""
+"""A study's latest finished run in MLflow, and its pages."""
 
-import json
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.errors import AssayError
 from components.formatting import nearest
@@ -20,19 +17,9 @@ from components.tracking.client import (
     without_login,
 )
 
-
-def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Return the verdict and the decision of the study's latest finished run, out of MLflow alone.
-
-    Raises:
-        AssayError: when MLflow has no such study, or none of its runs is finished.
-    """
-    api, run_id = client(), latest_run(study).info.run_id
-    with tempfile.TemporaryDirectory() as folder:
-        read = {}
-        for name in ("verdict.json", "decision.json"):
-            read[name] = json.loads(Path(api.download_artifacts(run_id, name, folder)).read_text())
-    return read["verdict.json"], read["decision.json"]
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 def winners_model(verdict: dict[str, Any]) -> Any:
@@ -76,7 +63,7 @@ def latest_pages(study: str | None) -> dict[str, str]:
     return ui_views.pages(run.data.tags[STUDY_TAG], run.info.experiment_id, run.info.run_id, numbers)
 
 
-def latest_run(study: str | None) -> Any:
+def latest_run(study: str | None) -> "Run":
     """Return MLflow's run of a study's latest finished run; of all studies' where none is named.
 
     Raises:
@@ -96,8 +83,8 @@ def latest_run(study: str | None) -> Any:
     raise AssayError(f"MLflow at {at} has no study {study!r}; {nearest(study, sorted(names))}")
 
 
-def _latest_of(api, *conditions: str, most: int = 1) -> list[Any]:
-    """Return the latest runs of studies, the newest first; a study's may be in any experiment, see `opening`."""
+def _latest_of(api: "MlflowClient", *conditions: str, most: int = 1) -> list["Run"]:
+    """Return the latest runs of studies, the newest first; a study's may be in any experiment, see `runs`."""
     where = " and ".join((f"tags.`{ROLE_TAG}` = 'study'", *conditions))
     experiments = [experiment.experiment_id for experiment in api.search_experiments()]
     return list(api.search_runs(experiments, where, max_results=most, order_by=["attributes.start_time DESC"]))

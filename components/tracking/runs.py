@@ -12,8 +12,9 @@ of kubeflow/pipelines.
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
 from components.data.prepared import Schema
 from components.errors import AssayError
@@ -39,6 +40,10 @@ from components.tracking.client import (
     without_login,
 )
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
 TASK_RUN = "MLFLOW_RUN_ID"  # in the environment, from the plugin: the run of this task
 DIGEST_TAG = "assay.digest"  # of a study's run: what is run
 PIPELINE_TAG = "kfp.pipeline_run_id"  # of a pipeline run's run, by the plugin: the number of the pipeline run
@@ -47,17 +52,38 @@ UNREADABLE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_
 LOG = logging.getLogger(__name__)
 
 
-def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
+@dataclass(frozen=True)
+class StudyRuns:
+    """The MLflow runs of a study, as `load` hands them to the other steps.
+
+    Attributes:
+        run: the run's unique name.
+        tracking_uri: where they are, without a login.
+        experiment: its number.
+        parent: the number of the study's own.
+        joined: whether the parent is the plugin's, and so not ours to end.
+        arms: run numbers by arm.
+        first_seed: the one that is logged in full.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    run: str
+    tracking_uri: str
+    experiment: str
+    parent: str
+    joined: bool
+    arms: dict[str, str]
+    first_seed: int
+
+
+def open_runs(study: Study, run: str, schema: Schema) -> StudyRuns:
     """Find or make the runs of the study and of its arms.
 
     Args:
         study: the study.
         run: the run's unique name. Where it died before, its runs are found by it and continued.
         schema: of the prepared data.
-
-    Returns:
-        JSON: `run`, `tracking_uri`, `experiment`, `parent`, `joined` (whether the parent is the plugin's, and so not
-        ours to end), `arms` (run numbers by arm) and `first_seed`.
 
     Raises:
         AssayError: when MLflow does not answer, or the study's experiment was deleted.
@@ -68,30 +94,31 @@ def open_runs(study: Study, run: str, schema: Schema) -> dict[str, Any]:
     parent = _pipelines_run(api) or _own_run(api, study, run, schema, tags)
     parent_id, experiment, joined = parent.info.run_id, parent.info.experiment_id, PIPELINE_TAG in parent.data.tags
     _log_study(api, parent_id, study, schema, tags)
-    below = search_runs(api, experiment, run, "arm", parent_id)  # a pipeline run of the same name may have others
-    known = {arm.data.tags["assay.arm"]: arm.info.run_id for arm in below}
-    arms = {}
-    for arm in study.expand():
-        of_arm = {RUN_TAG: run, ROLE_TAG: "arm", "assay.arm": arm.name, "assay.technique": arm.technique}
-        made = known.get(arm.name) or create_run(api, experiment, arm.name, of_arm, parent_id).info.run_id
-        told = as_params({"arm": arm.name, **flat(arm.recipe.model_dump(mode="json"))})
-        api.log_batch(made, params=told, tags=as_tags(origin(schema)))
-        log_data_set(api, made, schema)
-        arms[arm.name] = made
+    arms = _open_arms(api, experiment, parent_id, study, run, schema)
     for run_id in (*([] if joined else [parent_id]), *arms.values()):
         api.update_run(run_id, status="RUNNING")
-    return {
-        "run": run,
-        "tracking_uri": without_login(tracking_uri()),
-        "experiment": experiment,
-        "parent": parent_id,
-        "joined": joined,
-        "arms": arms,
-        "first_seed": study.seed_numbers.start,
-    }
+    uri = without_login(tracking_uri())
+    return StudyRuns(run, uri, experiment, parent_id, joined, arms, study.seed_numbers.start)
 
 
-def _pipelines_run(api) -> Any:
+def _open_arms(
+    api: "MlflowClient", experiment: str, parent: str, study: Study, run: str, schema: Schema
+) -> dict[str, str]:
+    """Return the numbers of the arms' runs below the study's; those that are not there are made."""
+    below = search_runs(api, experiment, run, "arm", parent)  # a pipeline run of the same name may have others
+    known = {arm.data.tags["assay.arm"]: arm.info.run_id for arm in below}
+    arms: dict[str, str] = {}
+    for arm in study.expand():
+        tags = {RUN_TAG: run, ROLE_TAG: "arm", "assay.arm": arm.name, "assay.technique": arm.technique}
+        run_id = known.get(arm.name) or create_run(api, experiment, arm.name, tags, parent).info.run_id
+        params = as_params({"arm": arm.name, **flat(arm.recipe.model_dump(mode="json"))})
+        api.log_batch(run_id, params=params, tags=as_tags(origin(schema)))
+        log_data_set(api, run_id, schema)
+        arms[arm.name] = run_id
+    return arms
+
+
+def _pipelines_run(api: "MlflowClient") -> "Run | None":
     """Return the run that the plugin made for this pipeline run, or None.
 
     Where the environment names a run that can't be joined, the log says why. A study whose results are in a run of its
@@ -115,7 +142,7 @@ def _pipelines_run(api) -> Any:
     return None
 
 
-def _readable(api, run_id: str) -> Any:
+def _readable(api: "MlflowClient", run_id: str) -> "Run | None":
     """Return a run; None where there is none, or we may not see it."""
     from mlflow.exceptions import MlflowException
 
@@ -128,7 +155,7 @@ def _readable(api, run_id: str) -> Any:
     return found if found.info.lifecycle_stage == "active" else None
 
 
-def _own_run(api, study: Study, run: str, schema: Schema, tags: dict[str, str]) -> Any:
+def _own_run(api: "MlflowClient", study: Study, run: str, schema: Schema, tags: dict[str, str]) -> "Run":
     """Return the study's run in its own experiment; it is made where there is none.
 
     What died on other data, as last night's rows, is another one's: its params can't change, nor would they be true.
@@ -142,13 +169,13 @@ def _own_run(api, study: Study, run: str, schema: Schema, tags: dict[str, str]) 
     return create_run(api, experiment, run, tags)
 
 
-def _is_of(known: Any, study: Study, schema: Schema) -> bool:
+def _is_of(known: "Run", study: Study, schema: Schema) -> bool:
     """Tell whether a run is of this study and data, or has not come so far that it says so."""
     decides = {DIGEST_TAG: study.digest(), DATA_TAG: origin(schema)[DATA_TAG]}
     return all(known.data.tags.get(name, value) == value for name, value in decides.items())
 
 
-def _set_aside(api, experiment: str, run: str) -> None:
+def _set_aside(api: "MlflowClient", experiment: str, run: str) -> None:
     """End what an earlier try of a run left in MLflow, so that it is found by nobody as this run's."""
     for left in api.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run}'", max_results=5000):
         api.set_tag(left.info.run_id, RUN_TAG, f"{run} overtaken")
@@ -156,7 +183,7 @@ def _set_aside(api, experiment: str, run: str) -> None:
             api.set_terminated(left.info.run_id, "FAILED")
 
 
-def experiment_of(api, name: str) -> str:
+def experiment_of(api: "MlflowClient", name: str) -> str:
     """Return the number of the study's experiment; it is made where there is none."""
     from mlflow.exceptions import MlflowException
 
@@ -167,6 +194,7 @@ def experiment_of(api, name: str) -> str:
             return api.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
         except MlflowException:  # another process was faster
             known = api.get_experiment_by_name(name)
+            assert known is not None
     if known.lifecycle_stage != "active":
         raise AssayError(
             f"the MLflow experiment {name!r} was deleted; restore it (`mlflow experiments restore "
@@ -175,7 +203,7 @@ def experiment_of(api, name: str) -> str:
     return known.experiment_id
 
 
-def _log_study(api, run_id: str, study: Study, schema: Schema, tags: dict[str, str]) -> None:
+def _log_study(api: "MlflowClient", run_id: str, study: Study, schema: Schema, tags: dict[str, str]) -> None:
     # MLflow's params never change, and the run may be another's: each of ours has a prefix.
     params = {
         "study.metric": study.metric,
@@ -194,9 +222,9 @@ def _log_study(api, run_id: str, study: Study, schema: Schema, tags: dict[str, s
     log_data_set(api, run_id, schema)
 
 
-def log_data(runs: dict[str, Any], folder: Path) -> None:
+def log_data(runs: StudyRuns, folder: Path) -> None:
     """Log the data report's files to the study's run, under `data`."""
-    client().log_artifacts(runs["parent"], str(folder), "data")
+    client().log_artifacts(runs.parent, str(folder), "data")
 
 
 def close_runs(study: str, run: str, status: Callable[[], str | None]) -> None:

@@ -15,12 +15,13 @@ from typing import Any
 from components.runtime.cells import FinishedCell
 from components.tracking import ui_views
 from components.tracking.client import as_metrics, as_tags, client
+from components.tracking.runs import StudyRuns
 
 ARM_NUMBERS = ("effect", "low", "high", "p_holm", "probability", "detectable", "cost", "cost_low", "cost_high")
 
 
 def log_verdict(
-    runs: Mapping[str, Any],
+    runs: StudyRuns,
     verdict: Mapping[str, Any],
     description: str,
     folder: Path,
@@ -30,7 +31,7 @@ def log_verdict(
     """Log the verdict to the study's run, each arm's numbers to the arm's own, and what the UI opens at.
 
     Args:
-        runs: what `opening.open_runs` returned.
+        runs: what `open_runs` returned.
         verdict: see `components.steps.evaluate`.
         description: Markdown.
         folder: its files become artifacts.
@@ -41,7 +42,7 @@ def log_verdict(
     metric, winner, test = verdict["metric"], verdict["winner"], verdict["test"]
     numbers, tags = _of_arms(verdict)
     for arm, of_arm in cells.items():
-        run_id = runs["arms"][arm]
+        run_id = runs.arms[arm]
         means = _means(of_arm)
         first = f"validation/{metric}"  # the compare view draws the metric that was logged first
         told = as_metrics({first: means.pop(first), **means, **numbers.get(arm, {})}, 0)
@@ -54,12 +55,12 @@ def log_verdict(
         names = [name for name in test[who] if name != "per_seed"]
         parent_metrics |= {f"test/{who}/{name}": test[who][name] for name in names}
     told = {"mlflow.note.content": description, "assay.winner": winner["arm"], "assay.answer": verdict["sentence"]}
-    api.log_batch(runs["parent"], metrics=as_metrics(parent_metrics, 0), tags=as_tags(told))
-    api.log_artifacts(runs["parent"], str(folder))
-    study, experiment = verdict["study"], runs["experiment"]
-    api.set_experiment_tag(experiment, ui_views.view_tag(study), ui_views.view(study, runs["run"], metric))
-    if not runs["joined"]:  # else it is an experiment of many pipelines
-        links = ui_views.pages(study, experiment, runs["parent"], list(runs["arms"].values()))
+    api.log_batch(runs.parent, metrics=as_metrics(parent_metrics, 0), tags=as_tags(told))
+    api.log_artifacts(runs.parent, str(folder))
+    study, experiment = verdict["study"], runs.experiment
+    api.set_experiment_tag(experiment, ui_views.view_tag(study), ui_views.view(study, runs.run, metric))
+    if not runs.joined:  # else it is an experiment of many pipelines
+        links = ui_views.pages(study, experiment, runs.parent, list(runs.arms.values()))
         api.set_experiment_tag(experiment, "mlflow.note.content", ui_views.description(verdict, links))
 
 
@@ -105,12 +106,3 @@ def _mean_curves(cells: Sequence[FinishedCell]) -> list[Any]:
         for epoch, values in enumerate(zip_longest(*(cell.result.curves[name] for cell in cells)))
         for metric in as_metrics({name: fmean(value for value in values if value is not None)}, epoch)
     ]
-
-
-def finish(runs: Mapping[str, Any], decision: Mapping[str, Any]) -> None:
-    """Log the registry's decision to the study's run and end it, unless whoever made it does."""
-    api = client()
-    api.log_dict(runs["parent"], dict(decision), "decision.json")
-    api.set_tag(runs["parent"], "assay.decision", f"{decision['decision']}: {decision['reason']}")
-    if not runs["joined"]:
-        api.set_terminated(runs["parent"])

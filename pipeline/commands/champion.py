@@ -5,13 +5,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from components.errors import AssayError, UsageError
 from components.formatting import nearest
+from components.registry.decision import Judgement, Outcome
 from components.registry.model_registry import (
     CHALLENGER,
     CHAMPION,
@@ -19,10 +20,7 @@ from components.registry.model_registry import (
     DECISION_TAG,
     METRIC_TAG,
     PREVIOUS,
-    PROMOTED,
     REASON_TAG,
-    ROLLED_BACK,
-    ROLLED_BACK_TAG,
     SCORE_TAG,
     VERSION_TAG,
     AwayError,
@@ -31,6 +29,10 @@ from components.registry.model_registry import (
 )
 from components.tracking.client import ROLE_TAG, check_store, tracking_uri, user, without_login
 from components.tracking.runs import experiment_of
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 DECISIONS = 5  # that are shown
 ENOUGH = 100  # decisions, to find the last promotion among them
@@ -87,7 +89,7 @@ def promote(name: str, version: str | None, reason: str | None) -> str:
         aliases[CHAMPION] = number
         if challenger and str(challenger.version) == number:
             aliases[CHALLENGER] = None
-        _write(registry, chosen, PROMOTED, _by_hand(reason), aliases)
+        _write(registry, chosen, Outcome.PROMOTED, reason, aliases)
     before = f"; version {champion.version} was it before" if champion else ""
     return f"{name} version {number} is the champion now{before}"
 
@@ -107,15 +109,11 @@ def rollback(name: str, reason: str | None) -> str:
         if champion is None or previous is None or str(previous.version) == registry.champion:
             raise AssayError(f"{name!r} has no champion before the present one; {_versions(registry)}")
         aliases: dict[str, str | None] = {CHAMPION: str(previous.version), PREVIOUS: registry.champion}
-        _write(registry, previous, ROLLED_BACK, _by_hand(reason), aliases)
+        _write(registry, previous, Outcome.ROLLED_BACK, reason, aliases)
     return f"{name} version {previous.version} is the champion again; version {champion.version} is `{PREVIOUS}` now"
 
 
-def _by_hand(reason: str | None) -> str:
-    return f"by hand: {reason or 'no reason given'}"
-
-
-def _chosen(registry: Registry, version: str | None) -> Any:
+def _chosen(registry: Registry, version: str | None) -> "ModelVersion":
     """Return a version; the challenger where none is named.
 
     Raises:
@@ -153,38 +151,25 @@ def _opened(name: str) -> Iterator[Registry]:
         ) from None
 
 
-def _write(registry: Registry, version: Any, decision: str, reason: str, aliases: dict[str, str | None]) -> None:
-    """Record a decision made by hand, and carry it out.
-
-    A version that is taken back is marked first, since a retraining on the same data would find it again.
-    """
-    made = {
-        "decision": decision,
-        "reason": reason,
-        "model": registry.name,
-        "version": str(version.version),
-        "champion": aliases[CHAMPION],
-        "before": registry.champion,
-        "aliases": aliases,
-        "by": user(),
-    }
-    parent = registry.ask(lambda: found_or(lambda: registry.api.get_run(version.run_id), None))
+def _write(
+    registry: Registry, version: "ModelVersion", decision: Outcome, reason: str | None, aliases: dict[str, str | None]
+) -> None:
+    """Record a decision made by hand, and carry it out."""
+    judgement = Judgement(decision=decision, reason=f"by hand: {reason or 'no reason given'}")
+    parent = registry.ask(lambda: found_or(lambda: registry.api.get_run(version.run_id or ""), None))
     if parent and parent.data.tags.get(ROLE_TAG) == "study" and parent.info.lifecycle_stage == "active":
         experiment, above = parent.info.experiment_id, version.run_id
     else:
         experiment, above = registry.ask(lambda: experiment_of(registry.api, registry.name)), None
-    record = registry.record(experiment, above, f"by hand {uuid.uuid4().hex}", made)
-    if decision == ROLLED_BACK and registry.champion:
-        registry.tag(registry.champion, ROLLED_BACK_TAG, f"{time.strftime('%Y-%m-%d')} {reason}")
-    registry.tag(str(version.version), ROLLED_BACK_TAG, None)
-    registry.carry_out(record, made)
+    made = registry.decision(judgement, str(version.version), aliases, user())
+    registry.write(made, experiment, above, f"by hand {uuid.uuid4().hex}")
 
 
-def _since(champion: Any, decisions: list[Any]) -> str:
+def _since(champion: "ModelVersion", decisions: list["Run"]) -> str:
     """Return when the version became the champion, and by whom; where no decision tells, when it was made."""
     for run in decisions:
         tags = run.data.tags
-        made_it = tags.get(DECISION_TAG) in (PROMOTED, ROLLED_BACK) and run.info.status == "FINISHED"
+        made_it = tags.get(DECISION_TAG) in (Outcome.PROMOTED, Outcome.ROLLED_BACK) and run.info.status == "FINISHED"
         if made_it and tags[CHAMPION_TAG] == str(champion.version):
             return f"{_time(run.info.start_time)}, {tags[DECISION_TAG]} by {tags['mlflow.user']}"
     return f"{_time(champion.creation_timestamp)} or later"
@@ -198,7 +183,7 @@ def _scores(tags: dict[str, str]) -> str:
     )
 
 
-def _told(run: Any) -> str:
+def _told(run: "Run") -> str:
     tags = run.data.tags
     what = tags.get(DECISION_TAG, "unfinished") + ("" if run.info.status == "FINISHED" else ", not carried out")
     return f"{_time(run.info.start_time)}  {what:<11}  version {tags[VERSION_TAG]}: {tags.get(REASON_TAG, '')}"

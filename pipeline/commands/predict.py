@@ -24,7 +24,7 @@ from components.data.sources.images import IMAGES
 from components.data.sources.text import TEXTS, read_text
 from components.errors import AssayError, UsageError
 from components.formatting import nearest
-from components.registry.challenger import CHAMPION
+from components.registry.model_registry import CHAMPION
 from components.serving import saved_model
 from components.tracking import client
 

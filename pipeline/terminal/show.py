@@ -15,6 +15,7 @@ from components.stats.metrics import METRICS
 from components.study.study import REFERENCE
 
 if TYPE_CHECKING:
+    from components.registry.decision import Decision
     from pipeline.commands.plan import Plan
 
 STYLES = {"helped": "bold green", "hurt": "bold red", "too few seeds": "yellow"}
@@ -28,13 +29,13 @@ SHARES = {
 }
 
 
-def show_verdict(console: Console, verdict: dict[str, Any], decision: dict[str, Any] | None) -> None:
+def show_verdict(console: Console, verdict: dict[str, Any], decision: "Decision | None") -> None:
     """Print the table and the answer.
 
     Args:
         console: where to; 80 columns are enough.
         verdict: see `components.steps.evaluate`.
-        decision: see `components.registry.challenger`; None where nothing was decided.
+        decision: the registry's; None where nothing was decided.
     """
     metric = METRICS[verdict["metric"]].title
     console.print()
@@ -251,16 +252,16 @@ def _show_test(console: Console, verdict: dict[str, Any]) -> None:
     console.print()
 
 
-def _registry(decision: dict[str, Any]) -> str:
-    if decision["decision"] == "not asked":
-        return f"Registry: nothing is registered; {decision['reason']}."
-    name, champion, reason = decision["model"], decision["champion"], decision["reason"]
-    if decision["decision"] == "promoted":
+def _registry(decision: "Decision") -> str:
+    if decision.decision == "not asked":
+        return f"Registry: nothing is registered; {decision.reason}."
+    name, champion, reason = decision.model, decision.champion, decision.reason
+    if decision.decision == "promoted":
         return f"Registry: {name} version {champion} is the champion now; {reason}."
     stays = f"the champion stays {name} version {champion}" if champion else f"{name} has no champion"
-    if decision["decision"] == "undecided":
+    if decision.decision == "undecided":
         return (
-            f"Registry: undecided, so {stays}, and version {decision['version']} is the challenger; {reason}. "
+            f"Registry: undecided, so {stays}, and version {decision.version} is the challenger; {reason}. "
             f"`assay promote {shlex.quote(name)}` makes it the champion."
         )
     return f"Registry: {stays}; {reason}."

@@ -15,9 +15,12 @@ from small import study_of
 
 from components.data.preparation import prepare
 from components.data.prepared import Prepared
+from components.records import from_json
+from components.registry.decision import Decision
 from components.runtime.cells import FinishedCell
 from components.study.recipe import Train, merge
 from components.study.study import Study
+from components.tracking.runs import StudyRuns
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -70,16 +73,16 @@ class Steps:
         return Prepared(self.folder / "data")
 
     @property
-    def runs(self) -> dict[str, Any]:
-        return json.loads((self.folder / "runs.json").read_text())
+    def runs(self) -> StudyRuns:
+        return from_json(StudyRuns, (self.folder / "runs.json").read_bytes(), "runs.json")
 
     @property
     def verdict(self) -> dict[str, Any]:
         return json.loads((self.folder / "verdict" / "report" / "verdict.json").read_text())
 
     @property
-    def decision(self) -> dict[str, Any]:
-        return json.loads((self.folder / "decision" / "decision.json").read_text())
+    def decision(self) -> Decision:
+        return from_json(Decision, (self.folder / "decision" / "decision.json").read_bytes(), "decision.json")
 
     @property
     def finished(self) -> list[dict[str, Any]]:
@@ -201,7 +204,7 @@ def tiny(workplace: Path, run_steps: Callable[..., Steps]) -> Steps:
 
 
 @pytest.fixture
-def opened(make_study, digits, tiny, in_workplace, request) -> tuple[Study, dict[str, Any]]:
+def opened(make_study, digits, tiny, in_workplace, request) -> tuple[Study, StudyRuns]:
     """A study with one arm, just opened, and its runs."""
     from components.tracking.runs import open_runs
 

@@ -7,7 +7,7 @@ from small import prepare_rows
 from components.data.drift import FEWEST_ROWS, LEVEL, measure, psi, save
 from components.data.raw_values import Column
 from components.data.sources import Rows
-from components.registry.retrain import drift_as_text
+from components.reporting.retraining import drift_as_text
 
 CLASSES = ("no", "yes")
 
@@ -68,54 +68,55 @@ def taken(rows, numbers):
 
 
 def by_name(found):
-    return {value["name"]: value for value in found["values"]}
+    return {str(value.quantity): value for value in found.values}
 
 
 def test_of_a_table_only_the_column_that_moved_has_drifted(tmp_path):
     rng = np.random.default_rng(1)
     found = drift_of(tmp_path, table(1000, rng), table(200, rng, shift=1.0), "table:rows.csv")
-    assert (found["rows"], found["new"], found["drifted"]) == (1200, 200, True)
-    assert [value["name"] for value in found["values"] if value["drifted"]] == ["column size"]
-    moved = found["values"][0]
-    assert moved["psi"] > 0.5
-    assert moved["then"].startswith("median ")
-    assert by_name(found)["column nothing"]["psi"] == 0
+    assert (found.rows, found.new, found.drifted) == (1200, 200, True)
+    assert [str(value.quantity) for value in found.values if value.drifted] == ["column size"]
+    moved = found.values[0]
+    assert moved.psi > 0.5
+    assert str(moved.then).startswith("median ")
+    assert by_name(found)["column nothing"].psi == 0
 
 
 def test_categories_and_classes_are_told_by_the_share_that_changed_most(tmp_path):
     rng = np.random.default_rng(2)
     found = drift_of(tmp_path, table(1000, rng), table(300, rng, reds=0.9, yes=0.1), "table:rows.csv")
     values = by_name(found)
-    assert values["column color"]["drifted"]
-    assert values["class"]["drifted"]
-    assert not values["column size"]["drifted"]
-    assert values["class"]["now"].startswith(("no 9", "no 8"))
-    share = float(values["column color"]["now"].split()[1])
-    assert values["column color"]["now"].startswith("blue 1") or share > 80
+    assert values["column color"].drifted
+    assert values["class"].drifted
+    assert not values["column size"].drifted
+    assert str(values["class"].now).startswith(("no 9", "no 8"))
+    share = float(str(values["column color"].now).split()[1])
+    assert str(values["column color"].now).startswith("blue 1") or share > 80
 
 
 def test_rows_of_the_same_kind_have_not_drifted_and_a_few_can_tell_nothing(tmp_path):
     rng = np.random.default_rng(3)
     old = table(1000, rng)
-    assert not drift_of(tmp_path / "same", old, table(300, rng), "table:rows.csv")["drifted"]
+    assert not drift_of(tmp_path / "same", old, table(300, rng), "table:rows.csv").drifted
     other = table(1000, rng)
     save(prepare_rows(old, tmp_path / "old", "table:rows.csv"), tmp_path / "profile.npz")
     found = measure(prepare_rows(other, tmp_path / "other", "table:rows.csv"), tmp_path / "profile.npz", 0.2)
-    assert (found["compared"], found["drifted"]) == ("all", False)  # a tenth of the rows is equal to others
+    assert (found.compared, found.drifted) == ("all", False)  # a tenth of the rows is equal to others
     few = drift_of(tmp_path / "few", old, table(FEWEST_ROWS - 1, rng, shift=9), "table:rows.csv")
-    assert (few["new"], few["enough"], few["drifted"], few["values"]) == (FEWEST_ROWS - 1, False, False, [])
-    assert few["compared"] == "new"
+    assert (few.new, few.enough, few.drifted, few.values) == (FEWEST_ROWS - 1, False, False, ())
+    assert few.compared == "new"
     nothing = drift_of(tmp_path / "nothing", old, table(0, rng), "table:rows.csv")
-    assert nothing["new"] == 0
+    assert nothing.new == 0
 
 
 def test_a_small_shift_that_is_sure_is_below_the_threshold(tmp_path):
     rng = np.random.default_rng(4)
     old, new = table(3000, rng), table(3000, rng, shift=0.25)
     size = by_name(drift_of(tmp_path / "a", old, new, "table:rows.csv"))["column size"]
-    assert size["p"] < LEVEL
-    assert not size["drifted"]
-    assert by_name(drift_of(tmp_path / "b", old, new, "table:rows.csv", threshold=0.03))["column size"]["drifted"]
+    assert size.p is not None
+    assert size.p < LEVEL
+    assert not size.drifted
+    assert by_name(drift_of(tmp_path / "b", old, new, "table:rows.csv", threshold=0.03))["column size"].drifted
 
 
 def test_of_images_light_and_detail_are_told_apart(digits, tmp_path):
@@ -126,7 +127,7 @@ def test_of_images_light_and_detail_are_told_apart(digits, tmp_path):
 
     def drifted(folder, images):
         found = drift_of(tmp_path / folder, old, Rows(images, y[1200:], old.classes), "tfds:any")
-        return {value["name"] for value in found["values"] if value["drifted"]}
+        return {str(value.quantity) for value in found.values if value.drifted}
 
     assert drifted("same", x[1200:] + np.float32(1e-3)) == set()
     assert {"brightness", "contrast"} <= drifted("darker", x[1200:] * 0.6)
@@ -152,12 +153,12 @@ def test_of_texts_strange_words_and_lengths_are_told(tmp_path):
         return by_name(drift_of(tmp_path / folder, old, new, "text:rows.csv"))
 
     same = values("same", texts(200, rng, words, last=400))
-    assert not any(value["drifted"] for value in same.values())
+    assert not any(value.drifted for value in same.values())
     other = values("other", texts(200, rng, words, first=300))
-    assert {name for name, value in other.items() if value["drifted"]} == {"strange words"}
+    assert {name for name, value in other.items() if value.drifted} == {"strange words"}
     longer = values("longer", texts(200, rng, words, length=(20, 30), last=400))
-    assert longer["words in a text"]["drifted"]
-    assert not longer["strange words"]["drifted"]
+    assert longer["words in a text"].drifted
+    assert not longer["strange words"].drifted
 
 
 def test_rows_are_counted_as_new_whatever_became_of_the_others(tmp_path):
@@ -174,7 +175,7 @@ def test_rows_are_counted_as_new_whatever_became_of_the_others(tmp_path):
         ("doubled", np.r_[old, order], 400),
     ):
         found = between(tmp_path / name, then, taken(all_rows, numbers))
-        assert (found["new"], found["compared"], found["drifted"]) == (new, "new", False), name
+        assert (found.new, found.compared, found.drifted) == (new, "new", False), name
 
 
 def test_where_rows_are_like_others_those_that_went_hide_those_that_came(tmp_path):
@@ -184,9 +185,9 @@ def test_where_rows_are_like_others_those_that_went_hide_those_that_came(tmp_pat
     x = np.stack([rng.integers(0, 5, 500), rng.integers(0, 8, 500)], axis=1).astype(np.float32)
     everything = Rows(x, rng.integers(0, 2, 500), CLASSES, columns)
     found = between(tmp_path / "moved", taken(everything, np.arange(400)), taken(everything, np.arange(40, 500)))
-    assert (found["compared"], found["looked_at"], found["drifted"]) == ("all", 460, False)
+    assert (found.compared, found.looked_at, found.drifted) == ("all", 460, False)
     grown = between(tmp_path / "grown", taken(everything, np.arange(400)), everything)
-    assert (grown["compared"], grown["looked_at"]) == ("new", 100)
+    assert (grown.compared, grown.looked_at) == ("new", 100)
 
 
 def test_few_rows_that_are_equal_do_not_hide_new_ones_when_some_are_deleted(tmp_path):
@@ -196,7 +197,7 @@ def test_few_rows_that_are_equal_do_not_hide_new_ones_when_some_are_deleted(tmp_
     now = np.arange(3, 1000)  # three were deleted, and a tenth is there twice
     then = taken(rows, np.r_[np.arange(800), np.arange(80)])
     found = between(tmp_path, then, taken(rows, np.r_[now, np.arange(3, 80)]))
-    assert (found["compared"], found["new"]) == ("new", 200)
+    assert (found.compared, found.new) == ("new", 200)
 
 
 def test_new_groups_with_many_rows_each_are_no_drift(tmp_path):
@@ -211,8 +212,8 @@ def test_new_groups_with_many_rows_each_are_no_drift(tmp_path):
         old = patients < 60
         then = Rows(rows.x[old], y[old], CLASSES, columns, groups=patients[old])
         found = between(tmp_path / f"{trial}", then, rows, group="patient")
-        drifted += found["drifted"]
-        assert (found["new"], found["looked_at"], found["enough"]) == (200, 10, False)
+        drifted += found.drifted
+        assert (found.new, found.looked_at, found.enough) == (200, 10, False)
         assert "it takes 50 of different groups" in drift_as_text(found, "1")
     assert drifted == 0
 
@@ -225,7 +226,7 @@ def test_of_groups_that_are_enough_a_drift_is_seen(tmp_path):
     y, old, columns = rng.integers(0, 2, 900), patients < 200, (Column("a"),)
     then = Rows(x[old], y[old], CLASSES, columns, groups=patients[old])
     found = between(tmp_path, then, Rows(x, y, CLASSES, columns, groups=patients), group="patient")
-    assert (found["new"], found["looked_at"], found["drifted"]) == (300, 100, True)
+    assert (found.new, found.looked_at, found.drifted) == (300, 100, True)
 
 
 def test_a_column_that_changes_its_type_has_drifted(tmp_path):
@@ -238,10 +239,10 @@ def test_a_column_that_changes_its_type_has_drifted(tmp_path):
     category = Rows(x, number.y, CLASSES, (code, *number.columns[1:]))
     found = between(tmp_path / "to", number, category)
     size = by_name(found)["column size"]
-    assert (size["drifted"], size["now"]) == (True, "no number")
+    assert (size.drifted, str(size.now)) == (True, "no number")
     assert drift_as_text(found, "3").startswith("No row of today was there for version 3; all 300 are compared, and ")
     back = by_name(between(tmp_path / "back", category, number))["column size"]
-    assert (back["drifted"], back["now"]) == (True, "other values 100.0 %")
+    assert (back.drifted, str(back.now)) == (True, "other values 100.0 %")
 
 
 def test_values_that_are_missing_now_are_told_so(tmp_path):
@@ -249,12 +250,12 @@ def test_values_that_are_missing_now_are_told_so(tmp_path):
     old, new = table(500, rng), table(100, rng)
     new.x[:50, 0] = np.nan
     size = by_name(drift_of(tmp_path / "half", old, new, "table:rows.csv"))["column size"]
-    assert size["drifted"]
-    assert size["then"].endswith(" % missing")
-    assert float(size["now"].split()[2]) >= 50
+    assert size.drifted
+    assert str(size.then).endswith(" % missing")
+    assert float(str(size.now).split()[2]) >= 50
     new.x[:, 0] = np.nan
     gone = by_name(drift_of(tmp_path / "all", old, new, "table:rows.csv"))["column size"]
-    assert (gone["drifted"], gone["now"]) == (True, "no number")
+    assert (gone.drifted, str(gone.now)) == (True, "no number")
 
 
 def test_long_values_of_a_category_are_cut_in_words(tmp_path):
@@ -263,8 +264,8 @@ def test_long_values_of_a_category_are_cut_in_words(tmp_path):
     x = np.stack([rng.normal(size=400), np.r_[np.zeros(300), np.ones(100)]], axis=1).astype(np.float32)
     rows = Rows(x, rng.integers(0, 2, 400), CLASSES, (Column("size"), long))
     note = by_name(between(tmp_path, taken(rows, np.arange(300)), rows))["column note"]
-    assert note["drifted"]
-    assert len(note["now"]) < 60
+    assert note.drifted
+    assert len(str(note.now)) < 60
 
 
 def test_texts_that_came_and_went_are_not_less_strange_for_being_known(tmp_path):
@@ -274,7 +275,7 @@ def test_texts_that_came_and_went_are_not_less_strange_for_being_known(tmp_path)
     then = taken(rows, np.r_[np.arange(500), np.arange(100)])  # a hundred are there twice
     now = taken(rows, np.r_[np.arange(250, 600), np.arange(100), np.arange(100)])
     found = between(tmp_path, then, now, "text:rows.csv")
-    assert (found["compared"], found["drifted"]) == ("all", False)
+    assert (found.compared, found.drifted) == ("all", False)
 
 
 @pytest.mark.filterwarnings("error")
@@ -286,7 +287,7 @@ def test_images_of_any_shape_have_what_is_measured(tmp_path, shape):
     names = {"brightness", "contrast", "detail", "class"}
     colors = {3: {"red", "green", "blue"}, 4: {"red", "green", "blue", "alpha"}}.get(shape[-1], set())
     assert set(by_name(found)) == names | colors
-    assert not found["drifted"]
+    assert not found.drifted
 
 
 @pytest.mark.parametrize(("values", "rows"), [(None, 450), (2000, 2200), (300, 1500)])
@@ -299,7 +300,7 @@ def test_a_category_of_many_values_has_not_drifted_for_being_rare(tmp_path, valu
     columns = (Column("size"), Column("code", "category", texts_of))
     everything = Rows(x, rng.integers(0, 2, rows), CLASSES, columns)
     found = between(tmp_path / "same", taken(everything, np.arange(rows - 200)), everything, threshold=0.1)
-    assert not by_name(found)["column code"]["drifted"]
+    assert not by_name(found)["column code"].drifted
 
 
 def test_of_many_values_one_that_becomes_frequent_is_a_drift(tmp_path):
@@ -309,5 +310,5 @@ def test_of_many_values_one_that_becomes_frequent_is_a_drift(tmp_path):
     rows = Rows(x, rng.integers(0, 2, 3000), CLASSES, (Column("size"), column))
     rows.x[-100:, 1] = 2
     code = by_name(between(tmp_path, taken(rows, np.arange(2900)), rows))["column code"]
-    assert code["drifted"]
-    assert code["now"] == "value 2 100.0 %"
+    assert code.drifted
+    assert str(code.now) == "value 2 100.0 %"

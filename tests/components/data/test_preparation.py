@@ -221,7 +221,7 @@ def test_a_store_that_can_not_be_written_stops_the_step_before_anything_is_read(
 
 def test_the_step_writes_data_and_run_numbers(tiny):
     assert json.loads((tiny.folder / "data" / "data.json").read_text())["rows"] == 1797
-    assert set(tiny.runs["arms"]) == {"reference", "same", "narrow", "long"}
+    assert set(tiny.runs.arms) == {"reference", "same", "narrow", "long"}
     assert {event["step"] for event in tiny.events} == {"load", "scale", "train", "evaluate", "register"}
 
 

@@ -8,7 +8,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 from scipy.stats import binom, norm
 
-from components.registry.gate import FEWEST_ROWS, Difference, Rows, compare, decide, too_few
+from components.data.slices import Slice
+from components.registry.decision import Difference, Judgement, Outcome
+from components.registry.gate import FEWEST_ROWS, Rows, compare, judge, too_few
 from components.stats.metrics import METRICS, scores
 from components.study.study import Gate
 
@@ -45,12 +47,12 @@ def noisy(rows: int, strength: float, other: float, seed: int = 0, classes: int 
     return Rows(answers(strength), answers(other), y)
 
 
-def by_class(rows: Rows) -> dict[str, np.ndarray]:
-    return {f"class: {k}": rows.y == k for k in range(rows.challenger.shape[1])}
+def by_class(rows: Rows) -> dict[Slice, np.ndarray]:
+    return {Slice("class", str(k)): rows.y == k for k in range(rows.challenger.shape[1])}
 
 
-def decided(rows: Rows, metric: str = "accuracy", slices=None, **settings) -> dict:
-    return decide(Gate(**settings), metric, rows, slices or {}, "champion version 1")
+def decided(rows: Rows, metric: str = "accuracy", slices=None, **settings) -> Judgement:
+    return judge(Gate(**settings), metric, rows, slices or {}, "champion version 1")
 
 
 # The difference and its interval
@@ -157,24 +159,24 @@ def test_the_same_rows_give_the_same_interval():
 )
 def test_the_rule_with_its_margin(gained, lost, settings, decision):
     found = decided(rivals(400, gained, lost, both_wrong=40), **settings)
-    assert found["decision"] == decision
-    assert "on the same 400 test rows" in found["reason"]
-    assert "champion version 1 has" in found["reason"]
+    assert found.decision == decision
+    assert "on the same 400 test rows" in found.reason
+    assert "champion version 1 has" in found.reason
 
 
 def test_a_lower_loss_is_better():
     rows = noisy(500, 2.5, 1.5)
-    assert decided(rows, "loss")["decision"] == "promoted"
-    assert decided(Rows(rows.champion, rows.challenger, rows.y), "loss")["decision"] == "kept"
-    assert "points" not in decided(rows, "loss")["reason"]
+    assert decided(rows, "loss").decision == "promoted"
+    assert decided(Rows(rows.champion, rows.challenger, rows.y), "loss").decision == "kept"
+    assert "points" not in decided(rows, "loss").reason
 
 
 def test_two_equal_models_are_seldom_told_apart():
     """Each way in one of forty, if the intervals are right."""
-    decisions = [decided(noisy(300, 2.0, 2.0, seed=seed))["decision"] for seed in range(200)]
-    for wrong in ("promoted", "kept"):
+    decisions = [decided(noisy(300, 2.0, 2.0, seed=seed)).decision for seed in range(200)]
+    for wrong in (Outcome.PROMOTED, Outcome.KEPT):
         assert decisions.count(wrong) <= binom.ppf(0.999, 200, 0.03)
-    assert decisions.count("undecided") >= 180
+    assert decisions.count(Outcome.UNDECIDED) >= 180
 
 
 # Guards
@@ -191,19 +193,19 @@ def traded(rows: int = 1000, rare: int = 100, lost: int = 30) -> Rows:
 
 def test_better_overall_but_worse_in_one_slice_is_kept_and_named():
     rows = traded()
-    assert decided(rows)["decision"] == "promoted"
+    assert decided(rows).decision == "promoted"
     found = decided(rows, slices=by_class(rows))
-    assert found["decision"] == "kept"
-    assert "worse where it must not be: class: 1, accuracy 0.7000 against 1.0000 on 100 rows" in found["reason"]
-    assert [of["worse"] for of in found["slices"]] == [False, True]
-    assert decided(rows, slices=by_class(rows), slice_margin=0.5)["decision"] == "promoted"
+    assert found.decision == "kept"
+    assert "worse where it must not be: class: 1, accuracy 0.7000 against 1.0000 on 100 rows" in found.reason
+    assert [of.worse for of in found.slices] == [False, True]
+    assert decided(rows, slices=by_class(rows), slice_margin=0.5).decision == "promoted"
 
 
 def test_a_slice_of_few_rows_is_not_judged_and_that_is_said():
     rows = traded(rare=29, lost=20)
     found = decided(rows, slices=by_class(rows))
-    assert found["decision"] == "promoted"
-    assert f"not judged, having fewer than {FEWEST_ROWS} rows: class: 1" in found["reason"]
+    assert found.decision == "promoted"
+    assert f"not judged, having fewer than {FEWEST_ROWS} rows: class: 1" in found.reason
 
 
 def test_many_slices_raise_no_false_alarm():
@@ -211,8 +213,8 @@ def test_many_slices_raise_no_false_alarm():
     alarms = 0
     for seed in range(20):
         rows = noisy(4000, 2.0, 2.0, seed=seed)
-        slices = {f"slice {k}": np.arange(4000) % 40 == k for k in range(40)}
-        alarms += any(of["worse"] for of in decided(rows, slices=slices, slice_margin=0.0)["slices"])
+        slices = {Slice("part", str(k)): np.arange(4000) % 40 == k for k in range(40)}
+        alarms += any(of.worse for of in decided(rows, slices=slices, slice_margin=0.0).slices)
     assert alarms <= binom.ppf(0.999, 20, 0.05)
 
 
@@ -221,12 +223,12 @@ def test_slices_of_few_rows_raise_no_false_alarm(slices, rows):
     """Two models that err on three tenths of the rows, half of these in common. One alarm in forty is allowed."""
     alarms, times = 0, 200
     rng = np.random.default_rng(0)
-    names = {f"slice {k}": np.arange(slices * rows) % slices == k for k in range(slices)}
+    names = {Slice("part", str(k)): np.arange(slices * rows) % slices == k for k in range(slices)}
     y = np.zeros(slices * rows, int)
     for _ in range(times):
         kind = rng.choice(4, size=len(y), p=[0.55, 0.15, 0.15, 0.15])
         models = Rows(sure(np.isin(kind, (1, 3)).astype(int)), sure(np.isin(kind, (2, 3)).astype(int)), y)
-        alarms += any(of["worse"] for of in decided(models, slices=names, slice_margin=0.0)["slices"])
+        alarms += any(of.worse for of in decided(models, slices=names, slice_margin=0.0).slices)
     assert alarms <= binom.ppf(0.999, times, 0.025)
 
 
@@ -235,9 +237,10 @@ def test_the_ends_of_a_slices_interval_are_where_the_score_test_stops_to_reject(
     """Tango's statistic, with the likeliest share of losses found by search instead of by his formula."""
     gained, lost = min(gained, rows // 2), min(lost, rows // 2)
     of = rivals(rows, gained, lost)
-    found = decided(of, slices={"all": np.ones(rows, bool)})["slices"][0]
-    assert found["low"] <= (gained - lost) / rows <= found["high"]
-    for end in (found["low"], found["high"]):
+    found = decided(of, slices={Slice("rows", "all"): np.ones(rows, bool)}).slices[0]
+    low, high = ends(found)
+    assert low <= (gained - lost) / rows <= high
+    for end in (low, high):
         if -0.999 < end < 0.999:
             least = max(-end, 0.0)
 
@@ -252,24 +255,24 @@ def test_the_ends_of_a_slices_interval_are_where_the_score_test_stops_to_reject(
 
 def test_a_slice_without_rows_is_none():
     rows = rivals(400, 30, 5)
-    assert decided(rows, slices={"class: 9": np.zeros(400, bool)})["slices"] == []
+    assert decided(rows, slices={Slice("class", "9"): np.zeros(400, bool)}).slices == ()
 
 
 def test_a_metric_that_must_not_get_worse_is_a_guard():
     """More are right, but with less confidence: the loss grows."""
     rows = rivals(400, 40, 0)
     rows = Rows(np.where(rows.challenger > 0.5, 0.55, 0.45), rows.champion, rows.y)
-    assert decided(rows)["decision"] == "promoted"
+    assert decided(rows).decision == "promoted"
     found = decided(rows, guard=["loss"])
-    assert found["decision"] == "kept"
-    assert "worse where it must not be: loss 0.5978 against" in found["reason"]
-    assert decided(rows, guard=["loss"], guard_margin=0.5)["decision"] == "promoted"
-    assert decided(rows, guard=["macro_f1"])["decision"] == "promoted"
+    assert found.decision == "kept"
+    assert "worse where it must not be: loss 0.5978 against" in found.reason
+    assert decided(rows, guard=["loss"], guard_margin=0.5).decision == "promoted"
+    assert decided(rows, guard=["macro_f1"]).decision == "promoted"
 
 
 def test_a_guard_does_not_promote():
     rows = rivals(400, 20, 18)
-    assert decided(rows, guard=["loss", "macro_f1"], slices=by_class(rows))["decision"] == "undecided"
+    assert decided(rows, guard=["loss", "macro_f1"], slices=by_class(rows)).decision == "undecided"
 
 
 # How many rows are enough

@@ -8,9 +8,10 @@ import pytest
 from sklearn import datasets
 from small import study_of
 
-from components.registry import retrain
+from components.data.retraining import Retraining, read
 from components.registry.model_registry import Registry
 from components.reporting.phrases import sentence
+from components.reporting.retraining import changes, sentences
 from components.study.study import Gate, Retrain, Study
 from pipeline.study_file import read_study, ready_studies
 
@@ -73,12 +74,12 @@ def test_the_champions_recipe_alone_is_trained_on_the_rows_of_today(first, again
     assert steps.prepared.schema.rows == len(wine)
     assert steps.prepared.study.retrain == Retrain()  # the study.yaml of its report trains the same again
     found = steps.verdict["retrain"]
-    assert (found["trained"], found["champion"], found["arm"]) == ("recipe", first.decision["champion"], arm)
+    assert (found["trained"], found["champion"], found["arm"]) == ("recipe", first.decision.champion, arm)
     assert (found["drift"]["new"], found["drift"]["drifted"], found["changes"]) == (len(wine) - ROWS, False, [])
     assert found["said"][0].startswith(f"{len(wine) - ROWS} of {len(wine)} rows are new since version 1")
     assert steps.verdict["sentence"].startswith("The champion's recipe has a validation accuracy of ")
-    assert steps.decision["before"] == first.decision["champion"]
-    assert steps.decision["decision"] in ("undecided", "kept", "promoted")
+    assert steps.decision.before == first.decision.champion
+    assert steps.decision.decision in ("undecided", "kept", "promoted")
     assert [event["message"] for event in steps.events if event["event"] == "said"] == found["said"]
     (told,) = [event["study"] for event in steps.events if event["event"] == "study"]
     assert Study.model_validate_json(told) == steps.prepared.study
@@ -88,7 +89,7 @@ def test_mlflow_has_what_was_retrained_and_how_far_the_data_moved(again, wine):
     from components.tracking.client import client
 
     steps = again(shifted(wine)).all()
-    run = client().get_run(steps.runs["parent"])
+    run = client().get_run(steps.runs.parent)
     assert run.data.tags["assay.retrain"] == "recipe"
     assert "column proline (median " in run.data.tags["assay.retrain_reason"]
     assert run.data.metrics["drift/new_rows"] == len(wine) - ROWS
@@ -121,9 +122,7 @@ def continued(steps, tmp_path):
 def champion_stays(first):
     """What a test promotes is not the champion of the next one."""
     yield
-    Registry(first.study.study).api.set_registered_model_alias(
-        first.study.study, "champion", first.decision["champion"]
-    )
+    Registry(first.study.study).api.set_registered_model_alias(first.study.study, "champion", first.decision.champion)
 
 
 @pytest.mark.usefixtures("champion_stays")
@@ -131,7 +130,7 @@ def test_killed_after_it_has_promoted_it_goes_on_as_what_it_was(first, again, wi
     """The champion is then of this very run: for it nothing is new, and its recipe is not the champion's of before."""
     made = again(shifted(wine), study_if_drift=True)
     made = replace(made, study=made.study.model_copy(update={"gate": Gate(margin=-1.0, slice_margin=1.0)})).all()
-    assert made.decision["decision"] == "promoted"
+    assert made.decision.decision == "promoted"
     versions = Registry(first.study.study).versions()
     later = continued(made, tmp_path).all()
     assert later.verdict["retrain"] == made.verdict["retrain"]
@@ -149,11 +148,11 @@ def test_an_unfinished_run_goes_on_with_the_rows_of_today(first, again, wine, tm
     wine.to_csv(made.study.data.source.partition(":")[2], index=False)
     later = continued(made, tmp_path).all()
     assert later.prepared.schema.rows == len(wine)
-    assert later.runs["parent"] != made.runs["parent"]
-    assert later.verdict["mlflow"]["run_id"] == later.runs["parent"]
+    assert later.runs.parent != made.runs.parent
+    assert later.verdict["mlflow"]["run_id"] == later.runs.parent
     from components.tracking.client import client
 
-    left = client().get_run(made.runs["parent"])
+    left = client().get_run(made.runs.parent)
     assert left.info.status == "FAILED"
     if retrained:
         assert later.verdict["retrain"]["drift"]["rows"] == len(wine)
@@ -164,13 +163,14 @@ def test_a_whole_study_comes_back_once_though_the_champion_stays(first, again, w
     rows = shifted(wine).assign(hue=wine["hue"] + 1)
     study = again(rows, study_if_drift=True).all()
     assert study.verdict["retrain"]["trained"] == "study"
-    assert study.decision["champion"] == first.decision["champion"], "promoted: this test would mean nothing"
+    assert study.decision.champion == first.decision.champion, "promoted: this test would mean nothing"
     night = again(rows, study_if_drift=True).until_trained()
     assert {event["arm"] for event in night.finished} == {"reference"}
-    found = retrain.read(night.prepared.folder / "report")
+    found = read(night.prepared.folder / "report")
     assert found is not None
-    assert found["drift"]["drifted"]
-    assert found["said"][1].startswith("A whole study was run on such rows on 20")
+    assert found.drift is not None
+    assert found.drift.drifted
+    assert sentences(found)[1].startswith("A whole study was run on such rows on 20")
 
 
 def test_without_drift_the_whole_study_does_not_come_back(again, wine):
@@ -183,7 +183,7 @@ def test_the_same_rows_again_give_the_champion_again(first, again, wine):
     """Same recipe, rows and seeds: nothing new is registered."""
     steps = again(wine[:ROWS], seeds=first.study.seeds).all()
     assert steps.verdict["retrain"]["said"][0] == "No row is new since version 1."
-    assert steps.decision["reason"].startswith("the winner is the champion already")
+    assert steps.decision.reason.startswith("the winner is the champion already")
     assert all(event["reused"] for event in steps.finished)
 
 
@@ -191,29 +191,29 @@ def test_before_there_is_a_champion_the_whole_study_is_run(run_steps):
     steps = run_steps("nothing yet", retrain={"enabled": True}, **SMALL)
     steps.until_trained()
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
-    found = retrain.read(steps.prepared.folder / "report")
+    found = read(steps.prepared.folder / "report")
     assert found is not None
-    assert (found["trained"], found["champion"]) == ("study", None)
-    assert found["said"] == ["No version is the champion yet, so the whole study is run."]
+    assert (found.trained, found.champion) == ("study", None)
+    assert sentences(found) == ["No version is the champion yet, so the whole study is run."]
 
 
 def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
     from components.tracking.client import client
 
     made = run_steps("run is gone", **SMALL).all()
-    champion = Registry("run is gone").find_champion()
-    client().delete_run(made.runs["parent"])
+    champion = client().get_model_version_by_alias("run is gone", "champion")
+    client().delete_run(made.runs.parent)
     for artifact in ("study.json", "gate"):
-        run = client().get_run(champion.run_id)
+        run = client().get_run(str(champion.run_id))
         path = str(run.info.artifact_uri).removeprefix("file://") + f"/{artifact}"
         _remove(path)
     steps = run_steps("run is gone", retrain={"enabled": True}, **SMALL)
     steps.until_trained()
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
-    found = retrain.read(steps.prepared.folder / "report")
+    found = read(steps.prepared.folder / "report")
     assert found is not None
-    assert found["said"][0] == "How far the data has drifted is not known: nothing was kept of that of version 1."
-    assert found["said"][1].startswith("The run of version 1 (")
+    assert sentences(found)[0] == "How far the data has drifted is not known: nothing was kept of that of version 1."
+    assert sentences(found)[1].startswith("The run of version 1 (")
 
 
 def _remove(path):
@@ -225,14 +225,15 @@ def _remove(path):
 
 def test_a_technique_that_no_longer_helps_and_one_that_does_now_are_told():
     before = {"dropout": "helped", "L2": "no evidence", "scaling": "hurt", "gone": "helped", "rotate": "helped"}
-    effects = [
-        {"technique": "dropout", "verdict": "no evidence"},
-        {"technique": "L2", "verdict": "helped"},
-        {"technique": "scaling", "verdict": "no evidence"},
-        {"technique": "rotate", "verdict": "helped"},
-        {"technique": "new", "verdict": "helped"},
+    verdicts = [
+        ("dropout", "no evidence"),
+        ("L2", "helped"),
+        ("scaling", "no evidence"),
+        ("rotate", "helped"),
+        ("new", "helped"),
     ]
-    assert retrain.changes(before, effects) == [
+    found = Retraining("drift", "1", techniques=before).compared_with(verdicts)
+    assert changes(found) == [
         "dropout: helped in the last study, now no evidence",
         "L2: no evidence in the last study, now helped",
     ]
@@ -261,24 +262,24 @@ def test_a_recipe_that_this_data_can_not_have_brings_the_whole_study(first, agai
 
     steps = again(wine)
     images = study_of(study=first.study.study, seeds=1, arms={arm: {} for arm in ARMS})
-    champion = Registry(first.study.study).find_champion()
+    champion = client().get_model_version_by_alias(first.study.study, "champion")
     kept = first.study.model_dump(mode="json")
     try:
-        client().log_dict(champion.run_id, images.model_dump(mode="json"), "study.json")
+        client().log_dict(str(champion.run_id), images.model_dump(mode="json"), "study.json")
         steps.until_trained()
-        found = retrain.read(steps.prepared.folder / "report")
+        found = read(steps.prepared.folder / "report")
         assert found is not None
-        assert found["trained"] == "study"
-        assert found["said"][-1].startswith(f"The recipe of version {champion.version} (")
-        assert found["said"][-1].endswith("), so the whole study is run.")
-        assert "can't be trained here (recipe.model.name: cnn" in found["said"][-1]
-        client().log_dict(champion.run_id, {**kept, "of_another_assay": 1}, "study.json")
+        assert found.trained == "study"
+        assert sentences(found)[-1].startswith(f"The recipe of version {champion.version} (")
+        assert sentences(found)[-1].endswith("), so the whole study is run.")
+        assert "can't be trained here (recipe.model.name: cnn" in sentences(found)[-1]
+        client().log_dict(str(champion.run_id), {**kept, "of_another_assay": 1}, "study.json")
         other = replace(steps, folder=tmp_path / "other", run="other").until_trained()
-        found = retrain.read(other.prepared.folder / "report")
+        found = read(other.prepared.folder / "report")
         assert found is not None
-        assert "can't be trained here (of_another_assay: " in found["said"][-1]
+        assert "can't be trained here (of_another_assay: " in sentences(found)[-1]
     finally:
-        client().log_dict(champion.run_id, kept, "study.json")
+        client().log_dict(str(champion.run_id), kept, "study.json")
 
 
 @pytest.mark.parametrize("name", sorted(ready_studies()))

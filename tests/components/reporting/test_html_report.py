@@ -70,7 +70,7 @@ def page(tiny) -> Page:
 
 def test_every_run_writes_the_page_and_logs_it(tiny, page, in_workplace):
     assert "tiny 1.0" in page.text
-    files = {file.path for file in client.client().list_artifacts(tiny.runs["parent"])}
+    files = {file.path for file in client.client().list_artifacts(tiny.runs.parent)}
     assert "report.html" in files
 
 

@@ -87,7 +87,7 @@ def test_the_preview_of_the_references_augmentation_is_among_the_figures(tiny, r
     report = steps.folder / "verdict" / "report" / "augmentation.png"
     assert report.read_bytes().startswith(b"\x89PNG")
     assert [steps.cell(cell).preview.exists() for cell in ("0-0", "0-1", "1-0")] == [True, False, False]
-    files = {file.path for file in client.client().list_artifacts(steps.runs["parent"])}
+    files = {file.path for file in client.client().list_artifacts(steps.runs.parent)}
     assert "augmentation.png" in files
 
 
@@ -98,7 +98,7 @@ def test_after_a_screening_the_first_seed_is_the_one_that_is_looked_into(run_ste
     assert (steps.folder / "verdict" / "report" / "augmentation.png").exists()
     assert [steps.cell(cell).preview.exists() for cell in ("0-3", "0-4")] == [True, False]
     api, epochs = client.client(), {}
-    for run in client.search_runs(api, steps.runs["experiment"], steps.run, "seed"):
+    for run in client.search_runs(api, steps.runs.experiment, steps.run, "seed"):
         name = next(name for name in run.data.metrics if name.startswith("layers/"))
         epochs[run.data.tags["assay.seed"]] = len(api.get_metric_history(run.info.run_id, name))
     assert epochs == {"3": 2, "4": 1}
@@ -374,7 +374,7 @@ def test_fewer_rows_are_no_technique_but_a_curve(sizes):
 
 
 def test_a_point_of_the_curve_has_its_rows_in_mlflow(sizes, in_workplace):
-    run = client.client().get_run(sizes.runs["arms"]["data=0.3"])
+    run = client.client().get_run(sizes.runs.arms["data=0.3"])
     assert run.info.status == "FINISHED"
     assert run.data.metrics["train_rows"] == 345
 

@@ -53,15 +53,15 @@ pytestmark = pytest.mark.usefixtures("tiny", "in_workplace")
 
 
 def test_the_first_winner_is_promoted(tiny):
-    assert tiny.decision["decision"] == "promoted"
-    assert tiny.decision["model"] == "tiny 1.0"
-    assert str(champion("tiny 1.0").version) == str(tiny.decision["version"]) == "1"
-    assert "first version" in tiny.decision["reason"]
+    assert tiny.decision.decision == "promoted"
+    assert tiny.decision.model == "tiny 1.0"
+    assert str(champion("tiny 1.0").version) == str(tiny.decision.version) == "1"
+    assert "first version" in tiny.decision.reason
 
 
 def test_the_version_says_where_it_comes_from(tiny):
     version = champion("tiny 1.0")
-    assert version.run_id == tiny.runs["parent"]
+    assert version.run_id == tiny.runs.parent
     assert version.tags["assay.arm"] == tiny.verdict["winner"]["arm"]
     assert version.tags["assay.data"] == tiny.prepared.schema.fingerprint
     assert version.tags["assay.seed"] == str(tiny.verdict["winner"]["seed"])
@@ -86,9 +86,9 @@ def test_the_champion_refuses_rows_of_another_shape(tiny):
 def test_a_worse_winner_is_kept_out(run_steps):
     run_steps("gate", **GOOD).all()
     worse = run_steps("gate", **POOR).all()
-    assert worse.decision["decision"] == "kept"
-    assert "champion version 1 has" in worse.decision["reason"]
-    assert "surely worse" in worse.decision["reason"]
+    assert worse.decision.decision == "kept"
+    assert "champion version 1 has" in worse.decision.reason
+    assert "surely worse" in worse.decision.reason
     assert [str(version.version) for version in versions("gate")] == ["1", "2"]
     assert str(champion("gate").version) == "1"
 
@@ -96,16 +96,16 @@ def test_a_worse_winner_is_kept_out(run_steps):
 def test_a_better_winner_is_promoted(run_steps):
     run_steps("rise", **POOR).all()
     better = run_steps("rise", **GOOD).all()
-    assert better.decision["decision"] == "promoted"
-    assert str(champion("rise").version) == better.decision["version"] == "2"
+    assert better.decision.decision == "promoted"
+    assert str(champion("rise").version) == better.decision.version == "2"
 
 
 def test_the_champion_itself_is_kept_without_a_new_version(run_steps):
     run_steps("again", **GOOD).all()
     again = run_steps("again", **GOOD).all()
-    assert again.decision["decision"] == "kept"
-    assert "is the champion already" in again.decision["reason"]
-    assert str(again.decision["version"]) == "1"
+    assert again.decision.decision == "kept"
+    assert "is the champion already" in again.decision.reason
+    assert str(again.decision.version) == "1"
     assert len(versions("again")) == 1
 
 
@@ -121,18 +121,18 @@ def equal(steps) -> Any:
 def test_an_equally_good_winner_is_undecided_and_becomes_the_challenger(run_steps):
     run_steps("equal", **GOOD).all()
     second = equal(run_steps("equal", **GOOD)).decision
-    assert (second["decision"], second["version"], second["champion"]) == ("undecided", "2", "1")
-    assert "can't tell whether it is better" in second["reason"]
+    assert (second.decision, second.version, second.champion) == ("undecided", "2", "1")
+    assert "can't tell whether it is better" in second.reason
     assert (alias("equal", CHAMPION), alias("equal", CHALLENGER)) == ("1", "2")
     third = equal(run_steps("equal", **GOOD)).decision
-    assert (third["decision"], third["version"]) == ("undecided", "2")
+    assert (third.decision, third.version) == ("undecided", "2")
     assert len(versions("equal")) == 2
 
 
 def test_a_margin_below_zero_promotes_the_newer_of_two_equals(run_steps):
     run_steps("margin", **GOOD).all()
     decision = equal(run_steps("margin", **GOOD, gate={"margin": -0.02})).decision
-    assert (decision["decision"], decision["version"]) == ("promoted", "2")
+    assert (decision.decision, decision.version) == ("promoted", "2")
 
 
 def test_a_promotion_moves_all_three_aliases(run_steps):
@@ -147,8 +147,8 @@ def test_a_study_without_a_champion_gets_one(run_steps):
     run_steps("lost", **GOOD).all()
     client.client().delete_registered_model_alias("lost", CHAMPION)
     decision = run_steps("lost", **POOR).all().decision
-    assert (decision["decision"], decision["version"]) == ("promoted", "2")
-    assert "no version is the champion" in decision["reason"]
+    assert (decision.decision, decision.version) == ("promoted", "2")
+    assert "no version is the champion" in decision.reason
 
 
 def test_each_decision_is_a_run_below_the_studys(run_steps):
@@ -156,16 +156,16 @@ def test_each_decision_is_a_run_below_the_studys(run_steps):
     second = run_steps("noted", **GOOD).all()
     newest, oldest = decisions(second)
     tags, metrics = newest.data.tags, newest.data.metrics
-    assert tags["mlflow.parentRunId"] == second.runs["parent"]
+    assert tags["mlflow.parentRunId"] == second.runs.parent
     assert (tags["assay.decision"], tags["assay.version"], tags["assay.champion_before"]) == ("promoted", "2", "1")
-    assert tags["assay.reason"] == second.decision["reason"]
+    assert tags["assay.reason"] == second.decision.reason
     assert newest.info.status == oldest.info.status == "FINISHED"
-    found = second.decision["difference"]
-    assert metrics == pytest.approx({name: value for name, value in found.items() if name != "name"})
-    assert oldest.data.tags["mlflow.parentRunId"] == first.runs["parent"]
+    found = vars(second.decision.difference)
+    assert metrics == pytest.approx({name: value for name, value in found.items() if name not in ("metric", "slice")})
+    assert oldest.data.tags["mlflow.parentRunId"] == first.runs.parent
     assert oldest.data.tags["assay.reason"].startswith("the first version")
     classes = [f"class: {digit}" for digit in range(10)]
-    assert [of["name"] for of in second.decision["slices"]] == classes
+    assert [of.name for of in second.decision.slices] == classes
 
 
 # Other data
@@ -174,12 +174,12 @@ def test_each_decision_is_a_run_below_the_studys(run_steps):
 def test_with_the_same_data_the_champions_own_answers_are_compared(run_steps, monkeypatch):
     """And its model is not loaded, which takes ten seconds of imports in a process of its own."""
     first = run_steps("kept answers", **POOR).all()
-    monkeypatch.setattr("components.registry.challenger._answers", None)
-    found = run_steps("kept answers", **GOOD).all().decision["difference"]
+    monkeypatch.setattr("components.registry.held_out._answers", None)
+    found = run_steps("kept answers", **GOOD).all().decision.difference
     cell = FinishedCell(first.folder / "verdict" / "winner")
     rows = first.prepared.test_rows
-    assert found["champion"] == pytest.approx(scores(cell.probabilities("test"), first.prepared.y[rows])["accuracy"])
-    assert found["rows"] == len(rows)
+    assert found.champion == pytest.approx(scores(cell.probabilities("test"), first.prepared.y[rows])["accuracy"])
+    assert found.rows == len(rows)
 
 
 def test_a_champion_of_other_data_is_scored_on_the_rows_that_it_has_not_seen(run_steps):
@@ -190,21 +190,21 @@ def test_a_champion_of_other_data_is_scored_on_the_rows_that_it_has_not_seen(run
     assert np.isin(before, now).all()
     model = mlflow.pyfunc.load_model("models:/moved/1")
     found = model.predict(np.array(first.prepared.x[before])).to_numpy().argmax(axis=1)
-    difference = second.decision["difference"]
-    assert difference["rows"] == len(before) < len(now)
-    assert difference["champion"] == pytest.approx(np.mean(found == first.prepared.y[before]))
+    difference = second.decision.difference
+    assert difference.rows == len(before) < len(now)
+    assert difference.champion == pytest.approx(np.mean(found == first.prepared.y[before]))
     winner = FinishedCell(second.folder / "verdict" / "winner").probabilities("test")
     of_both = np.isin(now, before)
     expected = scores(winner[of_both], np.array(second.prepared.y[now[of_both]]))["accuracy"]
-    assert difference["challenger"] == pytest.approx(expected)
-    assert second.decision["decision"] == "kept"
+    assert difference.challenger == pytest.approx(expected)
+    assert second.decision.decision == "kept"
 
 
 def test_a_champion_that_has_seen_most_test_rows_leaves_it_undecided(run_steps):
     run_steps("seen", **POOR, data={"test": 0.05}).all()
     decision = run_steps("seen", **GOOD, data={"test": 0.3}).all().decision
-    assert (decision["decision"], decision["champion"]) == ("undecided", "1")
-    assert "not trained on only 90 of the 539 test rows" in decision["reason"]
+    assert (decision.decision, decision.champion) == ("undecided", "1")
+    assert "not trained on only 90 of the 539 test rows" in decision.reason
 
 
 def test_data_that_grows_is_compared_on_rows_that_are_new_to_both(run_steps, monkeypatch, tmp_path):
@@ -216,18 +216,18 @@ def test_data_that_grows_is_compared_on_rows_that_are_new_to_both(run_steps, mon
     second = run_steps("grown", **POOR).all()
     tested = second.prepared.test_rows
     fresh = np.isin(tested, first.prepared.test_rows) | (tested >= 1500)  # row numbers are the file's
-    assert second.decision["difference"]["rows"] == fresh.sum()
+    assert second.decision.difference.rows == fresh.sum()
     assert 0.8 * len(tested) < fresh.sum() < len(tested)
-    assert second.decision["decision"] == "kept"
+    assert second.decision.decision == "kept"
 
 
 def test_a_champion_that_says_nothing_of_its_rows_is_not_compared_on_other_data(run_steps):
     run_steps("old", **POOR).all()
     client.client().delete_model_version_tag("old", "1", "assay.form")
     decision = run_steps("old", **GOOD, data={"test": 0.3}).all().decision
-    assert decision["decision"] == "undecided"
-    assert "not known which of the present rows it was trained on" in decision["reason"]
-    assert run_steps("old", **GOOD).all().decision["decision"] == "promoted"  # the same data has the same test rows
+    assert decision.decision == "undecided"
+    assert "not known which of the present rows it was trained on" in decision.reason
+    assert run_steps("old", **GOOD).all().decision.decision == "promoted"  # the same data has the same test rows
 
 
 def test_a_table_in_groups_is_compared_by_groups(run_steps, tmp_path):
@@ -243,19 +243,19 @@ def test_a_table_in_groups_is_compared_by_groups(run_steps, tmp_path):
     frame.to_csv(tmp_path / "x.csv", index=False)
     second = run_steps("patients", data=data, arms={}, seeds=1, recipe=recipe, slices=["a"]).all()
     tested = second.prepared.test_rows
-    rows = second.decision["difference"]["rows"]
+    rows = second.decision.difference.rows
     assert rows == sum(who not in seen for who in frame.who[tested]) < len(tested)
-    slices = second.decision["slices"]
-    assert [of["name"].split()[0] for of in slices] == ["class:"] * 2 + ["a:"] * 4
-    assert [sum(of["rows"] for of in part) for part in (slices[:2], slices[2:])] == [rows, rows]
+    slices = second.decision.slices
+    assert [of.slice.column for of in slices] == ["class"] * 2 + ["a"] * 4
+    assert [sum(of.rows for of in part) for part in (slices[:2], slices[2:])] == [rows, rows]
 
 
 def test_a_champion_for_rows_of_another_shape_stays_and_says_why(run_steps):
     run_steps("reshaped", **GOOD).all()
     other = run_steps("reshaped", **TABLE).all()
-    assert other.decision["decision"] == "kept"
-    assert "version 1 stays: " in other.decision["reason"]
-    assert "give the study another name" in other.decision["reason"]
+    assert other.decision.decision == "kept"
+    assert "version 1 stays: " in other.decision.reason
+    assert "give the study another name" in other.decision.reason
 
 
 TABLE: dict[str, Any] = {
@@ -273,9 +273,9 @@ def test_a_champion_for_other_classes_is_not_compared_by_class_numbers(run_steps
     others = replace(iris, y=2 - iris.y, classes=("a", "b", "c"))
     monkeypatch.setattr("components.data.preparation.read", lambda data, folder: others)
     decision = run_steps("renamed", **TABLE).all().decision
-    assert decision["decision"] == "kept"
-    assert "version 1 stays" in decision["reason"]
-    assert "classes" in decision["reason"]
+    assert decision.decision == "kept"
+    assert "version 1 stays" in decision.reason
+    assert "classes" in decision.reason
 
 
 def test_a_table_is_served_from_a_data_frame(run_steps):
@@ -327,7 +327,7 @@ WRITES = [
     ("log_artifacts", lambda run, folder, path=None: path == "gate"),
     ("create_model_version", lambda *args, **kwargs: True),
     ("create_run", lambda *args, **kwargs: True),
-    ("log_dict", lambda *args: True),
+    ("log_text", lambda *args: True),
     ("log_batch", lambda *args, **kwargs: "assay.decision" in {tag.key for tag in kwargs.get("tags", ())}),
     ("set_registered_model_alias", lambda name, alias, version: alias == PREVIOUS),
     ("set_registered_model_alias", lambda name, alias, version: alias == CHAMPION),
@@ -369,11 +369,11 @@ def test_whoever_dies_anywhere_leaves_one_champion_and_a_second_try_ends_as_the_
     assert alias("dies", CHAMPION) == ("1" if death < 7 else "2")
     assert not (good.folder / "decision" / "decision.json").exists()
     again = good.registered().decision
-    assert (again["decision"], again["version"], again["before"]) == ("promoted", "2", "1")
+    assert (again.decision, again.version, again.before) == ("promoted", "2", "1")
     assert [alias("dies", which) for which in (CHAMPION, CHALLENGER, PREVIOUS)] == ["2", None, "1"]
     assert len(versions("dies")) == 2
     assert [run.info.status for run in decisions(good)] == ["FINISHED", "FINISHED"]
-    assert client.client().get_run(good.runs["parent"]).data.tags["assay.decision"].startswith("promoted")
+    assert client.client().get_run(good.runs.parent).data.tags["assay.decision"].startswith("promoted")
     assert good.registered().decision == again
     assert len(decisions(good)) == 2
 
@@ -388,9 +388,20 @@ def test_what_somebody_has_decided_since_is_not_undone_by_a_second_try(run_steps
             steps.registered()
     client.client().set_registered_model_alias("since", CHAMPION, "2")
     again = steps.registered().decision
-    assert (again["decision"], again["before"]) == ("promoted", "2")
+    assert (again.decision, again.before) == ("promoted", "2")
     newest, overtaken = decisions(steps)[:2]
     assert (newest.info.status, overtaken.info.status) == ("FINISHED", "FAILED")
+
+
+def test_what_an_earlier_assay_has_decided_is_decided_again(run_steps, caplog):
+    """Its decision.json has another form; it is neither misread nor lost."""
+    steps = run_steps("earlier", **GOOD).all()
+    (earlier,) = decisions(steps)
+    client.client().log_dict(earlier.info.run_id, {"decision": "promoted", "version": "7"}, "decision.json")
+    again = steps.registered().decision
+    assert (again.decision, again.version, again.champion) == ("kept", "1", "1")
+    assert "its form is of version 0" in caplog.text
+    assert [run.info.status for run in decisions(steps)] == ["FINISHED", "FINISHED"]
 
 
 def away(monkeypatch: pytest.MonkeyPatch, what: str, times: int, when=lambda *args: True) -> list[str]:
@@ -410,7 +421,7 @@ def away(monkeypatch: pytest.MonkeyPatch, what: str, times: int, when=lambda *ar
 def test_a_registry_that_is_away_for_a_moment_is_asked_again(run_steps, monkeypatch):
     steps = run_steps("moment", **GOOD).until_trained().evaluated()
     tries = [away(monkeypatch, what, 1) for what in ("create_model_version", "set_registered_model_alias")]
-    assert steps.registered(patience=30).decision["decision"] == "promoted"
+    assert steps.registered(patience=30).decision.decision == "promoted"
     assert [len(of) for of in tries] == [2, 2]
     assert len(versions("moment")) == 1
 
@@ -421,7 +432,7 @@ def test_a_registry_that_is_away_for_a_moment_is_asked_again(run_steps, monkeypa
         ("get_model_version_by_alias", "nothing was promoted: the champion of 'dies' is the one it was"),
         ("create_model_version", "nothing was promoted: of 'dies' version 1 is still the champion"),
         ("create_run", "nothing was promoted: of 'dies' version 1 is still the champion"),
-        ("log_dict", "nothing was promoted: of 'dies' version 1 is still the champion"),
+        ("log_text", "nothing was promoted: of 'dies' version 1 is still the champion"),
         ("set_registered_model_alias", "it is not known whether version 2 of 'dies' became the champion"),
         ("set_terminated", "version 2 of 'dies' is the champion; only the record of it is not complete"),
     ],
@@ -434,8 +445,8 @@ def test_a_registry_that_stays_away_is_said_with_what_is_the_champion(good, monk
     assert "can't be reached, tried for 0 s" in str(error.value)
     assert "the same command again continues here" in str(error.value)
     assert alias("dies", CHAMPION) == ("2" if what == "set_terminated" else "1")
-    assert (good.decision["decision"], said in good.decision["reason"]) == ("failed", True)
-    assert good.registered().decision["decision"] == "promoted"
+    assert (good.decision.decision, said in good.decision.reason) == ("failed", True)
+    assert good.registered().decision.decision == "promoted"
     assert len(versions("dies")) == 2
 
 
@@ -506,11 +517,11 @@ def test_a_server_that_is_killed_in_the_middle_promotes_nothing_and_is_caught_up
         ) as error:
             good.registered(patience=2)
     assert server.address in str(error.value)
-    assert good.decision["decision"] == "failed"
+    assert good.decision.decision == "failed"
     server.start()
     assert alias("served", CHAMPION) == "1"
     again = good.registered().decision
-    assert (again["decision"], again["version"]) == ("promoted", "2")
+    assert (again.decision, again.version) == ("promoted", "2")
     assert [alias("served", which) for which in (CHAMPION, PREVIOUS)] == ["2", "1"]
     assert len(decisions(good)) == len(versions("served")) == 2
 
@@ -523,8 +534,8 @@ def test_a_version_that_was_rolled_back_by_hand_is_not_promoted_again(run_steps)
     registry.api.set_registered_model_alias("taken back", CHAMPION, "1")
     registry.tag("2", ROLLED_BACK_TAG, "2030-01-01 by hand: it was slow")
     decision = run_steps("taken back", **GOOD).all().decision
-    assert (decision["decision"], decision["champion"]) == ("kept", "1")
-    assert "version 2 was rolled back: 2030-01-01 by hand: it was slow" in decision["reason"]
+    assert (decision.decision, decision.champion) == ("kept", "1")
+    assert "version 2 was rolled back: 2030-01-01 by hand: it was slow" in decision.reason
 
 
 def test_an_error_of_our_own_is_not_tried_again(run_steps, monkeypatch):
@@ -542,6 +553,6 @@ def test_an_error_of_our_own_is_not_tried_again(run_steps, monkeypatch):
 
 
 def test_the_decision_is_in_the_studys_run(tiny):
-    run = client.client().get_run(tiny.runs["parent"])
+    run = client.client().get_run(tiny.runs.parent)
     assert run.data.tags["assay.decision"].startswith("promoted: the first version")
     assert run.info.status == "FINISHED"

@@ -233,7 +233,7 @@ def test_vanishing_gradients_are_named_and_the_arm_that_cures_them(run_steps):
         "of the last layer's (2 of 2 seeds; not in batch norm)"
         in (steps.folder / "verdict" / "report" / "verdict.md").read_text()
     )
-    runs = mlflow.MlflowClient().search_runs([steps.runs["experiment"]])
+    runs = mlflow.MlflowClient().search_runs([steps.runs.experiment])
     by_name = {run.info.run_name: run for run in runs}
     bad, good, later = (by_name[name] for name in ("reference, seed 1", "batch norm, seed 0", "batch norm, seed 1"))
     assert bad.data.tags["assay.findings"] == "; ".join(map(diagnosis_as_text, steps.cell("0-1").result.findings))

@@ -1,18 +1,23 @@
 import dataclasses
+import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kfp_plugin import INPUTS, Plugin
 
 from components.errors import AssayError
+from components.records import from_json, to_json
+from components.registry.latest import latest
 from components.registry.model_registry import Registry
 from components.study.study import Study
-from components.tracking import client, latest, ui_views
+from components.tracking import client, ui_views
 from components.tracking.cell_log import CellLogger
 from components.tracking.client import as_params
-from components.tracking.runs import close_runs, open_runs
+from components.tracking.latest import latest_pages
+from components.tracking.runs import StudyRuns, close_runs, open_runs
 
 
 def runs_of(experiment: str, run: str) -> list[Any]:
@@ -35,24 +40,30 @@ def seen(run: str) -> dict[str, Any]:
 # Our own runs
 
 
+def test_the_runs_in_a_file_are_read_and_written_as_they_were(opened):
+    golden = (Path(__file__).parent / "golden" / "runs.json").read_text()
+    assert to_json(from_json(StudyRuns, golden, "runs.json")) == golden
+    assert json.loads(to_json(opened[1])).keys() == json.loads(golden).keys()
+
+
 def test_a_run_that_is_opened_again_continues_the_same_runs(opened, digits):
     study, runs = opened
-    assert open_runs(study, runs["run"], digits.schema) == runs
-    assert len(runs_of(runs["experiment"], runs["run"])) == 1 + 2
+    assert open_runs(study, runs.run, digits.schema) == runs
+    assert len(runs_of(runs.experiment, runs.run)) == 1 + 2
 
 
 def test_another_run_of_the_study_has_runs_of_its_own(opened, digits):
     study, runs = opened
     other = open_runs(study, "another", digits.schema)
-    assert other["experiment"] == runs["experiment"]
-    assert not set(other["arms"].values()) & set(runs["arms"].values())
-    assert other["parent"] != runs["parent"]
+    assert other.experiment == runs.experiment
+    assert not set(other.arms.values()) & set(runs.arms.values())
+    assert other.parent != runs.parent
 
 
 def test_an_experiment_that_was_deleted_is_said(opened, digits):
     study, runs = opened
-    client.client().delete_experiment(runs["experiment"])
-    with pytest.raises(AssayError, match=f"was deleted; restore it .*-x {runs['experiment']}"):
+    client.client().delete_experiment(runs.experiment)
+    with pytest.raises(AssayError, match=f"was deleted; restore it .*-x {runs.experiment}"):
         open_runs(study, "again", digits.schema)
 
 
@@ -60,13 +71,13 @@ def test_the_runs_of_a_stopped_study_are_closed_and_opened_again(opened, digits)
     study, runs = opened
 
     def statuses() -> set[str]:
-        return {run.info.status for run in runs_of(runs["experiment"], runs["run"])}
+        return {run.info.status for run in runs_of(runs.experiment, runs.run)}
 
-    close_runs(study.study, runs["run"], lambda: None)  # it has been continued meanwhile
+    close_runs(study.study, runs.run, lambda: None)  # it has been continued meanwhile
     assert statuses() == {"RUNNING"}
-    close_runs(study.study, runs["run"], lambda: "KILLED")
+    close_runs(study.study, runs.run, lambda: "KILLED")
     assert statuses() == {"KILLED"}
-    open_runs(study, runs["run"], digits.schema)
+    open_runs(study, runs.run, digits.schema)
     assert statuses() == {"RUNNING"}
 
 
@@ -95,7 +106,7 @@ def joined(tiny, workplace, run_steps, tmp_path_factory):
 def test_a_pipeline_runs_run_is_the_studys_and_there_is_no_other(joined, in_workplace):
     steps, plugin = joined
     (study,) = studies("joined")
-    assert study.info.run_id == plugin.root == steps.runs["parent"] == steps.verdict["mlflow"]["run_id"]
+    assert study.info.run_id == plugin.root == steps.runs.parent == steps.verdict["mlflow"]["run_id"]
     assert plugin.api.get_experiment_by_name("joined") is None
     everything = plugin.api.search_runs([plugin.experiment], max_results=1000)
     assert [run.info.run_id for run in everything if "mlflow.parentRunId" not in run.data.tags] == [plugin.root]
@@ -111,7 +122,7 @@ def test_arms_seeds_and_the_decision_are_below_it_beside_the_tasks(joined, in_wo
     tasks = {"load", "scale", "for-loop-1", "evaluate", "register"}
     assert {run.info.run_name for run in below if "assay.role" not in run.data.tags} == tasks
     arms = [run for run in below if run.data.tags.get("assay.role") == "arm"]
-    assert {run.info.run_id for run in arms} == set(steps.runs["arms"].values())
+    assert {run.info.run_id for run in arms} == set(steps.runs.arms.values())
     for arm in arms:
         seeds = plugin.below(arm.info.run_id)
         assert sorted(run.info.run_name for run in seeds) == [f"{arm.info.run_name}, seed {s}" for s in (0, 1)]
@@ -119,7 +130,7 @@ def test_arms_seeds_and_the_decision_are_below_it_beside_the_tasks(joined, in_wo
     (decision,) = [run for run in below if run.data.tags.get("assay.role") == "decision"]
     assert decision.data.tags["assay.decision"] == "promoted"
     assert [run.info.run_id for run in Registry("joined").decisions(10)] == [decision.info.run_id]
-    assert Registry("joined").at("champion").run_id == plugin.root
+    assert client.client().get_model_version_by_alias("joined", "champion").run_id == plugin.root
 
 
 def test_what_is_the_plugins_stays_as_it_made_it(joined, in_workplace):
@@ -147,13 +158,13 @@ def test_the_numbers_are_those_of_a_study_with_a_run_of_its_own(joined, tiny, in
         return {name: of for name, of in run.data.metrics.items() if name not in timed}
 
     api = client.client()
-    assert numbers(api.get_run(plugin.root)) == numbers(api.get_run(tiny.runs["parent"]))
-    assert api.get_run(plugin.root).data.params == api.get_run(tiny.runs["parent"]).data.params
-    for name, arm in steps.runs["arms"].items():
-        assert numbers(api.get_run(arm)) == numbers(api.get_run(tiny.runs["arms"][name]))
+    assert numbers(api.get_run(plugin.root)) == numbers(api.get_run(tiny.runs.parent))
+    assert api.get_run(plugin.root).data.params == api.get_run(tiny.runs.parent).data.params
+    for name, arm in steps.runs.arms.items():
+        assert numbers(api.get_run(arm)) == numbers(api.get_run(tiny.runs.arms[name]))
         mine = {run.data.tags["assay.seed"]: run for run in plugin.below(arm)}
-        where = f"tags.`mlflow.parentRunId` = '{tiny.runs['arms'][name]}'"
-        for run in api.search_runs([tiny.runs["experiment"]], where):
+        where = f"tags.`mlflow.parentRunId` = '{tiny.runs.arms[name]}'"
+        for run in api.search_runs([tiny.runs.experiment], where):
             other = mine[run.data.tags["assay.seed"]]
             assert numbers(other) == numbers(run)
             curves = [api.get_metric_history(of.info.run_id, "val_loss") for of in (other, run)]
@@ -163,11 +174,11 @@ def test_the_numbers_are_those_of_a_study_with_a_run_of_its_own(joined, tiny, in
 def test_a_joined_study_is_found_by_its_name_when_the_plugin_has_ended_it(joined, in_workplace):
     steps, plugin = joined
     with pytest.raises(AssayError, match="no run of study 'joined' is finished yet"):
-        latest.latest("joined")
+        latest("joined")
     plugin.end("FINISHED")
     try:
-        assert latest.latest("joined") == (steps.verdict, steps.decision)
-        pages = latest.latest_pages("joined")
+        assert latest("joined") == (steps.verdict, steps.decision)
+        pages = latest_pages("joined")
         assert f"#/experiments/{plugin.experiment}/runs/{plugin.root}?" in pages["verdict"]
         assert "viewStateShareKey=assay.joined&" in pages["charts"]
         assert ui_views.view_tag("joined") in plugin.api.get_experiment(plugin.experiment).tags
@@ -185,10 +196,10 @@ def plugin(in_workplace, request) -> Plugin:
 
 
 @pytest.fixture
-def open_in(make_study, digits, tiny, in_workplace, request) -> Callable[..., tuple[Study, dict[str, Any]]]:
+def open_in(make_study, digits, tiny, in_workplace, request) -> Callable[..., tuple[Study, StudyRuns]]:
     """Return what opens a study's runs in a task of a pipeline run."""
 
-    def opens(plugin: Plugin, task: str = "load") -> tuple[Study, dict[str, Any]]:
+    def opens(plugin: Plugin, task: str = "load") -> tuple[Study, StudyRuns]:
         study = make_study(study=request.node.name[:40].strip("["), arms={"tanh": {"scale": "tanh"}}, seeds=1)
         with plugin.task(task):
             return study, open_runs(study, "named", digits.schema)
@@ -199,7 +210,7 @@ def open_in(make_study, digits, tiny, in_workplace, request) -> Callable[..., tu
 @pytest.mark.parametrize("task", ["load", "train"])
 def test_a_pipeline_runs_run_is_found_above_a_loop_too_and_a_repeated_step_finds_the_same_runs(plugin, open_in, task):
     study, runs = open_in(plugin, task)
-    assert (runs["parent"], runs["joined"]) == (plugin.root, True)
+    assert (runs.parent, runs.joined) == (plugin.root, True)
     assert open_in(plugin, task)[1] == runs
     assert len(runs_of(plugin.experiment, "named")) == 1 + 2
     assert plugin.api.get_experiment_by_name(study.study) is None
@@ -214,14 +225,14 @@ def test_what_a_failed_pipeline_run_left_open_is_ended_by_the_plugin_and_continu
     logger.start(died)
     logger.start(finished).finish(tiny.cell("0-0"), reused=False)
     plugin.end("FAILED")
-    assert plugin.api.get_run(runs["arms"]["tanh"]).info.status == "FAILED"
+    assert plugin.api.get_run(runs.arms["tanh"]).info.status == "FAILED"
 
     plugin.retry()
     with plugin.task("train"):
         again = CellLogger(runs, digits.schema)
         for cell in (died, finished):
             again.start(cell).finish(tiny.cell("0-0"), reused=False)
-    for name, arm in runs["arms"].items():
+    for name, arm in runs.arms.items():
         (seed,) = plugin.below(arm)
         assert (seed.info.run_name, seed.info.status) == (f"{name}, seed 0", "FINISHED")
     assert plugin.api.get_run(plugin.root).info.status == "RUNNING"
@@ -277,7 +288,7 @@ def test_a_run_that_can_not_be_joined_is_said_and_left_alone(
     (told,) = [record.getMessage() for record in caplog.records]
     assert told.startswith(f"MLFLOW_RUN_ID: {run} is not joined ({why}")
     (own,) = studies(study.study)
-    assert (own.info.run_id, own.info.status, runs["joined"]) == (runs["parent"], "RUNNING", False)
+    assert (own.info.run_id, own.info.status, runs.joined) == (runs.parent, "RUNNING", False)
     assert plugin.api.get_experiment(own.info.experiment_id).name == study.study
     assert before == (seen(run) if named is not of_none else None)
 
@@ -308,6 +319,6 @@ def test_a_run_that_a_shell_has_open_is_left_alone_by_a_whole_study(run_steps, t
     assert [run.info.run_id for run in api.search_runs([experiment])] == [shell]
     assert api.search_logged_models([experiment]) == []
     (own,) = studies("in a shell")
-    assert (own.info.run_id, own.info.status) == (steps.runs["parent"], "FINISHED")
-    assert len(runs_of(steps.runs["experiment"], steps.run)) == 1 + 4 + 8 + 1
+    assert (own.info.run_id, own.info.status) == (steps.runs.parent, "FINISHED")
+    assert len(runs_of(steps.runs.experiment, steps.run)) == 1 + 4 + 8 + 1
     assert steps.verdict["effects"] == tiny.verdict["effects"]

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from components.errors import AssayError
-from components.tracking import client, latest, study_log, ui_views
+from components.records import to_json
+from components.registry.latest import latest
+from components.tracking import client, study_log, ui_views
 from components.tracking.cell_log import CellLogger
 from components.tracking.client import check_reachable, tracking_uri
+from components.tracking.latest import latest_pages
 from components.tracking.runs import open_runs
 
 
@@ -29,7 +32,7 @@ def children(runs: list[Any], parent: str) -> list[Any]:
 @pytest.fixture
 def logged(tiny, in_workplace) -> list[Any]:
     """All runs of the tiny study."""
-    return runs_of(tiny.runs["experiment"], tiny.run)
+    return runs_of(tiny.runs.experiment, tiny.run)
 
 
 # Where runs go
@@ -55,7 +58,7 @@ def closed_port() -> int:
 def test_a_server_that_does_not_answer_is_one_sentence(make_study, digits, monkeypatch):
     uri = f"http://127.0.0.1:{closed_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    for ask in (lambda: open_runs(make_study(arms={}), "run", digits.schema), lambda: latest.latest("tiny")):
+    for ask in (lambda: open_runs(make_study(arms={}), "run", digits.schema), lambda: latest("tiny")):
         with pytest.raises(AssayError, match="no MLflow server answers at") as caught:
             ask()
         assert uri in str(caught.value)
@@ -95,8 +98,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 def test_the_study_is_above_its_arms_and_they_above_their_seeds(tiny, logged):
     study = [run for run in logged if "mlflow.parentRunId" not in run.data.tags]
-    assert [run.info.run_id for run in study] == [tiny.runs["parent"]]
-    below = children(logged, tiny.runs["parent"])
+    assert [run.info.run_id for run in study] == [tiny.runs.parent]
+    below = children(logged, tiny.runs.parent)
     arms = [run for run in below if run.data.tags["assay.role"] == "arm"]
     assert sorted(run.info.run_name for run in arms) == ["long", "narrow", "reference", "same"]
     assert [run.data.tags["assay.role"] for run in below if run not in arms] == ["decision"]
@@ -142,7 +145,7 @@ def test_an_arms_run_has_its_effect_and_verdict(tiny, logged):
 
 
 def test_the_studys_run_has_data_reference_table_and_figures(tiny, logged):
-    run = next(run for run in logged if run.info.run_id == tiny.runs["parent"])
+    run = next(run for run in logged if run.info.run_id == tiny.runs.parent)
     assert run.data.params["data.source"] == "sklearn:digits"
     assert run.data.params["reference.model.units"] == "[16]"
     assert [data.dataset.name for data in run.inputs.dataset_inputs] == ["sklearn:digits"]
@@ -155,20 +158,20 @@ def test_the_studys_run_has_data_reference_table_and_figures(tiny, logged):
 
 
 def test_the_latest_verdict_comes_back_out_of_mlflow_alone(tiny, in_workplace):
-    verdict, decision = latest.latest("tiny 1.0")
+    verdict, decision = latest("tiny 1.0")
     assert verdict == tiny.verdict
     assert decision == tiny.decision
 
 
 def test_an_unknown_study_is_named_with_the_nearest(tiny, in_workplace):
     with pytest.raises(AssayError, match=r"has no study 'tiny'; did you mean 'tiny 1.0'\?"):
-        latest.latest("tiny")
+        latest("tiny")
 
 
 def test_a_study_without_a_finished_run_says_so(make_study, digits, tiny, in_workplace):
     open_runs(make_study(study="just begun", arms={}, seeds=1), "begun", digits.schema)
     with pytest.raises(AssayError, match="no run of study 'just begun' is finished yet"):
-        latest.latest("just begun")
+        latest("just begun")
 
 
 # Continuing
@@ -182,14 +185,14 @@ def test_a_seed_that_died_is_made_anew_and_a_finished_one_is_left(opened, digits
     log.epoch(0, {"val_loss": 9.0})
     log._send()
     first.start(finished).finish(tiny.cell("0-0"), reused=False)
-    before = {run.info.run_name: run.info.run_id for run in runs_of(runs["experiment"], runs["run"])}
+    before = {run.info.run_name: run.info.run_id for run in runs_of(runs.experiment, runs.run)}
 
     second = CellLogger(runs, digits.schema)
     for cell in (died, finished):
         log = second.start(cell)
         log.epoch(0, {"val_loss": 1.0})
         log.finish(tiny.cell("0-0"), reused=False)
-    after = {run.info.run_name: run for run in runs_of(runs["experiment"], runs["run"])}
+    after = {run.info.run_name: run for run in runs_of(runs.experiment, runs.run)}
     assert len(after) == len(before) == 1 + 2 + 2
     assert after["tanh, seed 0"].info.run_id == before["tanh, seed 0"]
     anew = after["reference, seed 0"]
@@ -231,7 +234,7 @@ CELLS_EACH = 5
 def test_six_processes_may_log_into_one_file_at_once(make_study, digits, tiny, in_workplace, tmp_path):
     study = make_study(study="crowded", arms={}, seeds=WRITERS * CELLS_EACH)
     runs = open_runs(study, "crowded", digits.schema)
-    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    (tmp_path / "runs.json").write_text(to_json(runs))
     shared = [study.model_dump_json(), tmp_path / "runs.json", tiny.folder / "data", tiny.cell("0-0").folder]
     command = [sys.executable, str(Path(__file__).with_name("writer.py")), *map(str, shared)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -246,7 +249,7 @@ def test_six_processes_may_log_into_one_file_at_once(make_study, digits, tiny, i
     ]
     said = [writer.communicate(timeout=300)[1] for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * WRITERS, said
-    seeds = [run for run in runs_of(runs["experiment"], "crowded") if run.data.tags["assay.role"] == "seed"]
+    seeds = [run for run in runs_of(runs.experiment, "crowded") if run.data.tags["assay.role"] == "seed"]
     assert sorted(int(run.data.tags["assay.seed"]) for run in seeds) == list(range(WRITERS * CELLS_EACH))
     assert {run.info.status for run in seeds} == {"FINISHED"}
     curve = tiny.cell("0-0").result.curves["val_loss"]
@@ -310,10 +313,10 @@ def test_a_verdicts_harms_interactions_and_other_metrics_are_on_the_arms():
 
 def test_the_saved_view_finds_the_arms_and_its_columns_and_charts_are_theirs(tiny, logged):
     api = client.client()
-    experiment = api.get_experiment(tiny.runs["experiment"])
+    experiment = api.get_experiment(tiny.runs.experiment)
     state = json.loads(json.loads(experiment.tags[ui_views.view_tag("tiny 1.0")])["state"])
     found = api.search_runs([experiment.experiment_id], state["searchFilter"], order_by=[f"{state['orderByKey']} DESC"])
-    assert {run.info.run_id for run in found} == set(tiny.runs["arms"].values())
+    assert {run.info.run_id for run in found} == set(tiny.runs.arms.values())
     best = max(tiny.verdict["effects"], key=lambda effect: effect["effect"])
     assert found[0].data.metrics["effect"] == best["effect"]
     known = {f"metrics.`{name}`" for name in found[0].data.metrics} | {f"tags.`{name}`" for name in found[0].data.tags}
@@ -325,12 +328,12 @@ def test_the_saved_view_finds_the_arms_and_its_columns_and_charts_are_theirs(tin
 
 
 def test_the_latest_runs_pages_are_found_by_the_studys_name(tiny, in_workplace):
-    pages = latest.latest_pages("tiny 1.0")
-    assert f"experiments/{tiny.runs['experiment']}/runs/{tiny.runs['parent']}?" in pages["verdict"]
-    assert all(arm in pages["compare"] for arm in tiny.runs["arms"].values())
+    pages = latest_pages("tiny 1.0")
+    assert f"experiments/{tiny.runs.experiment}/runs/{tiny.runs.parent}?" in pages["verdict"]
+    assert all(arm in pages["compare"] for arm in tiny.runs.arms.values())
     with pytest.raises(AssayError, match="has no study 'tinny'"):
-        latest.latest_pages("tinny")
-    assert set(latest.latest_pages(None)) == set(pages)
+        latest_pages("tinny")
+    assert set(latest_pages(None)) == set(pages)
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ def three(finished, tmp_path, monkeypatch) -> Registry:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     of = Registry("iris")
-    first = of.find_champion()
+    first = of.api.get_model_version_by_alias("iris", "champion")
     for _ in range(2):
-        of.api.create_model_version("iris", first.source, first.run_id)
+        of.api.create_model_version("iris", str(first.source), first.run_id)
     of.api.set_registered_model_alias("iris", "challenger", "3")
     return of
 

@@ -1,10 +1,12 @@
 """What is printed: rounding, order, words, and where the time went."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from components.registry.decision import Decision, Outcome
 from pipeline.terminal.show import show_verdict, time_shares
 
 EFFECT = {
@@ -27,10 +29,12 @@ VERDICT = {
     "test": {"rows": 360, "reference": SCORE, "winner": SCORE},
     "sentence": "Dropout helped.",
 }  # fmt: skip
-DECISION = {"decision": "kept", "model": "digits", "version": "3", "champion": "2", "reason": "it has 0.9900"}
+DECISION = Decision(
+    decision=Outcome.KEPT, model="digits", by="ada", version="3", champion="2", before="2", reason="it has 0.9900"
+)
 
 
-def printed(verdict, decision=DECISION):
+def printed(verdict, decision: Decision | None = DECISION):
     stream = io.StringIO()
     show_verdict(Console(file=stream, width=80), verdict, decision)
     return stream.getvalue()
@@ -56,9 +60,12 @@ def test_effects_are_points_the_biggest_first_and_fit_in_80_columns():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"decision": "promoted", "champion": "3"}, "Registry: digits version 3 is the champion now; it has 0.9900."),
         (
-            {"decision": "undecided"},
+            {"decision": Outcome.PROMOTED, "champion": "3"},
+            "Registry: digits version 3 is the champion now; it has 0.9900.",
+        ),
+        (
+            {"decision": Outcome.UNDECIDED},
             "Registry: undecided, so the champion stays digits version 2, and version 3 is the challenger; it has "
             "0.9900. `assay promote digits` makes it the champion.",
         ),
@@ -66,7 +73,7 @@ def test_effects_are_points_the_biggest_first_and_fit_in_80_columns():
     ],
 )
 def test_the_registrys_decision_is_said(changes, said):
-    assert said in " ".join(printed(VERDICT, {**DECISION, **changes}).split())
+    assert said in " ".join(printed(VERDICT, replace(DECISION, **changes)).split())
 
 
 def test_a_loss_is_a_plain_number_and_a_winning_reference_has_one_line():

@@ -189,7 +189,7 @@ def test_what_is_found_is_in_mlflow_and_among_the_events(run_steps, in_workplace
         load(steps._json, steps.run, str(steps.store), steps._path("data"), steps._path("runs.json"))
     told = [event["message"] for event in steps.events if event["event"] == "warning"]
     assert told[0] == "files of other types are left out: 1 .txt"
-    files = client.client().list_artifacts(steps.runs["parent"], "data")
+    files = client.client().list_artifacts(steps.runs.parent, "data")
     assert sorted(file.path for file in files) == ["data/data.json", "data/data.md", "data/data.png"]
 
 

@@ -1,0 +1,71 @@
+"""A retraining: what `load` found of the champion and the data, and so what is trained."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from components.data.drift import Drift
+from components.records import from_json
+
+FILE = "retrain.json"  # in the folder of the data report
+
+
+@dataclass(frozen=True)
+class Change:
+    """A technique of which this study says something else than the last one, and one of them that it helped."""
+
+    technique: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """What is trained, and why.
+
+    Attributes:
+        why: the champion's recipe is trained; or the whole study, since there is no champion, the data has drifted, the
+            champion's run is gone, or its recipe can't be trained here.
+        champion: its version.
+        arm: whose recipe it has.
+        drift: since its data; None where there is nothing to measure it by.
+        is_studied: whether a whole study was run since on rows like those that have drifted.
+        error: why its recipe can't be trained.
+        techniques: the verdict of the last study on each.
+        since: that study's date.
+        changes: what this study says otherwise; `evaluate` finds them.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    why: Literal["recipe", "no champion", "drift", "run is gone", "unfit recipe"]
+    champion: str | None
+    arm: str | None = None
+    drift: Drift | None = None
+    is_studied: bool = False
+    error: str | None = None
+    techniques: dict[str, str] = field(default_factory=dict[str, str])
+    since: str | None = None
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def trained(self) -> Literal["recipe", "study"]:
+        """The champion's recipe alone, or the whole study."""
+        return "recipe" if self.why == "recipe" else "study"
+
+    def compared_with(self, verdicts: Iterable[tuple[str, str]]) -> "Retraining":
+        """Return it with what has changed, given this study's techniques with the verdict on each."""
+        changes = (
+            Change(technique, self.techniques[technique], now)
+            for technique, now in verdicts
+            if technique in self.techniques
+        )
+        told = (of for of in changes if of.before != of.now and "helped" in (of.before, of.now))
+        return replace(self, changes=tuple(told))
+
+
+def read(report: Path) -> Retraining | None:
+    """Return what `load` wrote to the folder of the data report; None where nothing is retrained."""
+    file = report / FILE
+    return from_json(Retraining, file.read_bytes(), FILE) if file.exists() else None

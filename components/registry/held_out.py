@@ -1,0 +1,110 @@
+"""The gate's evidence: the champion's answers on those of the present test rows that neither model was trained on."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.data.prepared import Prepared
+from components.data.slices import slices_of
+from components.errors import AssayError
+from components.registry import gate, provenance
+from components.registry.challenger import Challenger
+from components.registry.decision import Judgement, Outcome
+from components.registry.model_registry import Registry
+from components.tracking.client import DATA_TAG
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+
+class IncomparableError(AssayError):
+    """The champion can't be compared.
+
+    Attributes:
+        outcome: what follows: undecided, or kept where the challenger is for something else.
+    """
+
+    def __init__(self, message: str, outcome: Outcome):
+        """Keep the outcome."""
+        super().__init__(message)
+        self.outcome = outcome
+
+
+def judge(registry: Registry, champion: "ModelVersion", challenger: Challenger) -> Judgement:
+    """Return the gate's judgement on the test rows that neither model was trained on.
+
+    Args:
+        registry: knows the champion.
+        champion: its version.
+        challenger: the winner.
+
+    Raises:
+        IncomparableError: where the champion can't read these rows, or too few of them are new to it.
+    """
+    prepared, study = challenger.prepared, challenger.study
+    same_data = champion.tags.get(DATA_TAG) == prepared.schema.fingerprint
+    with tempfile.TemporaryDirectory() as folder:
+        kept = provenance.kept_files(registry.api, champion.run_id or "", folder)
+        unseen = _unseen(champion, challenger, kept, same_data)
+        numbers = prepared.test_rows[unseen]
+        groups = np.asarray(prepared.digests[numbers, 1]) if prepared.digests.shape[1] > 1 else None
+        if few := gate.too_few(len(numbers), len(unseen), groups):
+            raise IncomparableError(few, Outcome.UNDECIDED)
+        if same_data and provenance.ANSWERS in kept:
+            answers = np.load(kept[provenance.ANSWERS])[unseen]
+        else:
+            answers = _answers(registry.name, champion, prepared, numbers)
+    rows = gate.Rows(challenger.answers[unseen], answers, challenger.y[unseen], groups)
+    slices = slices_of(prepared, numbers, study.slices)
+    return gate.judge(study.gate, study.metric, rows, slices, f"champion version {champion.version}")
+
+
+def _unseen(champion: "ModelVersion", challenger: Challenger, kept: dict[str, Path], same_data: bool) -> np.ndarray:
+    """Return which test rows neither model's study has used, bool (rows,).
+
+    With groups a row is used when any row of its group is.
+
+    Raises:
+        IncomparableError: where it is not known which rows the champion's study has used.
+    """
+    prepared = challenger.prepared
+    if champion.tags.get(provenance.CLASSES_TAG) != provenance.hash_of_classes(prepared):
+        raise IncomparableError("it knows other classes or columns; give the study another name", Outcome.KEPT)
+    used = [provenance.used(prepared)]
+    is_kept = provenance.USED in kept
+    if is_kept and champion.tags.get(provenance.FORM_TAG) == provenance.hash_of_form(prepared):
+        used.append(np.load(kept[provenance.USED]))
+    elif not same_data:
+        why = "rows were read in another way then" if is_kept else "an earlier Assay did not write it down"
+        raise IncomparableError(
+            f"it is not known which of the present rows it was trained on, since {why}; `assay promote "
+            f"{champion.name}` promotes the challenger by hand",
+            Outcome.UNDECIDED,
+        )
+    of_test = prepared.digests[prepared.test_rows]
+    return np.logical_not(np.isin(of_test, np.concatenate(used)).any(axis=1))
+
+
+def _answers(name: str, champion: "ModelVersion", prepared: Prepared, numbers: np.ndarray) -> np.ndarray:
+    """Return the champion's probabilities for these rows (rows, classes).
+
+    Raises:
+        IncomparableError: when it can't read them.
+    """
+    import mlflow
+    import mlflow.pyfunc
+
+    from components.serving.saved_model import raw_rows
+    from components.tracking.client import tracking_uri
+
+    mlflow.set_tracking_uri(tracking_uri())
+    try:
+        model = mlflow.pyfunc.load_model(f"models:/{name}/{champion.version}").unwrap_python_model()
+        return model.predict(None, raw_rows(prepared, numbers)).to_numpy()
+    except ValueError as error:  # other columns, other shapes, another number of classes
+        first = str(error).strip().splitlines()[0]
+        raise IncomparableError(
+            f"it can't be scored on these rows ({first[:200]}); give the study another name", Outcome.KEPT
+        ) from None
