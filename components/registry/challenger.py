@@ -20,6 +20,7 @@ from components.data import drift
 from components.data.prepared import Prepared
 from components.data.slices import slices_of
 from components.errors import AssayError
+from components.evaluation.verdict import Verdict
 from components.registry import gate
 from components.registry.model_registry import (
     CELL_TAG,
@@ -54,7 +55,7 @@ class Challenger:
 
     Attributes:
         prepared: the data.
-        verdict: see `components.steps.evaluate`.
+        verdict: of the study.
         cell: whose model it is.
         answers: its probabilities on the test rows, float32 (rows, classes).
         y: the test rows' class numbers (rows,).
@@ -62,14 +63,14 @@ class Challenger:
     """
 
     prepared: Prepared
-    verdict: dict[str, Any]
+    verdict: Verdict
     cell: FinishedCell
     answers: np.ndarray
     y: np.ndarray
     scores: dict[str, float]
 
     @classmethod
-    def of(cls, prepared: Prepared, verdict: dict[str, Any], cell: FinishedCell) -> "Challenger":
+    def of(cls, prepared: Prepared, verdict: Verdict, cell: FinishedCell) -> "Challenger":
         """Score the cell on the test rows."""
         answers, y = cell.probabilities("test"), np.asarray(prepared.y[prepared.test_rows])
         return cls(prepared, verdict, cell, answers, y, scores(answers, y))
@@ -99,7 +100,7 @@ class Challenger:
             FORM_TAG: _form(self.study, self.prepared),
             "assay.source": schema.source,
             "assay.rows": str(schema.rows),
-            "assay.arm": self.verdict["winner"]["arm"],
+            "assay.arm": self.verdict.winner.arm,
             "assay.seed": str(self.cell.result.seed),
             METRIC_TAG: self.study.metric,
             **{f"{SCORE_TAG}{name}": repr(value) for name, value in self.scores.items()},

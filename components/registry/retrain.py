@@ -7,7 +7,8 @@ champion on rows that neither has used, and promotes or keeps.
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from pydantic import ValidationError
 from components.data import drift
 from components.data.prepared import Prepared
 from components.errors import StudyError
+from components.evaluation.verdict import Retraining, Verdict
+from components.records import FormError, from_json
 from components.registry.model_registry import LONGEST_TAG, Registry, found_or, kept_files
 from components.runtime.events import Step
 from components.study.recipe import Recipe
@@ -104,10 +107,13 @@ def _now(registry: Registry, study: Study, prepared: Prepared) -> tuple[Study, d
     return chosen, {**found, "trained": "recipe", "said": [*said, f"The recipe of {of} is trained again."]}
 
 
-def read(report: Path) -> dict[str, Any] | None:
+def read(report: Path) -> Retraining | None:
     """Return what `resolve` wrote; None where nothing is retrained."""
     file = report / FILE
-    return json.loads(file.read_text("utf-8")) if file.exists() else None
+    if not file.exists():
+        return None
+    found = json.loads(file.read_text("utf-8"))
+    return Retraining(**{**found, "said": tuple(found["said"])})
 
 
 def log(runs: Mapping[str, Any], report: Path) -> None:
@@ -121,11 +127,11 @@ def log(runs: Mapping[str, Any], report: Path) -> None:
     if found is None:
         return
     api, run_id = client(), runs["parent"]
-    api.set_tag(run_id, TRAINED_TAG, found["trained"])
-    api.set_tag(run_id, "assay.retrain_reason", " ".join(found["said"])[:LONGEST_TAG])
-    if found["drift"]:
-        api.log_metric(run_id, "drift/new_rows", found["drift"]["new"])
-        api.log_metric(run_id, "drift/psi", max((value["psi"] for value in found["drift"]["values"]), default=0.0))
+    api.set_tag(run_id, TRAINED_TAG, found.trained)
+    api.set_tag(run_id, "assay.retrain_reason", " ".join(found.said)[:LONGEST_TAG])
+    if found.drift:
+        api.log_metric(run_id, "drift/new_rows", found.drift["new"])
+        api.log_metric(run_id, "drift/psi", max((value["psi"] for value in found.drift["values"]), default=0.0))
 
 
 def drift_as_text(found: Mapping[str, Any] | None, champion: str | None) -> str:
@@ -149,22 +155,6 @@ def drift_as_text(found: Mapping[str, Any] | None, champion: str | None) -> str:
         return f"{new}, and they have drifted: {', '.join(told)}{more}."
     most = max(found["values"], key=lambda value: value["psi"])
     return f"{new}, and they have not drifted: the greatest PSI is {most['psi']:.2f} ({most['name']})."
-
-
-def changes(before: Mapping[str, str], effects: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return which techniques are shown to help now and were not before, or the other way, a line each.
-
-    Args:
-        before: by technique the last study's verdict on it.
-        effects: of this study's verdict.
-    """
-    lines = []
-    for effect in effects:
-        technique, now = effect["technique"], effect["verdict"]
-        then = before.get(technique)
-        if then is not None and then != now and "helped" in (then, now):
-            lines.append(f"{technique}: {then} in the last study, now {now}")
-    return lines
 
 
 def _recipe(trained: str, arm: str) -> Recipe:
@@ -199,11 +189,12 @@ def _last_study(registry: Registry, champion: Any, study: Study) -> tuple[str | 
     for run in registry.ask(lambda: _finished(registry.api, champion, study)):
         if run.data.tags.get(TRAINED_TAG) == "recipe":
             continue
-        verdict = json.loads(_artifact(registry, run.info.run_id, "verdict.json") or "{}")
-        if verdict.get("effects"):
+        text, known = _artifact(registry, run.info.run_id, "verdict.json"), None
+        with suppress(FormError):  # another Assay has written it
+            known = from_json(Verdict, text, "verdict.json") if text else None
+        if known and known.effects:
             on = datetime.fromtimestamp(run.info.start_time / 1000, UTC).date().isoformat()
-            techniques = {of["technique"]: of["verdict"] for of in verdict["effects"]}
-            return run.info.run_id, {"techniques": techniques, "since": on}
+            return run.info.run_id, {"techniques": {of.technique: of.verdict for of in known.effects}, "since": on}
     return None, {}
 
 

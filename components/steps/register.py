@@ -5,6 +5,8 @@ from pathlib import Path
 
 from components.data.prepared import Prepared
 from components.errors import AssayError
+from components.evaluation.verdict import Verdict
+from components.records import from_json
 from components.registry.challenger import Challenger, decide_and_write
 from components.registry.model_registry import NOT_ASKED, PATIENCE, AwayError, Registry
 from components.runtime.cells import FinishedCell
@@ -41,7 +43,8 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
             (folder / "decision.json").write_text(json.dumps(made, indent=1))
             return
         with this.span("report"):
-            judged = json.loads((Path(verdict) / "report" / "verdict.json").read_text())
+            file = Path(verdict) / "report" / "verdict.json"
+            judged = from_json(Verdict, file.read_text(), str(file))
             challenger = Challenger.of(prepared, judged, FinishedCell(Path(verdict) / "winner"))
         try:
             made = decide_and_write(this, registry, mlflow_runs, challenger, client.user())

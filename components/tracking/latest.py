@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import AssayError
+from components.evaluation.verdict import Verdict
 from components.formatting import nearest
+from components.records import from_json
 from components.tracking import ui_views
 from components.tracking.client import (
     FINISHED,
@@ -21,18 +23,18 @@ from components.tracking.client import (
 )
 
 
-def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def latest(study: str) -> tuple[Verdict, dict[str, Any] | None]:
     """Return the verdict and the decision of the study's latest finished run, out of MLflow alone.
 
     Raises:
-        AssayError: when MLflow has no such study, or none of its runs is finished.
+        AssayError: when MLflow has no such study, none of its runs is finished, or another Assay has written it.
     """
     api, run_id = client(), latest_run(study).info.run_id
     with tempfile.TemporaryDirectory() as folder:
-        read = {}
-        for name in ("verdict.json", "decision.json"):
-            read[name] = json.loads(Path(api.download_artifacts(run_id, name, folder)).read_text())
-    return read["verdict.json"], read["decision.json"]
+        verdict, decision = (
+            Path(api.download_artifacts(run_id, name, folder)).read_text() for name in ("verdict.json", "decision.json")
+        )
+    return from_json(Verdict, verdict, f"verdict.json of run {run_id}"), json.loads(decision)
 
 
 def latest_pages(study: str | None) -> dict[str, str]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from components.errors import AssayError
+from components.records import from_json
 from components.runtime.devices import cores, gpus
 from components.runtime.events import EVENTS, THREADS, TRACKING
 from components.study.shards import arguments
@@ -30,6 +31,7 @@ from components.study.study import Study
 from pipeline.runners.child_process import Offspring
 
 if TYPE_CHECKING:
+    from components.evaluation.verdict import Verdict
     from pipeline.runners.docker import Containers
 
 Event = dict[str, Any]
@@ -66,7 +68,7 @@ class Finished:
 
     Attributes:
         folder: the run's folder.
-        verdict: see `components.steps.evaluate`.
+        verdict: of the study.
         decision: see `components.registry.challenger`.
         events: of this sitting; what an earlier one did, before it was killed, is not in it.
         begun: seconds since the epoch.
@@ -74,7 +76,7 @@ class Finished:
     """
 
     folder: Path
-    verdict: dict[str, Any]
+    verdict: "Verdict"
     decision: dict[str, Any]
     events: list[Event]
     begun: float
@@ -297,7 +299,10 @@ def _sit(run: Run, environment: dict[str, str], lock: int, watch: Callable[[list
             shutil.copyfile(file, run.folder / "decision.json")
         _close(run, environment)
         _fail(run, events, words)
-    verdict, decision = (json.loads((run.folder / f"{name}.json").read_text()) for name in ("verdict", "decision"))
+    from components.evaluation.verdict import Verdict  # brings SciPy
+
+    verdict = from_json(Verdict, (run.folder / "verdict.json").read_text(), str(run.folder / "verdict.json"))
+    decision = json.loads((run.folder / "decision.json").read_text())
     run.write(state="finished")
     run.clean()
     return Finished(run.folder, verdict, decision, events, begun, time.time())

@@ -3,6 +3,7 @@
 import json
 import platform
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import yaml
 
 from components.data.prepared import Prepared
 from components.data.report.markdown import missing_text, values_text, with_examples
-from components.evaluation.verdict import Cells
+from components.evaluation.judge import Cells
+from components.evaluation.verdict import Verdict
 from components.reporting.html_report.answers import address, data_address
 from components.reporting.html_report.charts import Axis, Plot, histogram
 from components.runtime.code_version import code_version
@@ -68,7 +70,7 @@ def _lengths(bars: dict[str, list[int]]) -> Any:
     return plot.render()
 
 
-def reproduce(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> dict[str, Any]:
+def reproduce(study: Study, verdict: Verdict, cells: Cells, prepared: Prepared) -> dict[str, Any]:
     """Return the exact study, what computed it, and the versions."""
     text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None)
     versions = {"python": platform.python_version()}
@@ -79,10 +81,10 @@ def reproduce(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Pre
         "study": text,
         "address": data_address("text/yaml", text.encode()),
         "versions": versions,
-        "computed": cells[REFERENCE][0].result.computed,
+        "computed": asdict(cells[REFERENCE][0].result.computed),
         "code": code_version()[:12],
         "fingerprint": prepared.schema.fingerprint,
-        "run": verdict.get("run"),
-        "mlflow": (verdict.get("mlflow") or {}).get("run_id"),
+        "run": verdict.run,
+        "mlflow": verdict.mlflow and verdict.mlflow.run_id,
         "system": f"{platform.system()} {platform.machine()}",
     }

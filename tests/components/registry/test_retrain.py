@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_up import effect_of, verdict_of
 from sklearn import datasets
 from small import study_of
 
+from components.evaluation.verdict import Retraining
 from components.registry import retrain
 from components.registry.model_registry import Registry
-from components.reporting.phrases import sentence
+from components.reporting.phrases import changes, sentence
 from components.study.study import Gate, Retrain, Study
 from pipeline.study_file import read_study, ready_studies
 
@@ -74,9 +76,10 @@ def test_the_champions_recipe_alone_is_trained_on_the_rows_of_today(first, again
     assert steps.prepared.study.retrain == Retrain()  # the study.yaml of its report trains the same again
     found = steps.verdict["retrain"]
     assert (found["trained"], found["champion"], found["arm"]) == ("recipe", first.decision["champion"], arm)
-    assert (found["drift"]["new"], found["drift"]["drifted"], found["changes"]) == (len(wine) - ROWS, False, [])
+    assert (found["drift"]["new"], found["drift"]["drifted"]) == (len(wine) - ROWS, False)
+    assert changes(steps.judgement) == []
     assert found["said"][0].startswith(f"{len(wine) - ROWS} of {len(wine)} rows are new since version 1")
-    assert steps.verdict["sentence"].startswith("The champion's recipe has a validation accuracy of ")
+    assert sentence(steps.judgement).startswith("The champion's recipe has a validation accuracy of ")
     assert steps.decision["before"] == first.decision["champion"]
     assert steps.decision["decision"] in ("undecided", "kept", "promoted")
     assert [event["message"] for event in steps.events if event["event"] == "said"] == found["said"]
@@ -169,8 +172,9 @@ def test_a_whole_study_comes_back_once_though_the_champion_stays(first, again, w
     assert {event["arm"] for event in night.finished} == {"reference"}
     found = retrain.read(night.prepared.folder / "report")
     assert found is not None
-    assert found["drift"]["drifted"]
-    assert found["said"][1].startswith("A whole study was run on such rows on 20")
+    assert found.drift is not None
+    assert found.drift["drifted"]
+    assert found.said[1].startswith("A whole study was run on such rows on 20")
 
 
 def test_without_drift_the_whole_study_does_not_come_back(again, wine):
@@ -193,8 +197,8 @@ def test_before_there_is_a_champion_the_whole_study_is_run(run_steps):
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
     found = retrain.read(steps.prepared.folder / "report")
     assert found is not None
-    assert (found["trained"], found["champion"]) == ("study", None)
-    assert found["said"] == ["No version is the champion yet, so the whole study is run."]
+    assert (found.trained, found.champion) == ("study", None)
+    assert found.said == ("No version is the champion yet, so the whole study is run.",)
 
 
 def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
@@ -212,8 +216,8 @@ def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
     found = retrain.read(steps.prepared.folder / "report")
     assert found is not None
-    assert found["said"][0] == "How far the data has drifted is not known: nothing was kept of that of version 1."
-    assert found["said"][1].startswith("The run of version 1 (")
+    assert found.said[0] == "How far the data has drifted is not known: nothing was kept of that of version 1."
+    assert found.said[1].startswith("The run of version 1 (")
 
 
 def _remove(path):
@@ -225,24 +229,22 @@ def _remove(path):
 
 def test_a_technique_that_no_longer_helps_and_one_that_does_now_are_told():
     before = {"dropout": "helped", "L2": "no evidence", "scaling": "hurt", "gone": "helped", "rotate": "helped"}
-    effects = [
-        {"technique": "dropout", "verdict": "no evidence"},
-        {"technique": "L2", "verdict": "helped"},
-        {"technique": "scaling", "verdict": "no evidence"},
-        {"technique": "rotate", "verdict": "helped"},
-        {"technique": "new", "verdict": "helped"},
-    ]
-    assert retrain.changes(before, effects) == [
+    now = {"dropout": "no evidence", "L2": "helped", "scaling": "no evidence", "rotate": "helped", "new": "helped"}
+    made = verdict_of(
+        *(effect_of(technique, verdict=verdict) for technique, verdict in now.items()),
+        retrain=Retraining("1", "reference", "study", None, before, "2026-01-01", ()),
+    )
+    assert changes(made) == [
         "dropout: helped in the last study, now no evidence",
         "L2: no evidence in the last study, now helped",
     ]
 
 
 def test_a_study_without_arms_is_not_taken_for_the_champions_recipe():
-    verdict = {"metric": "accuracy", "effects": [], "reference": {"mean": 0.5}, "seeds": 2}
-    assert sentence({**verdict, "retrain": {"trained": "recipe"}}).startswith("The champion's recipe has ")
-    for retrained in ({"retrain": {"trained": "study"}}, {"retrain": None}, {}):
-        assert sentence({**verdict, **retrained}).startswith("The reference, compared with nothing, has ")
+    recipe = Retraining("1", "reference", "recipe", None, {}, None, ())
+    assert sentence(verdict_of(retrain=recipe)).startswith("The champion's recipe has ")
+    for retrained in (replace(recipe, trained="study"), None):
+        assert sentence(verdict_of(retrain=retrained)).startswith("The reference, compared with nothing, has ")
 
 
 def test_the_recipe_alone_keeps_the_data_the_gate_and_the_name():
@@ -268,15 +270,15 @@ def test_a_recipe_that_this_data_can_not_have_brings_the_whole_study(first, agai
         steps.until_trained()
         found = retrain.read(steps.prepared.folder / "report")
         assert found is not None
-        assert found["trained"] == "study"
-        assert found["said"][-1].startswith(f"The recipe of version {champion.version} (")
-        assert found["said"][-1].endswith("), so the whole study is run.")
-        assert "can't be trained here (recipe.model.name: cnn" in found["said"][-1]
+        assert found.trained == "study"
+        assert found.said[-1].startswith(f"The recipe of version {champion.version} (")
+        assert found.said[-1].endswith("), so the whole study is run.")
+        assert "can't be trained here (recipe.model.name: cnn" in found.said[-1]
         client().log_dict(champion.run_id, {**kept, "of_another_assay": 1}, "study.json")
         other = replace(steps, folder=tmp_path / "other", run="other").until_trained()
         found = retrain.read(other.prepared.folder / "report")
         assert found is not None
-        assert "can't be trained here (of_another_assay: " in found["said"][-1]
+        assert "can't be trained here (of_another_assay: " in found.said[-1]
     finally:
         client().log_dict(champion.run_id, kept, "study.json")
 
