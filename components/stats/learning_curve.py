@@ -83,9 +83,12 @@ def fit(rows: np.ndarray, errors: np.ndarray) -> PowerLaw:
         columns = [shares**-exponent] + [np.ones_like(shares)] * (len(rows) >= WITH_FLOOR)
         return nnls(np.stack(columns, axis=1) * weights[:, None], errors * weights)
 
-    place = int(np.argmin([solved(exponent)[1] for exponent in EXPONENTS]))
+    def misfit(exponent: float) -> float:
+        return solved(exponent)[1]
+
+    place = int(np.argmin([misfit(exponent) for exponent in EXPONENTS]))
     near = EXPONENTS[max(place - 1, 0)], EXPONENTS[min(place + 1, len(EXPONENTS) - 1)]
-    exponent = float(minimize_scalar(lambda one: solved(one)[1], bounds=near, options={"xatol": 1e-4}).x)
+    exponent = float(minimize_scalar(misfit, bounds=near, options={"xatol": 1e-4}).x)
     scale, *floor = solved(exponent)[0].tolist()
     return PowerLaw(floor[0] if floor else 0.0, scale * float(rows.max()) ** exponent, exponent)
 

@@ -141,7 +141,7 @@ def compare(arms: Sequence[Paired], resolution: float, comparisons: int | None =
     spreads = [_spread(arm.values, resolution) for arm in arms]
     effects = [measure(arm, resolution) for arm in arms]
     corrected = holm([effect.p for effect in effects], count)
-    judged = []
+    judged: list[Effect] = []
     for arm, effect, spread, p_holm in zip(arms, effects, spreads, corrected, strict=True):
         seeds = len(arm.values)
         known = replace(effect, p_holm=p_holm, detectable=detectable(spread, arm.shared, seeds, count))
@@ -226,8 +226,11 @@ def detectable(spread: float, shared: float, seeds: int, comparisons: int) -> fl
     if error == 0:
         return 0.0
     critical = float(stats.t.ppf(1 - (1 - CONFIDENCE) / comparisons / 2, seeds - 1))
-    found = brentq(lambda size: power(size * error, spread, shared, seeds, comparisons) - POWER, 0, 10 * critical)
-    return float(found) * error
+
+    def lacks(size: float) -> float:
+        return power(size * error, spread, shared, seeds, comparisons) - POWER
+
+    return float(brentq(lacks, 0, 10 * critical)) * error
 
 
 def seeds_needed(effect: float, spread: float, shared: float, comparisons: int) -> int | None:
