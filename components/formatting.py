@@ -1,7 +1,7 @@
 """Numbers, durations, lists and nearest names as people write them."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MANY = 15  # more names than this are not listed where one of them is near
 
@@ -25,7 +25,7 @@ def nearest(wrong: str, names: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none yet'}"
 
 
-def in_words(words: list[str], last: str = "and") -> str:
+def in_words(words: Sequence[str], last: str = "and") -> str:
     """Return several things as a person lists them: `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 

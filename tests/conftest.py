@@ -58,9 +58,8 @@ def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     from made_up import write_result
 
     from components.data.preparation import prepare
-    from components.evaluation.verdict import judge
+    from components.evaluation.judge import judge
     from components.reporting import html_report
-    from components.reporting.phrases import sentence
     from components.runtime.cells import Diagnosis
     from components.stats.metrics import recalls, scores
     from components.steps.evaluate import gather
@@ -102,7 +101,6 @@ def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             np.save(at / "test.npy", test)
         cells = gather(study, [str(folder / "cells")])
         verdict = judge(study, cells, prepared)
-        verdict["sentence"] = sentence(verdict)
         if draw_preview:
             from PIL import Image
 

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from components.evaluation.verdict import ArmEffect, Reference, Verdict, Winner
+from components.evaluation.verdict import TestScores as ScoresOfTest  # pytest takes what is called Test for tests
 from components.records import to_json
 from components.runtime.cells import RESULT, CellResult
 from components.runtime.devices import Computed
@@ -31,3 +33,56 @@ def write_result(folder: Path, **changes: Any) -> CellResult:
     result = replace(RESULT_OF_A_CELL, **changes)
     (folder / RESULT).write_text(to_json(result))
     return result
+
+
+def effect_of(arm: str, effect: float = 0.01, verdict: Any = "no evidence", **changes: Any) -> ArmEffect:
+    """Return the effect of an arm, which lacks a technique where it is called `no ...`."""
+    made = ArmEffect(
+        effect=effect,
+        low=effect - 0.01,
+        high=effect + 0.01,
+        p=0.01,
+        probability=0.99,
+        differences=(effect,),
+        p_holm=0.02,
+        verdict=verdict,
+        arm=arm,
+        technique=arm.removeprefix("no "),
+        removes=arm.startswith("no "),
+        arm_mean=0.9,
+        cost=0.4,
+        cost_low=None,
+        cost_high=None,
+        worth_in_data=None,
+        others={},
+        by_slice=(),
+    )
+    return replace(made, **changes)
+
+
+def verdict_of(*effects: ArmEffect, **changes: Any) -> Verdict:
+    """Return the verdict of a study with these effects, in which nothing else was found."""
+    score = {"accuracy": 0.97, "macro_f1": 0.96, "loss": 0.07}
+    made = Verdict(
+        study="digits",
+        metric="accuracy",
+        higher_is_better=True,
+        seeds=5,
+        train_rows=1150,
+        validation_rows=288,
+        reference=Reference(0.98, None, None, 1.0),
+        seconds={"reference": 1.0, **{effect.arm: 1.0 for effect in effects}},
+        effects=effects,
+        slices=(),
+        harms=(),
+        interactions=(),
+        dropped={},
+        retrain=None,
+        curve=None,
+        winner=Winner("reference", 0.98, 0),
+        test=ScoresOfTest(360, score, score, {"reference": (0.97,), "winner": (0.97,)}),
+        findings=(),
+        run=None,
+        mlflow=None,
+    )
+    return replace(made, **changes)

@@ -1,7 +1,6 @@
 """A retraining: what `load` found of the champion and the data, and so what is trained."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -9,15 +8,6 @@ from components.data.drift import Drift
 from components.records import from_json
 
 FILE = "retrain.json"  # in the folder of the data report
-
-
-@dataclass(frozen=True)
-class Change:
-    """A technique of which this study says something else than the last one, and one of them that it helped."""
-
-    technique: str
-    before: str
-    now: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +24,6 @@ class Retraining:
         error: why its recipe can't be trained.
         techniques: the verdict of the last study on each.
         since: that study's date.
-        changes: what this study says otherwise; `evaluate` finds them.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -47,22 +36,11 @@ class Retraining:
     error: str | None = None
     techniques: dict[str, str] = field(default_factory=dict[str, str])
     since: str | None = None
-    changes: tuple[Change, ...] = ()
 
     @property
     def trained(self) -> Literal["recipe", "study"]:
         """The champion's recipe alone, or the whole study."""
         return "recipe" if self.why == "recipe" else "study"
-
-    def compared_with(self, verdicts: Iterable[tuple[str, str]]) -> "Retraining":
-        """Return it with what has changed, given this study's techniques with the verdict on each."""
-        changes = (
-            Change(technique, self.techniques[technique], now)
-            for technique, now in verdicts
-            if technique in self.techniques
-        )
-        told = (of for of in changes if of.before != of.now and "helped" in (of.before, of.now))
-        return replace(self, changes=tuple(told))
 
 
 def read(report: Path) -> Retraining | None:

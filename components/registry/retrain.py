@@ -5,9 +5,9 @@ and writes it beside the prepared data, where all later steps find it. The gate 
 champion on rows that neither has used, and promotes or keeps.
 """
 
-import json
 import logging
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from components.data import drift
 from components.data.prepared import Prepared
 from components.data.retraining import FILE, Retraining, read
 from components.errors import StudyError
+from components.evaluation.verdict import Verdict
 from components.records import FormError, from_json, to_json
 from components.registry.model_registry import LONGEST_TAG, Registry, found_or
 from components.registry.provenance import kept_files
@@ -167,10 +168,13 @@ def _last_study(registry: Registry, champion_run: str, study: Study) -> LastStud
     for run in registry.ask(lambda: _finished(registry.api, champion_run, study)):
         if run.data.tags.get(TRAINED_TAG) == "recipe":
             continue
-        verdict = json.loads(_artifact(registry, run.info.run_id, "verdict.json") or "{}")
-        if verdict.get("effects"):
+        text, known = _artifact(registry, run.info.run_id, "verdict.json"), None
+        with suppress(FormError):  # another Assay has written it
+            known = from_json(Verdict, text, "verdict.json") if text else None
+        if known and known.effects:
             on = datetime.fromtimestamp(run.info.start_time / 1000, UTC).date().isoformat()
-            return LastStudy(run.info.run_id, {of["technique"]: of["verdict"] for of in verdict["effects"]}, on)
+            techniques = {of.technique: of.verdict for of in known.effects}
+            return LastStudy(run.info.run_id, techniques, on)
     return None
 
 

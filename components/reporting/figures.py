@@ -1,7 +1,7 @@
 """The study's figures: data, effects with intervals, learning curves with seed bands, confusions, augmentation."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from components.data.prepared import Prepared
-from components.stats.learning_curve import PowerLaw
+from components.evaluation.judge import Cells
+from components.evaluation.verdict import Verdict
 from components.stats.metrics import METRICS, confusion
 from components.study.study import REFERENCE
 
@@ -29,69 +30,72 @@ PANELS = {
 }
 
 
-def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], prepared: Prepared) -> None:
+def draw(folder: Path, verdict: Verdict, cells: Cells, prepared: Prepared) -> None:
     """Write effects.png, curves.png and confusion.png into the folder, and where there is something to draw, more."""
     effects(verdict).savefig(folder / "effects.png", dpi=150)
     curves(cells).savefig(folder / "curves.png", dpi=150)
     confusions(verdict, cells, prepared).savefig(folder / "confusion.png", dpi=150)
-    if verdict["curve"]:
+    if verdict.curve:
         data_curve(verdict).savefig(folder / "data_curve.png", dpi=150)
-    wrong = [name for finding in verdict["findings"] for name in (*finding["cures"][:1], finding["arm"])]
+    wrong = [name for finding in verdict.findings for name in (*finding.cures[:1], finding.arm)]
     watched = {arm: cells[arm][0].result.diagnostics for arm in (REFERENCE, *wrong)}
     watched = {arm: of_arm for arm, of_arm in watched.items() if of_arm}
     if watched:
         layers(dict(list(watched.items())[:WATCHED_ARMS])).savefig(folder / "layers.png", dpi=150)
 
 
-def effects(verdict: dict[str, Any]) -> Figure:
+def effects(verdict: Verdict) -> Figure:
     """Return a row per technique: its effect, the 95 % interval, and every seed as a dot."""
-    factor, unit = (100, ", percentage points") if METRICS[verdict["metric"]].unit else (1, "")
-    ordered = sorted(verdict["effects"], key=lambda e: e["effect"])
+    factor, unit = (100, ", percentage points") if METRICS[verdict.metric].unit else (1, "")
+    ordered = sorted(verdict.effects, key=lambda e: e.effect)
     figure = Figure(figsize=(8, 1.2 + 0.45 * len(ordered)), layout="constrained")
     axes = figure.subplots()
     for row, effect in enumerate(ordered):
-        color = COLORS[effect["verdict"]]
-        seeds = factor * np.array(effect["differences"])
+        color = COLORS[effect.verdict]
+        seeds = factor * np.array(effect.differences)
         axes.plot(seeds, np.full(len(seeds), row), "|", color=color, alpha=0.45, markersize=11)
-        if effect["low"] is not None:
-            axes.plot([factor * effect["low"], factor * effect["high"]], [row, row], color=color, linewidth=2)
-        axes.plot(factor * effect["effect"], row, "o", color=color, markersize=7)
+        if effect.low is not None and effect.high is not None:
+            axes.plot([factor * effect.low, factor * effect.high], [row, row], color=color, linewidth=2)
+        axes.plot(factor * effect.effect, row, "o", color=color, markersize=7)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(ordered)), [f"{e['technique']}\n{e['verdict']}" for e in ordered], fontsize=9)
-    axes.set_xlabel(f"effect on validation {verdict['metric']}{unit}; right of 0 is better")
-    axes.set_title(f"{verdict['study']}: what each technique brings, {verdict['seeds']} seeds, 95 % intervals")
+    axes.set_yticks(range(len(ordered)), [f"{e.technique}\n{e.verdict}" for e in ordered], fontsize=9)
+    axes.set_xlabel(f"effect on validation {verdict.metric}{unit}; right of 0 is better")
+    axes.set_title(f"{verdict.study}: what each technique brings, {verdict.seeds} seeds, 95 % intervals")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
 
-def data_curve(verdict: dict[str, Any]) -> Figure:
+def data_curve(verdict: Verdict) -> Figure:
     """Return the error over the number of train rows, the fitted law, and what it says of twice as many."""
-    curve, loss = verdict["curve"], not METRICS[verdict["metric"]].unit
-    law, factor = PowerLaw(**curve["law"]), 1 if loss else 100
+    curve, loss = verdict.curve, not METRICS[verdict.metric].unit
+    assert curve, "it is drawn only where there is one"
+    factor = 1 if loss else 100
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    rows = np.array([point["rows"] for point in curve["points"]])
-    means, lows, highs = (factor * np.array([p[name] for p in curve["points"]]) for name in ("mean", "low", "high"))
+    rows = np.array([point.rows for point in curve.points])
+    means, lows, highs = (
+        factor * np.array([getattr(point, name) for point in curve.points]) for name in ("mean", "low", "high")
+    )
     axes.errorbar(rows, means, (means - lows, highs - means), fmt="o", color="#0969da", capsize=3, label="all seeds")
-    line = np.geomspace(rows.min(), 2 * curve["rows"], 100)
-    axes.plot(line, factor * law(line), color="#0969da", linewidth=1, label="power law")
-    if curve["twice_low"] is not None:
-        between = factor * np.array([[curve["twice"] - curve["twice_low"]], [curve["twice_high"] - curve["twice"]]])
+    line = np.geomspace(rows.min(), 2 * curve.rows, 100)
+    axes.plot(line, factor * curve.law(line), color="#0969da", linewidth=1, label="power law")
+    if curve.twice_low is not None and curve.twice_high is not None:
+        between = factor * np.array([[curve.twice - curve.twice_low], [curve.twice_high - curve.twice]])
         between = np.maximum(between, 0)
-        twice = [2 * curve["rows"]], [factor * curve["twice"]], between
+        twice = [2 * curve.rows], [factor * curve.twice], between
         axes.errorbar(*twice, fmt="D", color="#bc4c00", capsize=3, label="twice the rows, 95 % interval")
     axes.set_xscale("log")
-    axes.set_xticks([*rows, 2 * curve["rows"]], [str(n) for n in (*rows, 2 * curve["rows"])])
+    axes.set_xticks([*rows, 2 * curve.rows], [str(n) for n in (*rows, 2 * curve.rows)])
     axes.set_xticks([], minor=True)
     axes.set_xlabel("train rows")
-    axes.set_ylabel("validation loss" if loss else f"validation error (1 - {verdict['metric']}), %")
-    axes.set_title(f"{verdict['study']}: what more data brings")
+    axes.set_ylabel("validation loss" if loss else f"validation error (1 - {verdict.metric}), %")
+    axes.set_title(f"{verdict.study}: what more data brings")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return figure
 
 
-def curves(cells: dict[str, list[Any]]) -> Figure:
+def curves(cells: Cells) -> Figure:
     """Return a panel per arm with training and validation loss: the mean over seeds, and a band from least to most."""
     columns = min(3, len(cells))
     rows = -(-len(cells) // columns)
@@ -147,7 +151,7 @@ def _name_layers(axes: Axes, names: list[str], colors: np.ndarray) -> None:
     axes.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
-def _band(axes: Axes, runs: list[tuple[float, ...]], label: str, color: str) -> None:
+def _band(axes: Axes, runs: Sequence[Sequence[float]], label: str, color: str) -> None:
     """Draw the mean and the range over the seeds that still train; stopped seeds leave the band."""
     longest = max(len(run) for run in runs)
     padded = np.full((len(runs), longest), np.nan)
@@ -158,9 +162,9 @@ def _band(axes: Axes, runs: list[tuple[float, ...]], label: str, color: str) -> 
     axes.plot(epochs, np.nanmean(padded, axis=0), color=color, label=label, linewidth=1.5)
 
 
-def confusions(verdict: dict[str, Any], cells: dict[str, list[Any]], prepared: Prepared) -> Figure:
+def confusions(verdict: Verdict, cells: Cells, prepared: Prepared) -> Figure:
     """Return the confusion matrices of the winner and the reference on the test rows, summed over seeds."""
-    winner = verdict["winner"]["arm"]
+    winner = verdict.winner.arm
     shown = {f"winner: {winner}": winner, "reference": REFERENCE} if winner != REFERENCE else {"reference": REFERENCE}
     y = np.asarray(prepared.y[prepared.test_rows])
     figure = Figure(figsize=(5.2 * len(shown), 5), layout="constrained")

@@ -1,71 +1,91 @@
 """What a verdict says, in words: the answer in sentences, and its numbers as people write them."""
 
-from typing import Any
-
+from components.evaluation.verdict import ArmEffect, Finding, Harm, Interaction, Verdict
 from components.formatting import in_words
 from components.runtime.cells import Diagnosis
+from components.stats.learning_curve import LearningCurve
 from components.stats.metrics import METRICS
+from components.stats.paired_effects import Estimate
 
 MOST_HARMS = 3  # that the answer tells; the others are in the table of harms
 MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
 
 
-def sentence(verdict: dict[str, Any]) -> str:
+def sentence(verdict: Verdict) -> str:
     """Return the answer in plain sentences."""
-    metric, by_verdict = verdict["metric"], {}
-    seeds = seeds_as_text(verdict["seeds"])
-    if not verdict["effects"]:
-        retrained = (verdict.get("retrain") or {}).get("trained")
-        alone = "The champion's recipe" if retrained == "recipe" else "The reference, compared with nothing,"
-        mean = verdict["reference"]["mean"]
-        return f"{alone} has a validation {METRICS[metric].title} of {mean:.4f} with {seeds_as_text(verdict['seeds'])}."
-    for effect in sorted(verdict["effects"], key=lambda e: -e["effect"]):
-        by_verdict.setdefault(effect["verdict"], []).append(effect)
+    if not verdict.effects:
+        return _without_arms(verdict)
+    by_verdict: dict[str, list[ArmEffect]] = {}
+    for effect in verdict.ranked:
+        by_verdict.setdefault(effect.verdict, []).append(effect)
     parts = []
     for word in ("helped", "hurt"):
         if word in by_verdict:
-            listed = [f"{e['technique']} ({amount(e['effect'], metric)})" for e in by_verdict[word]]
+            listed = [f"{e.technique} ({amount(e.effect, verdict.metric)})" for e in by_verdict[word]]
             parts.append(f"{in_words(listed)} {word}.")
     if not parts:
-        parts.append(f"Nothing is shown to have changed {METRICS[metric].title} with {seeds}.")
+        changed = f"Nothing is shown to have changed {METRICS[verdict.metric].title}"
+        parts.append(f"{changed} with {seeds_as_text(verdict.seeds)}.")
     if "too few seeds" in by_verdict:
         needs = [
-            f"{e['technique']} (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else e["technique"]
+            f"{e.technique} (about {e.seeds_needed} would decide)" if e.seeds_needed else e.technique
             for e in by_verdict["too few seeds"]
         ]
         parts.append(f"Too few seeds to tell about {in_words(needs)}.")
     if "no evidence" in by_verdict:
-        parts.append(f"No evidence for {in_words([e['technique'] for e in by_verdict['no evidence']], 'or')}.")
-    if verdict["harms"]:
-        parts.append(
-            f"For some it is worse: {in_words([harm_as_text(harm) for harm in verdict['harms'][:MOST_HARMS]])}."
-        )
-    if verdict.get("curve"):
-        parts.append(twice_the_data(verdict["curve"], metric))
+        parts.append(f"No evidence for {in_words([e.technique for e in by_verdict['no evidence']], 'or')}.")
+    if verdict.harms:
+        parts.append(f"For some it is worse: {in_words([harm_as_text(harm) for harm in verdict.harms[:MOST_HARMS]])}.")
+    if verdict.curve:
+        parts.append(twice_the_data(verdict.curve, verdict.metric))
     return " ".join(part[0].upper() + part[1:] for part in parts)
 
 
-def twice_the_data(curve: dict[str, Any], metric: str) -> str:
+def _without_arms(verdict: Verdict) -> str:
+    recipe = verdict.retrain is not None and verdict.retrain.trained == "recipe"
+    alone = "The champion's recipe" if recipe else "The reference, compared with nothing,"
+    score = f"a validation {METRICS[verdict.metric].title} of {verdict.reference.mean:.4f}"
+    return f"{alone} has {score} with {seeds_as_text(verdict.seeds)}."
+
+
+def changes(verdict: Verdict) -> list[str]:
+    """Return which techniques help now and did not in the last study, or the other way, a line each."""
+    before = verdict.retrain.techniques if verdict.retrain else {}
+    return [
+        f"{effect.technique}: {then} in the last study, now {effect.verdict}"
+        for effect in verdict.effects
+        if (then := before.get(effect.technique, effect.verdict)) != effect.verdict
+        and "helped" in (then, effect.verdict)
+    ]
+
+
+def twice_the_data(curve: LearningCurve, metric: str) -> str:
     """Return what the learning curve says of twice the rows, as a sentence."""
 
     def shown(error: float) -> str:
         return f"{100 * (1 - error):.1f} %" if METRICS[metric].unit else f"{error:.3f}"
 
     sure = ""
-    if curve["twice_low"] is not None:
-        ends = sorted((shown(curve["twice_low"]), shown(curve["twice_high"])))
+    if curve.twice_low is not None and curve.twice_high is not None:
+        ends = sorted((shown(curve.twice_low), shown(curve.twice_high)))
         sure = f" ({ends[0]} to {ends[1]})"
     return (
-        f"Twice the rows would bring {METRICS[metric].title} from {shown(curve['now'])} to about "
-        f"{shown(curve['twice'])}{sure}, if it goes on as from fewer rows."
+        f"Twice the rows would bring {METRICS[metric].title} from {shown(curve.now)} to about "
+        f"{shown(curve.twice)}{sure}, if it goes on as from fewer rows."
     )
 
 
-def finding_as_text(finding: dict[str, Any], seeds: int) -> str:
+def finding_as_text(finding: Finding, seeds: int) -> str:
     """Return a finding of the verdict as one line."""
-    cured = f"; not in {in_words(finding['cures'], 'or')}" if finding["cures"] else ""
-    told = diagnosis_as_text(Diagnosis(**finding["diagnosis"]))
-    return f"{finding['arm']}: {told} ({finding['seeds']} of {seeds} seeds{cured})"
+    cured = f"; not in {in_words(finding.cures, 'or')}" if finding.cures else ""
+    return f"{finding.arm}: {diagnosis_as_text(finding.diagnosis)} ({finding.seeds} of {seeds} seeds{cured})"
+
+
+def dropped_as_text(verdict: Verdict) -> str:
+    """Return what a screening left out, as a sentence; nothing where it left out none."""
+    told = [f"{arm} ({amount(effect, verdict.metric)})" for arm, effect in verdict.dropped.items()]
+    listed = ", ".join(told)
+    return f"Not trained further after the screening, whose effects are in brackets: {listed}." if told else ""
 
 
 def diagnosis_as_text(diagnosis: Diagnosis) -> str:
@@ -113,31 +133,32 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.0e}'):g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
-def harm_as_text(harm: dict[str, Any]) -> str:
+def harm_as_text(harm: Harm) -> str:
     """Return a harm of the verdict in words: `shift costs class 6 4.1 points`."""
-    return f"{harm['technique']} costs {harm['slice'].replace(': ', ' ', 1)} {abs(100 * harm['effect']):.1f} points"
+    where = f"{harm.slice.column or 'class'} {harm.slice.value}"
+    return f"{harm.technique} costs {where} {abs(100 * harm.effect):.1f} points"
 
 
-def interaction_as_text(interaction: dict[str, Any], metric: str) -> str:
+def interaction_as_text(interaction: Interaction, metric: str) -> str:
     """Return an interaction of the verdict in words: `dropout brings 1.2 points less beside L2 than without it`."""
-    first, second = interaction["techniques"]
-    much = amount(abs(interaction["effect"]), metric).removeprefix("+")
-    word = "more" if interaction["effect"] >= 0 else "less"
-    sure = "for sure" if interaction["verdict"] in ("helped", "hurt") else interaction["verdict"]
+    first, second = interaction.techniques
+    much = amount(abs(interaction.effect), metric).removeprefix("+")
+    word = "more" if interaction.effect >= 0 else "less"
+    sure = "for sure" if interaction.verdict in ("helped", "hurt") else interaction.verdict
     return f"{first} brings {much} {word} beside {second} than without it{between(interaction, metric)}: {sure}"
 
 
-def between(effect: dict[str, Any], metric: str) -> str:
+def between(effect: Estimate, metric: str) -> str:
     """Return the interval of an effect in brackets, with a space before; nothing where there is none."""
-    if effect["low"] is None:
+    if effect.low is None or effect.high is None:
         return ""
-    return f" ({number(effect['low'], metric)} to {number(effect['high'], metric)})"
+    return f" ({number(effect.low, metric)} to {number(effect.high, metric)})"
 
 
-def worth_of(effect: dict[str, Any]) -> str:
+def worth_of(effect: ArmEffect) -> str:
     """Return how many times the data a technique is worth, as text: `1.8 x`; only of one that helps or leans so."""
-    worth = effect["worth_in_data"]
-    if effect["effect"] <= 0:
+    worth = effect.worth_in_data
+    if effect.effect <= 0:
         return "-"
     return "beyond" if worth is None or worth > MOST_DATA else f"{worth:.1f} x"
 

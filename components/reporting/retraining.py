@@ -1,7 +1,5 @@
 """What a retraining says, in words."""
 
-from typing import Any
-
 from components.data.drift import FEWEST_ROWS, Drift
 from components.data.retraining import Retraining
 
@@ -28,11 +26,6 @@ def sentences(found: Retraining) -> list[str]:
     ]
 
 
-def changes(found: Retraining) -> list[str]:
-    """Return which techniques are shown to help now and were not before, or the other way, a line each."""
-    return [f"{of.technique}: {of.before} in the last study, now {of.now}" for of in found.changes]
-
-
 def drift_as_text(found: Drift | None, champion: str | None) -> str:
     """Return how far the data has drifted in one sentence."""
     if found is None:
@@ -54,26 +47,3 @@ def drift_as_text(found: Drift | None, champion: str | None) -> str:
         return f"{new}, and they have drifted: {', '.join(listed)}{more}."
     most = max(found.values, key=lambda value: value.psi)
     return f"{new}, and they have not drifted: the greatest PSI is {most.psi:.2f} ({most.quantity})."
-
-
-def as_json(found: Retraining) -> dict[str, Any]:
-    """Return it as the verdict has it, with its sentences."""
-    drift = found.drift and {
-        **{name: getattr(found.drift, name) for name in ("rows", "new", "compared", "looked_at", "threshold")},
-        **{name: getattr(found.drift, name) for name in ("enough", "drifted")},
-        "values": [
-            {
-                **{name: getattr(value, name) for name in ("psi", "p", "drifted")},
-                "name": str(value.quantity),
-                "then": str(value.then),
-                "now": str(value.now),
-            }
-            for value in found.drift.values
-        ],
-    }
-    return {
-        **{name: getattr(found, name) for name in ("champion", "arm", "trained", "techniques", "since")},
-        "drift": drift,
-        "said": sentences(found),
-        "changes": changes(found),
-    }

@@ -38,6 +38,38 @@ class PowerLaw:
         return float(np.exp(np.log(self.scale / (error - self.floor)) / self.exponent))
 
 
+@dataclass(frozen=True)
+class CurvePoint:
+    """A size of the learning curve: the arm that has it, its train rows, the seeds' mean, least and greatest error."""
+
+    arm: str
+    rows: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """How the error falls with the number of train rows.
+
+    Attributes:
+        points: the sizes, the smallest first.
+        law: that is fitted to them.
+        rows: that the reference trains on.
+        now, twice: the law's error with `rows`, and with twice as many.
+        twice_low, twice_high: the 95 % interval of `twice`; None with fewer than FEWEST_SEEDS seeds.
+    """
+
+    points: tuple[CurvePoint, ...]
+    law: PowerLaw
+    rows: int
+    now: float
+    twice: float
+    twice_low: float | None
+    twice_high: float | None
+
+
 def fit(rows: np.ndarray, errors: np.ndarray) -> PowerLaw:
     """Return the power law nearest to the errors by relative squares; rows and errors are float64 (sizes,).
 
@@ -51,25 +83,26 @@ def fit(rows: np.ndarray, errors: np.ndarray) -> PowerLaw:
         columns = [shares**-exponent] + [np.ones_like(shares)] * (len(rows) >= WITH_FLOOR)
         return nnls(np.stack(columns, axis=1) * weights[:, None], errors * weights)
 
-    place = int(np.argmin([solved(exponent)[1] for exponent in EXPONENTS]))
+    def misfit(exponent: float) -> float:
+        return solved(exponent)[1]
+
+    place = int(np.argmin([misfit(exponent) for exponent in EXPONENTS]))
     near = EXPONENTS[max(place - 1, 0)], EXPONENTS[min(place + 1, len(EXPONENTS) - 1)]
-    exponent = float(minimize_scalar(lambda one: solved(one)[1], bounds=near, options={"xatol": 1e-4}).x)
+    exponent = float(minimize_scalar(misfit, bounds=near, options={"xatol": 1e-4}).x)
     scale, *floor = solved(exponent)[0].tolist()
     return PowerLaw(floor[0] if floor else 0.0, scale * float(rows.max()) ** exponent, exponent)
 
 
-def learning_curve(errors: Mapping[int, np.ndarray], rows: int, overlap: float) -> dict[str, Any]:
-    """Return the curve as JSON: the sizes, the law, and what twice the rows would bring.
+def learning_curve(
+    errors: Mapping[int, np.ndarray], rows: int, overlap: float, arms: Mapping[int, str]
+) -> LearningCurve:
+    """Return the curve: the sizes, the law, and what twice the rows would bring.
 
     Args:
         errors: for each number of train rows (two or more) the error of each seed (seeds,).
         rows: that the reference trains on.
         overlap: validation rows divided by train rows.
-
-    Returns:
-        `points`: of each size the rows, and the seeds' mean, least and greatest error; `law`; `now` and `twice`: the
-        law's error with `rows` and with twice as many; `twice_low`, `twice_high`: its 95 % interval, None with fewer
-        than FEWEST_SEEDS seeds.
+        arms: for each number of train rows the arm that has it.
     """
     sizes = np.array(sorted(errors), np.float64)
     values = np.stack([errors[int(size)] for size in sizes])
@@ -83,22 +116,14 @@ def learning_curve(errors: Mapping[int, np.ndarray], rows: int, overlap: float) 
         # train sets overlap, see `components.stats.paired_effects`.
         half = np.std(twice) * stats.t.ppf(0.975, seeds - 1) * np.sqrt(seeds / (seeds - 1) * (1 + seeds * overlap))
         low, high = max(float(law(2 * rows) - half), 0.0), float(law(2 * rows) + half)
-    points = [
-        {"rows": int(size), "mean": float(of.mean()), "low": float(of.min()), "high": float(of.max())}
+    points = tuple(
+        CurvePoint(arms[int(size)], int(size), float(of.mean()), float(of.min()), float(of.max()))
         for size, of in zip(sizes, values, strict=True)
-    ]
-    return {
-        "points": points,
-        "law": {"floor": law.floor, "scale": law.scale, "exponent": law.exponent},
-        "rows": rows,
-        "now": float(law(rows)),
-        "twice": float(law(2 * rows)),
-        "twice_low": low,
-        "twice_high": high,
-    }
+    )
+    return LearningCurve(points, law, rows, float(law(rows)), float(law(2 * rows)), low, high)
 
 
-def worth_in_data(curve: Mapping[str, Any], effect: float, removed: bool) -> float | None:
+def worth_in_data(curve: LearningCurve, effect: float, removed: bool) -> float | None:
     """Return how many times the data a technique is worth; None where no amount of data would do as much.
 
     Args:
@@ -106,10 +131,9 @@ def worth_in_data(curve: Mapping[str, Any], effect: float, removed: bool) -> flo
         effect: of the technique on the error's metric, positive where it helps.
         removed: the reference has the technique, and the arm lacks it; else the arm adds it.
     """
-    law, rows = PowerLaw(**curve["law"]), curve["rows"]
     # The reference's curve is all there is. Without the technique the error is as high as with fewer rows; with one
     # more technique it is as low as with more rows.
-    same = law.rows(curve["now"] + effect if removed else curve["now"] - effect)
+    same = curve.law.rows(curve.now + effect if removed else curve.now - effect)
     if not 0 < same < np.inf:
         return None
-    return rows / same if removed else same / rows
+    return curve.rows / same if removed else same / curve.rows

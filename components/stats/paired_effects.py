@@ -23,7 +23,7 @@ import numpy as np
 from scipy import special, stats
 from scipy.optimize import brentq
 
-Verdict = Literal["helped", "hurt", "no evidence", "too few seeds"]
+Conclusion = Literal["helped", "hurt", "no evidence", "too few seeds"]
 
 CONFIDENCE = 0.95
 POWER = 0.8  # how often an effect of the size that is called detectable would be found
@@ -46,15 +46,29 @@ class Paired:
 
 
 @dataclass(frozen=True)
-class Effect:
+class Estimate:
+    """An effect, and how sure it is.
+
+    Attributes:
+        effect: the mean over the seeds.
+        low, high: its 95 % interval; None with one seed.
+        p: two-sided p value of "no effect"; None with one seed.
+        probability: that the effect is above zero, with a flat prior; None with one seed.
+    """
+
+    effect: float
+    low: float | None
+    high: float | None
+    p: float | None
+    probability: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect(Estimate):
     """The effect of one technique: positive where it improves the metric.
 
     Attributes:
         differences: one per seed.
-        effect: their mean.
-        low, high: 95 % interval of the effect; None with one seed.
-        p: two-sided p value of "no effect"; None with one seed.
-        probability: that the effect is above zero, with a flat prior; None with one seed.
         shared: see `Paired`.
         detectable: the smallest effect that so many seeds show in `POWER` of studies; None with one seed.
         p_holm: p corrected for the number of arms (Holm 1979).
@@ -64,15 +78,10 @@ class Effect:
     """
 
     differences: tuple[float, ...]
-    effect: float
-    low: float | None
-    high: float | None
-    p: float | None
-    probability: float | None
     shared: float = 0.0
     detectable: float | None = None
     p_holm: float | None = None
-    verdict: Verdict = "no evidence"
+    verdict: Conclusion = "no evidence"
     seeds_needed: int | None = None
 
 
@@ -132,7 +141,7 @@ def compare(arms: Sequence[Paired], resolution: float, comparisons: int | None =
     spreads = [_spread(arm.values, resolution) for arm in arms]
     effects = [measure(arm, resolution) for arm in arms]
     corrected = holm([effect.p for effect in effects], count)
-    judged = []
+    judged: list[Effect] = []
     for arm, effect, spread, p_holm in zip(arms, effects, spreads, corrected, strict=True):
         seeds = len(arm.values)
         known = replace(effect, p_holm=p_holm, detectable=detectable(spread, arm.shared, seeds, count))
@@ -145,14 +154,15 @@ def measure(arm: Paired, resolution: float) -> Effect:
     spread = _spread(arm.values, resolution)
     values, mean = tuple(float(value) for value in arm.values), float(np.mean(arm.values))
     if len(values) < 2:
-        return Effect(values, mean, None, None, None, None, arm.shared)
+        return Effect(mean, None, None, None, None, differences=values, shared=arm.shared)
     if spread == 0:  # a continuous metric without any difference: the arm is the reference
-        return Effect(values, mean, mean, mean, float(mean == 0), 0.5 if mean == 0 else float(mean > 0), arm.shared)
+        probability = 0.5 if mean == 0 else float(mean > 0)
+        return Effect(mean, mean, mean, float(mean == 0), probability, differences=values, shared=arm.shared)
     half = _half_width(spread, arm.shared, len(values), 1 - CONFIDENCE)
     t = mean / math.sqrt(spread**2 / len(values) + arm.shared)
     freedom = len(values) - 1
     p, probability = float(2 * stats.t.sf(abs(t), freedom)), float(stats.t.cdf(t, freedom))
-    return Effect(values, mean, mean - half, mean + half, p, probability, arm.shared)
+    return Effect(mean, mean - half, mean + half, p, probability, differences=values, shared=arm.shared)
 
 
 def holm(p_values: Sequence[float | None], comparisons: int | None = None) -> list[float | None]:
@@ -216,8 +226,11 @@ def detectable(spread: float, shared: float, seeds: int, comparisons: int) -> fl
     if error == 0:
         return 0.0
     critical = float(stats.t.ppf(1 - (1 - CONFIDENCE) / comparisons / 2, seeds - 1))
-    found = brentq(lambda size: power(size * error, spread, shared, seeds, comparisons) - POWER, 0, 10 * critical)
-    return float(found) * error
+
+    def lacks(size: float) -> float:
+        return power(size * error, spread, shared, seeds, comparisons) - POWER
+
+    return float(brentq(lacks, 0, 10 * critical)) * error
 
 
 def seeds_needed(effect: float, spread: float, shared: float, comparisons: int) -> int | None:

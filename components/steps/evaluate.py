@@ -3,32 +3,34 @@
 verdict.json holds all that is shown: the terminal's table, MLflow's description and the figures are made of it.
 """
 
-import json
+import csv
+import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from components.data.prepared import REPORT, Prepared
-from components.records import from_json
+from components.evaluation.verdict import MlflowRun, Verdict
+from components.records import from_json, to_json
 from components.reporting.phrases import (
-    amount,
     between,
-    chance,
+    changes,
+    dropped_as_text,
     finding_as_text,
     harm_as_text,
     interaction_as_text,
-    number,
     sentence,
-    worth_of,
 )
+from components.reporting.retraining import sentences
+from components.reporting.tables import columns, records
 from components.runtime.cells import FinishedCell
 from components.runtime.events import step
 from components.stats.metrics import METRICS
 from components.study.study import REFERENCE, Study
 
 if TYPE_CHECKING:
-    from components.evaluation.verdict import Cells
+    from components.evaluation.judge import Cells
 
 
 def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
@@ -44,9 +46,7 @@ def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
     with step("evaluate") as this:
         with this.span("imports"):
             from components.data import retraining
-            from components.evaluation.verdict import judge, typical
-            from components.reporting import figures, html_report
-            from components.reporting.retraining import as_json
+            from components.evaluation.judge import judge, typical
             from components.tracking import study_log
             from components.tracking.runs import StudyRuns
         mlflow_runs = from_json(StudyRuns, Path(runs).read_bytes(), runs)
@@ -54,30 +54,29 @@ def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
             prepared = Prepared(data)
             study = prepared.study
             by_arm = gather(study, cells)
-            judged = judge(study, by_arm, prepared)
-            if found := retraining.read(prepared.folder / REPORT):
-                verdicts = [(effect["technique"], effect["verdict"]) for effect in judged["effects"]]
-                judged["retrain"] = as_json(found.compared_with(verdicts))
-            judged["sentence"] = sentence(judged)
-            judged["run"] = mlflow_runs.run
-            judged["mlflow"] = {
-                "tracking_uri": mlflow_runs.tracking_uri,
-                "experiment_id": mlflow_runs.experiment,
-                "run_id": mlflow_runs.parent,
-            }
+            at = MlflowRun(mlflow_runs.tracking_uri, mlflow_runs.experiment, mlflow_runs.parent)
+            retrained = retraining.read(prepared.folder / REPORT)
+            judged = judge(study, by_arm, prepared, mlflow_runs.run, at, retrained)
             report = Path(verdict) / "report"
-            report.mkdir(parents=True)
-            (report / "verdict.json").write_text(json.dumps(judged, indent=1))
-            (report / "verdict.csv").write_text(as_csv(judged))
-            description = as_markdown(judged)
-            (report / "verdict.md").write_text(description)
-            figures.draw(report, judged, by_arm, prepared)
-            if by_arm[REFERENCE][0].preview.exists():
-                shutil.copy(by_arm[REFERENCE][0].preview, report)
-            html_report.write(report / "report.html", study, judged, by_arm, prepared)
-            shutil.copytree(_winner(judged, by_arm).folder, Path(verdict) / "winner")
+            write_report(report, study, judged, by_arm, prepared)
+            typical_cells = typical(by_arm, study.metric)
+            shutil.copytree(typical_cells[judged.winner.arm].folder, Path(verdict) / "winner")
         with this.span("mlflow"):
-            study_log.log_verdict(mlflow_runs, judged, description, report, by_arm, typical(by_arm, study.metric))
+            study_log.log_verdict(mlflow_runs, judged, as_markdown(judged), report, by_arm, typical_cells)
+
+
+def write_report(folder: Path, study: Study, verdict: Verdict, cells: "Cells", prepared: Prepared) -> None:
+    """Write all that becomes an artifact of the study's run into the folder, which is made."""
+    from components.reporting import figures, html_report
+
+    folder.mkdir(parents=True)
+    (folder / "verdict.json").write_text(to_json(verdict))
+    (folder / "verdict.csv").write_text(as_csv(verdict))
+    (folder / "verdict.md").write_text(as_markdown(verdict))
+    figures.draw(folder, verdict, cells, prepared)
+    if cells[REFERENCE][0].preview.exists():
+        shutil.copy(cells[REFERENCE][0].preview, folder)
+    html_report.write(folder / "report.html", study, verdict, cells, prepared)
 
 
 def gather(study: Study, folders: Sequence[str]) -> "Cells":
@@ -89,75 +88,52 @@ def gather(study: Study, folders: Sequence[str]) -> "Cells":
     return by_arm
 
 
-def _winner(verdict: dict[str, Any], cells: "Cells") -> FinishedCell:
-    winner = verdict["winner"]
-    return next(cell for cell in cells[winner["arm"]] if cell.result.seed == winner["seed"])
-
-
-def as_csv(verdict: dict[str, Any]) -> str:
+def as_csv(verdict: Verdict) -> str:
     """Return the effects as CSV, a line an arm."""
-    import csv
-    import io
-
-    first = verdict["effects"][0] if verdict["effects"] else {}
-    names = [name for name, of in first.items() if not isinstance(of, list | tuple | dict)]
+    rows = records(verdict)
     out = io.StringIO()
-    writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(verdict["effects"])
+    writer.writerows(rows)
     return out.getvalue()
 
 
-def as_markdown(verdict: dict[str, Any]) -> str:
+def as_markdown(verdict: Verdict) -> str:
     """Return the verdict as Markdown, for the description of the study's run."""
-    metric = verdict["metric"]
-    lines = [f"**{verdict['sentence']}**", ""]
-    if found := verdict.get("retrain"):
-        lines += [*(f"- {line}" for line in (*found["said"], *found["changes"])), ""]
-    if verdict["effects"]:
+    metric, test, winner = verdict.metric, verdict.test, verdict.winner
+    lines = [f"**{sentence(verdict)}**", ""]
+    if verdict.retrain:
+        lines += [*(f"- {line}" for line in (*sentences(verdict.retrain), *changes(verdict))), ""]
+    if verdict.effects:
         lines += _table(verdict)
-    if verdict["dropped"]:
-        told = ", ".join(f"{arm} ({amount(effect, metric)})" for arm, effect in verdict["dropped"].items())
-        lines += ["", f"Not trained further after the screening, whose effects are in brackets: {told}."]
-    test, winner = verdict["test"], verdict["winner"]
+    if verdict.dropped:
+        lines += ["", dropped_as_text(verdict)]
     lines += [
         "",
-        f"Winner on validation rows: **{winner['arm']}** ({winner['mean']:.4f}). On the {test['rows']} test rows: "
-        f"winner {test['winner'][metric]:.4f}, reference {test['reference'][metric]:.4f} (mean of "
-        f"{verdict['seeds']} seeds).",
+        f"Winner on validation rows: **{winner.arm}** ({winner.mean:.4f}). On the {test.rows} test rows: "
+        f"winner {test.winner[metric]:.4f}, reference {test.reference[metric]:.4f} (mean of {verdict.seeds} seeds).",
     ]
-    if verdict["harms"]:
-        lines += ["", "Worse for some, though not as a whole (accuracy, corrected for all techniques and slices):", ""]
-        lines += [f"- {harm_as_text(harm)}{between(harm, 'accuracy')}" for harm in verdict["harms"]]
-    if verdict["interactions"]:
-        lines += ["", "How techniques work with each other:", ""]
-        lines += [f"- {interaction_as_text(of, metric)}" for of in verdict["interactions"]]
-    if verdict["findings"]:
-        lines += ["", "What was wrong while training:", ""]
-        lines += [f"- {finding_as_text(finding, verdict['seeds'])}" for finding in verdict["findings"]]
+    lists = {
+        "Worse for some, though not as a whole (accuracy, corrected for all techniques and slices):": [
+            f"{harm_as_text(harm)}{between(harm, 'accuracy')}" for harm in verdict.harms
+        ],
+        "How techniques work with each other:": [interaction_as_text(of, metric) for of in verdict.interactions],
+        "What was wrong while training:": [finding_as_text(finding, verdict.seeds) for finding in verdict.findings],
+    }
+    for title, listed in lists.items():
+        if listed:
+            lines += ["", title, "", *(f"- {line}" for line in listed)]
     return "\n".join(lines) + "\n"
 
 
-def _table(verdict: dict[str, Any]) -> list[str]:
+def _table(verdict: Verdict) -> list[str]:
     """Return the effects as a table, with a line above that says what they are."""
-    metric = verdict["metric"]
-    unit = " (points)" if METRICS[metric].unit else ""
-    worth = " worth in data |" if verdict.get("curve") else ""
-    lines = [
-        f"Effect of each technique on validation {METRICS[metric].title}, paired over {verdict['seeds']} seeds; the "
-        f"reference has {verdict['reference']['mean']:.4f}.",
+    metric, shown = verdict.metric, columns(verdict, "markdown")
+    lines = [[column.heading(metric) for column in shown], ["---"] * len(shown)]
+    lines += [[column.write(effect, metric).replace("|", "\\|") for column in shown] for effect in verdict.ranked]
+    return [
+        f"Effect of each technique on validation {METRICS[metric].title}, paired over {verdict.seeds} seeds; the "
+        f"reference has {verdict.reference.mean:.4f}.",
         "",
-        f"| technique | effect{unit} | 95 % interval | probability to help | p (Holm) | verdict | training time |"
-        f"{worth}",
-        "|---|---|---|---|---|---|---|" + ("---|" if worth else ""),
+        *(f"| {' | '.join(line)} |" for line in lines),
     ]
-    for e in sorted(verdict["effects"], key=lambda e: -e["effect"]):
-        ends = f"{number(e['low'], metric)} to {number(e['high'], metric)}" if e["low"] is not None else "one seed"
-        sure = f"{chance(e['probability'])} | {e['p_holm']:.3f}" if e["probability"] is not None else " | "
-        word = e["verdict"] + (f" (about {e['seeds_needed']} would decide)" if e["seeds_needed"] else "")
-        technique = e["technique"].replace("|", "\\|")
-        lines.append(
-            f"| {technique} | {number(e['effect'], metric)} | {ends} | {sure} | {word} | {e['cost']:+z.0%} |"
-            + (f" {worth_of(e)} |" if worth else "")
-        )
-    return lines

@@ -50,7 +50,7 @@ def probe(study: Study, prepared: Prepared, store: Store) -> Probe:
 
 
 def _of_finished(study: Study, prepared: Prepared, store: Store) -> Probe | None:
-    from components.evaluation.verdict import Comparison
+    from components.evaluation.judge import Comparison
 
     found: dict[str, list[FinishedCell]] = {}
     for cell in study.cells():

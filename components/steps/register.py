@@ -1,10 +1,10 @@
 """Step `register`: the winner as a version of the study's model, and the champion where the gate promotes it."""
 
-import json
 from pathlib import Path
 
 from components.data.prepared import Prepared
 from components.errors import AssayError
+from components.evaluation.verdict import Verdict
 from components.records import from_json, to_json
 from components.registry.challenger import Challenger
 from components.registry.decision import Decision, Outcome
@@ -39,9 +39,11 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
         try:
             if prepared.study.promote:
                 with this.span("report"):
-                    judged = json.loads((Path(verdict) / "report" / "verdict.json").read_text())
+                    judged = from_json(
+                        Verdict, (Path(verdict) / "report" / "verdict.json").read_bytes(), "verdict.json"
+                    )
                     winner = FinishedCell(Path(verdict) / "winner")
-                    challenger = Challenger.of(prepared, judged["winner"]["arm"], winner)
+                    challenger = Challenger.of(prepared, judged.winner.arm, winner)
                 made = register_winner(this, registry, study_runs, challenger, by)
             else:
                 reason = "the study says promote: false"

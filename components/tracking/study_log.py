@@ -12,17 +12,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from components.evaluation.verdict import Verdict
+from components.reporting.phrases import sentence
+from components.reporting.tables import COLUMNS
 from components.runtime.cells import FinishedCell
+from components.stats.paired_effects import Estimate
 from components.tracking import ui_views
 from components.tracking.client import as_metrics, as_tags, client
 from components.tracking.runs import StudyRuns
 
-ARM_NUMBERS = ("effect", "low", "high", "p_holm", "probability", "detectable", "cost", "cost_low", "cost_high")
-
 
 def log_verdict(
     runs: StudyRuns,
-    verdict: Mapping[str, Any],
+    verdict: Verdict,
     description: str,
     folder: Path,
     cells: Mapping[str, Sequence[FinishedCell]],
@@ -32,58 +34,65 @@ def log_verdict(
 
     Args:
         runs: what `open_runs` returned.
-        verdict: see `components.steps.evaluate`.
+        verdict: of the study.
         description: Markdown.
         folder: its files become artifacts.
         cells: by arm, in the order of the seeds.
         typical: of each arm the cell whose model its run gets.
     """
     api = client()
-    metric, winner, test = verdict["metric"], verdict["winner"], verdict["test"]
     numbers, tags = _of_arms(verdict)
     for arm, of_arm in cells.items():
         run_id = runs.arms[arm]
         means = _means(of_arm)
-        first = f"validation/{metric}"  # the compare view draws the metric that was logged first
+        first = f"validation/{verdict.metric}"  # the compare view draws the metric that was logged first
         told = as_metrics({first: means.pop(first), **means, **numbers.get(arm, {})}, 0)
         api.log_batch(run_id, metrics=told, tags=as_tags(tags.get(arm, {})))
         api.log_batch(run_id, metrics=_mean_curves(of_arm))
         api.log_artifacts(run_id, str(typical[arm].model), "model")
         api.set_terminated(run_id)
-    parent_metrics = {f"validation/{metric}": winner["mean"]}
-    for who in ("reference", "winner"):
-        names = [name for name in test[who] if name != "per_seed"]
-        parent_metrics |= {f"test/{who}/{name}": test[who][name] for name in names}
-    told = {"mlflow.note.content": description, "assay.winner": winner["arm"], "assay.answer": verdict["sentence"]}
-    api.log_batch(runs.parent, metrics=as_metrics(parent_metrics, 0), tags=as_tags(told))
+    answer = {"assay.winner": verdict.winner.arm, "assay.answer": sentence(verdict)}
+    told = as_tags({"mlflow.note.content": description, **answer})
+    api.log_batch(runs.parent, metrics=as_metrics(_of_study(verdict), 0), tags=told)
     api.log_artifacts(runs.parent, str(folder))
-    study, experiment = verdict["study"], runs.experiment
-    api.set_experiment_tag(experiment, ui_views.view_tag(study), ui_views.view(study, runs.run, metric))
+    study, experiment = verdict.study, runs.experiment
+    api.set_experiment_tag(experiment, ui_views.view_tag(study), ui_views.view(study, runs.run, verdict.metric))
     if not runs.joined:  # else it is an experiment of many pipelines
         links = ui_views.pages(study, experiment, runs.parent, list(runs.arms.values()))
-        api.set_experiment_tag(experiment, "mlflow.note.content", ui_views.description(verdict, links))
+        text = ui_views.description(answer["assay.answer"], runs.run, links)
+        api.set_experiment_tag(experiment, "mlflow.note.content", text)
 
 
-def _of_arms(verdict: Mapping[str, Any]) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, str]]]:
-    """Return the verdict's metrics and tags by arm; what is None or not in this verdict is left out."""
-    numbers: dict[str, dict[str, float]] = {}
+def _of_study(verdict: Verdict) -> dict[str, float]:
+    """Return the metrics of the study's run."""
+    return {
+        f"validation/{verdict.metric}": verdict.winner.mean,
+        **{f"test/reference/{name}": score for name, score in verdict.test.reference.items()},
+        **{f"test/winner/{name}": score for name, score in verdict.test.winner.items()},
+    }
+
+
+def _of_arms(verdict: Verdict) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, str]]]:
+    """Return the verdict's metrics and tags by arm; what is None is left out."""
+    numbers: dict[str, dict[str, Any]] = {}
     tags: dict[str, dict[str, str]] = {}
-    for effect in verdict["effects"]:
-        told = {name: effect.get(name) for name in ARM_NUMBERS}
-        for metric, other in effect.get("others", {}).items():
-            told |= {f"{name}/{metric}": other[name] for name in ("effect", "low", "high", "probability")}
-        numbers[effect["arm"]] = {name: value for name, value in told.items() if value is not None}
-        tags[effect["arm"]] = {"assay.verdict": effect["verdict"]}
-    for pair in verdict.get("interactions", ()):
-        told = {f"interaction/{name}": pair[name] for name in ("effect", "low", "high", "probability")}
-        numbers[pair["arm"]] = {name: value for name, value in told.items() if value is not None}
-    for point in verdict["curve"]["points"] if verdict["curve"] else ():
-        numbers.setdefault(point["arm"], {})["train_rows"] = point["rows"]
-    for arm in tags:
-        harmed = [harm["slice"] for harm in verdict.get("harms", ()) if harm["arm"] == arm]
-        if harmed:
-            tags[arm]["assay.harms"] = ", ".join(harmed)
-    return numbers, tags
+    for effect in verdict.effects:
+        numbers[effect.arm] = {column.key: column.value(effect) for column in COLUMNS if column.logged}
+        for metric, other in effect.others.items():
+            numbers[effect.arm] |= {f"{name}/{metric}": value for name, value in _estimate(other).items()}
+        tags[effect.arm] = {"assay.verdict": effect.verdict}
+        if harmed := [harm.slice.name for harm in verdict.harms if harm.arm == effect.arm]:
+            tags[effect.arm]["assay.harms"] = ", ".join(harmed)
+    for pair in verdict.interactions:
+        numbers[pair.arm] = {f"interaction/{name}": value for name, value in _estimate(pair).items()}
+    for point in verdict.curve.points if verdict.curve else ():
+        numbers.setdefault(point.arm, {})["train_rows"] = point.rows
+    known = {arm: {name: of for name, of in values.items() if of is not None} for arm, values in numbers.items()}
+    return known, tags
+
+
+def _estimate(of: Estimate) -> dict[str, float | None]:
+    return {"effect": of.effect, "low": of.low, "high": of.high, "probability": of.probability}
 
 
 def _means(cells: Sequence[FinishedCell]) -> dict[str, float]:

@@ -107,12 +107,13 @@ def _listed(numbers: Sequence[str]) -> str:
     return json.dumps(list(numbers), separators=(",", ":")).replace('"', "%22")
 
 
-def description(verdict: Mapping[str, Any], links: Mapping[str, str]) -> str:
+def description(answer: str, run: str, links: Mapping[str, str]) -> str:
     """Return what the experiment's page says above its runs: the answer, and where to look.
 
     Args:
-        verdict: see `components.steps.evaluate`.
+        answer: of the study, in sentences.
+        run: the run's unique name.
         links: from `pages`.
     """
     looks = " · ".join(f"[{what}]({where})" for what, where in links.items())
-    return f"{verdict['sentence']}\n\nLatest run, {verdict['run']}: {looks}\n"
+    return f"{answer}\n\nLatest run, {run}: {looks}\n"

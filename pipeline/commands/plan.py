@@ -4,7 +4,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from components.study.study import REFERENCE, Arm, Screening, Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from components.evaluation.verdict import Verdict
 
 CHOICES = (3, 5, 10, 20, 30, 50)  # seeds that a plan tells about, beside the study's own
 MOST_PROBED = 20  # seeds of which a probe can tell: what more of them share is known only when some are finished
@@ -153,7 +155,7 @@ def within_budget(plan: Plan, budget: float) -> str:
     return f"{first.seeds} seeds of all arms{then}"
 
 
-def second_stage(plan: Plan, verdict: dict[str, Any], took: float, left: float) -> Study:
+def second_stage(plan: Plan, verdict: "Verdict", took: float, left: float) -> Study:
     """Return what to run after the screening: the arms that may still be decided, with as many seeds as are paid for.
 
     Args:
@@ -162,7 +164,7 @@ def second_stage(plan: Plan, verdict: dict[str, Any], took: float, left: float) 
         took: seconds that the screening ran.
         left: seconds of the budget.
     """
-    effects, seconds = verdict["effects"], verdict["seconds"]
+    effects, seconds = verdict.effects, verdict.seconds
     # What the screening's own seconds say of a wall clock's: its tasks ran side by side. No faster than all of them at
     # once: where an earlier run had trained its cells, it took no time at all.
     a_second = max((took - OVERHEAD_SECONDS) / (SCREENING_SEEDS * sum(seconds.values())), 1 / plan.tasks)
@@ -171,16 +173,16 @@ def second_stage(plan: Plan, verdict: dict[str, Any], took: float, left: float) 
         a_seed = a_second * sum(of for arm, of in seconds.items() if arm not in dropped)
         return int(np.clip((RESERVE * left - OVERHEAD_SECONDS) / a_seed, FEWEST_SEEDS, MOST_SEEDS))
 
-    variances = {effect["arm"]: float(np.var(effect["differences"], ddof=1)) for effect in effects}
+    variances = {effect.arm: float(np.var(effect.differences, ddof=1)) for effect in effects}
     typical = float(np.median(list(variances.values())))
     dropped: dict[str, float] = {}
     # The least promising goes first, and what it would have cost pays for seeds of the others. One always stays.
-    for effect in sorted(effects, key=lambda effect: abs(effect["effect"]))[:-1]:
-        screened = Paired(np.array(effect["differences"]), effect["shared"])
-        spread = float(np.sqrt((variances[effect["arm"]] + typical) / 2))  # a few seeds of one arm don't tell it
+    for effect in sorted(effects, key=lambda effect: abs(effect.effect))[:-1]:
+        screened = Paired(np.array(effect.differences), effect.shared)
+        spread = float(np.sqrt((variances[effect.arm] + typical) / 2))  # a few seeds of one arm don't tell it
         if not hopeless(screened, spread, affordable(dropped), len(effects)):
             break
-        dropped[effect["arm"]] = effect["effect"]
+        dropped[effect.arm] = effect.effect
     screening = Screening(seeds=SCREENING_SEEDS, dropped=dropped)
     return plan.study.model_copy(update={"seeds": affordable(dropped), "screening": screening})
 

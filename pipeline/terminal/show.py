@@ -2,7 +2,7 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -15,6 +15,7 @@ from components.stats.metrics import METRICS
 from components.study.study import REFERENCE
 
 if TYPE_CHECKING:
+    from components.evaluation.verdict import Verdict
     from components.registry.decision import Decision
     from pipeline.commands.plan import Plan
 
@@ -29,30 +30,32 @@ SHARES = {
 }
 
 
-def show_verdict(console: Console, verdict: dict[str, Any], decision: "Decision | None") -> None:
+def show_verdict(console: Console, verdict: "Verdict", decision: "Decision | None") -> None:
     """Print the table and the answer.
 
     Args:
         console: where to; 80 columns are enough.
-        verdict: see `components.steps.evaluate`.
+        verdict: of the study.
         decision: the registry's; None where nothing was decided.
     """
-    metric = METRICS[verdict["metric"]].title
+    from components.reporting import phrases
+
     console.print()
-    found = verdict.get("retrain") or {"said": [], "changes": []}
-    _show_list(console, "Retraining:", found["said"])
-    if verdict["effects"]:
-        console.print(Text(f"What each technique does to {metric}", style="bold"))
+    _show_list(console, "Retraining:", sentences(verdict.retrain) if verdict.retrain else ())
+    if verdict.effects:
+        console.print(Text(f"What each technique does to {METRICS[verdict.metric].title}", style="bold"))
         console.print(_table(verdict))
-        _say(console, _how(verdict, metric), "dim")
-    for line in _dropped(verdict):
-        _say(console, line, "dim")
+        _say(console, _how(verdict), "dim")
+    if verdict.dropped:
+        _say(console, phrases.dropped_as_text(verdict), "dim")
     console.print()
-    _say(console, verdict["sentence"], "bold")
+    _say(console, phrases.sentence(verdict), "bold")
     console.print()
-    _show_list(console, "What is not as it was:", found["changes"])
-    _show_list(console, "How techniques work with each other:", _interactions(verdict))
-    _show_findings(console, verdict)
+    _show_list(console, "What is not as it was:", phrases.changes(verdict))
+    together = [phrases.interaction_as_text(of, verdict.metric) for of in verdict.interactions]
+    _show_list(console, "How techniques work with each other:", together)
+    wrong = [phrases.finding_as_text(finding, verdict.seeds) for finding in verdict.findings]
+    _show_list(console, "What was wrong while training:", wrong, "yellow")
     _show_test(console, verdict)
     if decision:
         _say(console, _registry(decision))
@@ -134,112 +137,53 @@ def _spent(tasks: list[dict[str, Any]], begun: float, ended: float) -> dict[str,
     return spent
 
 
-def _table(verdict: dict[str, Any]) -> Table:
-    from components.reporting.phrases import chance, worth_of  # brings NumPy, which no other command needs
+def _table(verdict: "Verdict") -> Table:
+    from components.reporting.tables import columns  # brings NumPy, which no other command needs
 
-    points = bool(METRICS[verdict["metric"]].unit)
+    shown = columns(verdict, "terminal")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("technique")
-    table.add_column("effect\n(points)" if points else "effect", justify="right")
-    table.add_column("95 % interval", justify="right", no_wrap=True)
-    table.add_column("chance\nto help", justify="right")
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("cost in\ntime", justify="right")
-    if verdict.get("curve"):
-        table.add_column("worth\nin data", justify="right")
-    for effect in sorted(verdict["effects"], key=lambda effect: -effect["effect"]):
-        low, high = _number(effect["low"], points), _number(effect["high"], points)
-        table.add_row(
-            _name(effect),
-            _number(effect["effect"], points),
-            f"[{low}, {high}]" if effect["low"] is not None else "-",
-            chance(effect["probability"]) if effect["probability"] is not None else "-",
-            Text(effect["verdict"], style=STYLES.get(effect["verdict"], "")),
-            _cost(effect["cost"]),
-            *([worth_of(effect)] if verdict.get("curve") else []),
-        )
+    for column in shown:
+        words = column.key in ("technique", "verdict")
+        heading = column.heading(verdict.metric, line_end="\n")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=column.key in ("low", "verdict"))
+    for effect in verdict.ranked:
+        style = {"verdict": STYLES.get(effect.verdict, "")}
+        table.add_row(*(Text(column.write(effect, verdict.metric), style.get(column.key, "")) for column in shown))
     return table
 
 
-def _how(verdict: dict[str, Any], metric: str) -> str:
+def _how(verdict: "Verdict") -> str:
     """Return how the table came about, and how small an effect it could show."""
     from components.reporting.phrases import amount
     from components.stats.paired_effects import POWER
 
-    count = len(verdict["effects"]) + len(verdict.get("dropped", ()))
+    count, metric = verdict.comparisons, METRICS[verdict.metric].title
     said = (
-        f"{verdict['seeds']} seeds, paired; {metric} on {verdict['validation_rows']} validation rows; 95 % intervals; "
+        f"{verdict.seeds} seeds, paired; {metric} on {verdict.validation_rows} validation rows; 95 % intervals; "
         f"verdicts at the 5 % level, corrected for {count} comparison{'s' if count != 1 else ''} (Holm)."
     )
-    sizes = sorted(effect["detectable"] for effect in verdict["effects"] if effect.get("detectable"))
+    sizes = sorted(effect.detectable for effect in verdict.effects if effect.detectable)
     if not sizes:
         return said
-    least, most = (amount(size, verdict["metric"]).removeprefix("+") for size in (sizes[0], sizes[-1]))
+    least, most = (amount(size, verdict.metric).removeprefix("+") for size in (sizes[0], sizes[-1]))
     least = least if least == most else f"{least.removesuffix(' points')} to {most}"
     return f"{said} An effect of {least} (it depends on the arm) would be shown in {100 * POWER:.0f} % of such studies."
 
 
-def _dropped(verdict: dict[str, Any]) -> list[str]:
-    """Return what a screening left out, as a sentence."""
-    from components.reporting.phrases import amount
-
-    told = [f"{arm} ({amount(effect, verdict['metric'])})" for arm, effect in verdict.get("dropped", {}).items()]
-    return [f"Not trained further after the screening, whose effects are in brackets: {', '.join(told)}."] * bool(told)
-
-
-def _interactions(verdict: dict[str, Any]) -> list[str]:
-    from components.reporting.phrases import interaction_as_text
-
-    return [interaction_as_text(of, verdict["metric"]) for of in verdict.get("interactions", ())]
-
-
-def _show_list(console: Console, title: str, lines: list[str]) -> None:
+def _show_list(console: Console, title: str, lines: Sequence[str], style: str = "") -> None:
     if lines:
         _say(console, title)
         for line in lines:
-            _say(console, f"- {line}")
+            _say(console, f"- {line}", style)
         console.print()
 
 
-def _name(effect: dict[str, Any]) -> str:
-    """Return the technique, with the arm's name where it says more."""
-    technique, arm = effect["technique"], effect["arm"]
-    return technique if arm in (technique, f"no {technique}", f"with {technique}") else f"{technique} ({arm})"
-
-
-def _number(value: float | None, points: bool) -> str:
-    if value is None:
-        return "-"
-    return _signed(100 * value, 1) if points else _signed(value, 4)
-
-
-def _cost(cost: float | None) -> str:
-    return "-" if cost is None else f"{_signed(100 * cost, 0)} %"
-
-
-def _signed(value: float, digits: int) -> str:
-    text = f"{value:+.{digits}f}"
-    return text.replace("-", "+") if float(text) == 0 else text  # no "-0.0"
-
-
-def _show_findings(console: Console, verdict: dict[str, Any]) -> None:
-    from components.reporting.phrases import finding_as_text
-
-    found = verdict.get("findings", [])  # verdicts in MLflow may be older
-    if not found:
-        return
-    _say(console, "What was wrong while training:")
-    for finding in found:
-        _say(console, f"- {finding_as_text(finding, verdict['seeds'])}", "yellow")
-    console.print()
-
-
-def _show_test(console: Console, verdict: dict[str, Any]) -> None:
-    test, winner = verdict["test"], verdict["winner"]
+def _show_test(console: Console, verdict: "Verdict") -> None:
+    test, winner = verdict.test, verdict.winner
     table = Table(box=None, pad_edge=False, padding=(0, 1), show_header=False)
-    rows = {"reference": test["reference"]}
-    if winner["arm"] != REFERENCE:
-        rows = {f"winner: {winner['arm']}": test["winner"], **rows}
+    rows = {"reference": test.reference}
+    if winner.arm != REFERENCE:
+        rows = {f"winner: {winner.arm}": test.winner, **rows}
     for name, score in rows.items():
         table.add_row(
             name,
@@ -247,7 +191,7 @@ def _show_test(console: Console, verdict: dict[str, Any]) -> None:
             f"macro F1 {100 * score['macro_f1']:.1f} %",
             f"loss {score['loss']:.4f}",
         )
-    _say(console, f"On {test['rows']} test rows, looked at once, after the choice (means over the seeds):")
+    _say(console, f"On {test.rows} test rows, looked at once, after the choice (means over the seeds):")
     console.print(table)
     console.print()
 

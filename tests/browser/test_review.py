@@ -14,6 +14,10 @@ import pytest
 from command import ASSAY
 from playwright.sync_api import Page, expect, sync_playwright
 
+from components.evaluation.verdict import Verdict
+from components.records import from_json
+from components.reporting.phrases import sentence
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.browser,
@@ -130,7 +134,7 @@ def test_the_charts_are_of_all_arms(look, pages):
 def test_the_studys_page_has_the_table_of_the_verdict(look, pages, verdict):
     page = look(pages["verdict"])
     expect(page.get_by_text(verdict["run"]).first).to_be_visible()
-    expect(page.get_by_text(verdict["sentence"]).first).to_be_visible()
+    expect(page.get_by_text(sentence(from_json(Verdict, json.dumps(verdict), "verdict.json"))).first).to_be_visible()
     table = page.locator("table", has_text="95 % interval")
     for effect in verdict["effects"]:
         expect(table.get_by_role("row").filter(has_text=effect["technique"])).to_contain_text(effect["verdict"])

@@ -15,6 +15,7 @@ from small import study_of
 
 from components.data.preparation import prepare
 from components.data.prepared import Prepared
+from components.evaluation.verdict import Verdict
 from components.records import from_json
 from components.registry.decision import Decision
 from components.runtime.cells import FinishedCell
@@ -79,6 +80,11 @@ class Steps:
     @property
     def verdict(self) -> dict[str, Any]:
         return json.loads((self.folder / "verdict" / "report" / "verdict.json").read_text())
+
+    @property
+    def judgement(self) -> Verdict:
+        file = self.folder / "verdict" / "report" / "verdict.json"
+        return from_json(Verdict, file.read_text(), str(file))
 
     @property
     def decision(self) -> Decision:

@@ -10,39 +10,43 @@ from typing import Any
 import jinja2
 
 from components.data.prepared import Prepared
-from components.evaluation.verdict import Cells
+from components.evaluation.judge import Cells
+from components.evaluation.verdict import Verdict
 from components.formatting import duration
 from components.reporting.html_report import about, answers, effects, training
 from components.reporting.html_report.texts import minus, score, signed, whole
-from components.reporting.phrases import MOST_HARMS, amount, chance, finding_as_text, harm_as_text, worth_of
+from components.reporting.phrases import MOST_HARMS, amount, chance, changes, finding_as_text, harm_as_text, sentence
+from components.reporting.retraining import sentences
 from components.stats.metrics import METRICS
 from components.study.study import Study
 
 
-def write(file: Path, study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> None:
+def write(file: Path, study: Study, verdict: Verdict, cells: Cells, prepared: Prepared) -> None:
     """Write the page.
 
     Args:
         file: to write.
         study: the study.
-        verdict: see `components.evaluation.verdict.judge`.
+        verdict: of the study.
         cells: by arm, in the order of the seeds; test predictions are opened of the winner and the reference only.
         prepared: the data; its own report is in the folder `report`, and the augmentation preview beside `file`.
     """
     page = gather(study, verdict, cells, prepared, file.parent / "augmentation.png")
-    file.write_text(_environment(verdict["metric"]).get_template("report.html.j2").render(page), "utf-8")
+    file.write_text(_environment(verdict.metric).get_template("report.html.j2").render(page), "utf-8")
 
 
-def gather(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepared, preview: Path) -> dict[str, Any]:
+def gather(study: Study, verdict: Verdict, cells: Cells, prepared: Prepared, preview: Path) -> dict[str, Any]:
     """Return all that the template shows, by section; a section that has nothing to show is None."""
     return {
         "verdict": verdict,
+        "sentence": sentence(verdict),
+        "retrained": [*sentences(verdict.retrain), *changes(verdict)] if verdict.retrain else [],
         "effects": effects.effects(verdict),
         "costs": effects.costs(verdict),
         "slices": effects.slices(verdict),
         "test": answers.test_rows(verdict, cells, prepared),
         "curves": training.curves(cells),
-        "findings": [finding_as_text(finding, verdict["seeds"]) for finding in verdict["findings"]],
+        "findings": [finding_as_text(finding, verdict.seeds) for finding in verdict.findings],
         "sizes": training.sizes(verdict),
         "preview": about.preview(preview),
         "data": about.data(prepared.folder / "report" / "data.json"),
@@ -72,7 +76,6 @@ def _environment(metric: str) -> jinja2.Environment:
         "duration": duration,
         "metric": lambda name: METRICS[name].title,
         "points": lambda name: " (points)" if METRICS[name].unit else "",
-        "worth": lambda effect: worth_of(effect).replace(" x", " \N{MULTIPLICATION SIGN}").replace("-", "\N{EN DASH}"),
         "harm": harm_as_text,
     }
     return environment

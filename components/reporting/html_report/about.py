@@ -13,7 +13,8 @@ from components.data import report
 from components.data.prepared import Prepared
 from components.data.report.data_report import Histogram
 from components.data.report.markdown import missing_text, values_text
-from components.evaluation.verdict import Cells
+from components.evaluation.judge import Cells
+from components.evaluation.verdict import Verdict
 from components.reporting.html_report.answers import address, data_address
 from components.reporting.html_report.charts import Axis, Plot, histogram
 from components.runtime.code_version import code_version
@@ -72,7 +73,7 @@ def _lengths(bars: Histogram) -> Any:
     return plot.render()
 
 
-def reproduce(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> dict[str, Any]:
+def reproduce(study: Study, verdict: Verdict, cells: Cells, prepared: Prepared) -> dict[str, Any]:
     """Return the exact study, what computed it, and the versions."""
     text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None)
     versions = {"python": platform.python_version()}
@@ -86,7 +87,7 @@ def reproduce(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Pre
         "computed": asdict(cells[REFERENCE][0].result.computed),
         "code": code_version()[:12],
         "fingerprint": prepared.schema.fingerprint,
-        "run": verdict.get("run"),
-        "mlflow": (verdict.get("mlflow") or {}).get("run_id"),
+        "run": verdict.run,
+        "mlflow": verdict.mlflow and verdict.mlflow.run_id,
         "system": f"{platform.system()} {platform.machine()}",
     }

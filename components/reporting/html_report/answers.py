@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from components.data.prepared import Prepared
-from components.evaluation.verdict import Cells
+from components.evaluation.judge import Cells
+from components.evaluation.verdict import Verdict
 from components.reporting.html_report.charts import Axis, Plot
 from components.stats.metrics import CONFIDENCE_BINS, METRICS, confidence_bins, confusion
 from components.study.study import REFERENCE
@@ -22,25 +23,25 @@ SIDE = 160  # pixels of an example's image, at most
 LEVELS = 5  # tints of a heat map
 
 
-def test_rows(verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> dict[str, Any]:
+def test_rows(verdict: Verdict, cells: Cells, prepared: Prepared) -> dict[str, Any]:
     """Return what winner and reference do on the test rows."""
-    winner = verdict["winner"]
-    shown = {"winner": winner["arm"]} if winner["arm"] != REFERENCE else {}
+    winner = verdict.winner
+    shown = {"winner": winner.arm} if winner.arm != REFERENCE else {}
     shown["reference"] = REFERENCE
     y = np.asarray(prepared.y[prepared.test_rows])
     classes = prepared.schema.classes
     predicted = {who: [cell.probabilities("test") for cell in cells[arm]] for who, arm in shown.items()}
     counts = {who: np.sum([confusion(p, y) for p in of], axis=0) for who, of in predicted.items()}
-    seeds = [cell.result.seed for cell in cells[winner["arm"]]]
-    chosen = next(iter(predicted.values()))[seeds.index(winner["seed"])]
+    seeds = [cell.result.seed for cell in cells[winner.arm]]
+    chosen = next(iter(predicted.values()))[seeds.index(winner.seed)]
+    tested = {"reference": verdict.test.reference, "winner": verdict.test.winner}
     return {
         "arms": shown,
-        "metrics": [name for name in METRICS if name in verdict["test"]["reference"]],
+        "metrics": [name for name in METRICS if name in verdict.test.reference],
         "matrices": {who: _matrix(of, classes) for who, of in counts.items()} if len(classes) <= MATRIX else None,
         "pairs": _pairs(counts, classes) if len(classes) > MATRIX else None,
         "reliability": [
-            reliability_plot(who, arm, reliability(predicted[who], y), verdict["test"][who]["ece"])
-            for who, arm in shown.items()
+            reliability_plot(who, arm, reliability(predicted[who], y), tested[who]["ece"]) for who, arm in shown.items()
         ],
         "wrong": wrong_examples(chosen, y, prepared),
     }
@@ -140,36 +141,37 @@ def wrong_examples(probabilities: np.ndarray, y: np.ndarray, prepared: Prepared)
         For each `true`, `predicted` (names), `confidence`, `of_true` (the probability of the true class) and what it
         is: `image` (the address of a PNG in itself), `text` or `columns` (name and value).
     """
-    from components.serving.saved_model import raw_rows
-
     said = probabilities.argmax(axis=1)
     missed = np.flatnonzero(said != y)
     chosen = missed[np.argsort(-probabilities[missed, said[missed]], kind="stable")][:WRONG]
     if not len(chosen):
         return []
-    kind, classes = prepared.schema.kind, prepared.schema.classes
-    raw = raw_rows(prepared, prepared.test_rows[chosen])
-    shown: list[dict[str, Any]]
-    if kind == "image":
-        white = _white(prepared.x)
-        shown = [{"image": png(_pixels(image, white))} for image in raw]
-    elif kind == "text":
-        shown = [{"text": text[:LETTERS] + " \N{HORIZONTAL ELLIPSIS}" * (len(text) > LETTERS)} for text in raw]
-    else:
-        names = [str(name) for name in raw.columns]
-        shown = [
-            {"columns": list(zip(names, map(_value, row), strict=True))}
-            for row in raw.itertuples(index=False, name=None)
-        ]
+    classes = prepared.schema.classes
     return [
         {
             "true": classes[y[row]],
             "predicted": classes[said[row]],
             "confidence": float(probabilities[row, said[row]]),
             "of_true": float(probabilities[row, y[row]]),
-            **one,
+            **shown,
         }
-        for row, one in zip(chosen, shown, strict=True)
+        for row, shown in zip(chosen, _shown(prepared, prepared.test_rows[chosen]), strict=True)
+    ]
+
+
+def _shown(prepared: Prepared, rows: np.ndarray) -> list[dict[str, Any]]:
+    """Return what is shown of each of the rows (rows,), which are numbers: an image, a text or columns."""
+    from components.serving.saved_model import raw_rows
+
+    raw = raw_rows(prepared, rows)
+    if prepared.schema.kind == "image":
+        white = _white(prepared.x)
+        return [{"image": png(_pixels(image, white))} for image in raw]
+    if prepared.schema.kind == "text":
+        return [{"text": text[:LETTERS] + " \N{HORIZONTAL ELLIPSIS}" * (len(text) > LETTERS)} for text in raw]
+    names = [str(name) for name in raw.columns]
+    return [
+        {"columns": list(zip(names, map(_value, row), strict=True))} for row in raw.itertuples(index=False, name=None)
     ]
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluation.verdict import Cells
+from components.evaluation.judge import Cells
+from components.evaluation.verdict import Verdict
 from components.reporting.html_report.charts import Axis, Plot, spread, thinned
 from components.reporting.html_report.texts import level
 from components.reporting.phrases import twice_the_data
-from components.stats.learning_curve import PowerLaw
 from components.stats.metrics import METRICS
 from components.study.study import REFERENCE
 
@@ -63,19 +63,19 @@ def band(runs: Sequence[Sequence[float]]) -> tuple[list[float], list[float], lis
     return (at + 1).astype(float).tolist(), mean, least, most
 
 
-def sizes(verdict: dict[str, Any]) -> dict[str, Any] | None:
+def sizes(verdict: Verdict) -> dict[str, Any] | None:
     """Draw the score over the number of train rows, the fitted law, and what it says of twice as many."""
-    curve, metric = verdict["curve"], verdict["metric"]
+    curve, metric = verdict.curve, verdict.metric
     if not curve:
         return None
 
     def value(error: float) -> float:
         return 1 - error if METRICS[metric].higher_is_better else error
 
-    law, points, twice = PowerLaw(**curve["law"]), curve["points"], 2 * curve["rows"]
-    rows = [point["rows"] for point in points]
-    ends = [point[name] for point in points for name in ("low", "high")]
-    ends += [error for error in (curve["twice"], curve["twice_low"], curve["twice_high"]) if error is not None]
+    law, points, twice = curve.law, curve.points, 2 * curve.rows
+    rows = [point.rows for point in points]
+    ends = [end for point in points for end in (point.low, point.high)]
+    ends += [error for error in (curve.twice, curve.twice_low, curve.twice_high) if error is not None]
     x = Axis("train rows", min(rows) / 1.2, twice * 1.2, "{:.0f}".format, True, tuple(map(float, (*rows, twice))))
     y = Axis(METRICS[metric].title, *spread([value(end) for end in ends]), lambda v: level(v, metric))
     said = twice_the_data(curve, metric)
@@ -88,14 +88,14 @@ def sizes(verdict: dict[str, Any]) -> dict[str, Any] | None:
         420,
         280,
     )
-    plot_rows = np.geomspace(min(rows), curve["rows"], 40)
+    plot_rows = np.geomspace(min(rows), curve.rows, 40)
     plot.line(plot_rows.tolist(), [value(float(law(n))) for n in plot_rows], "accent")
-    beyond = np.geomspace(curve["rows"], twice, 10)
+    beyond = np.geomspace(curve.rows, twice, 10)
     plot.line(beyond.tolist(), [value(float(law(n))) for n in beyond], "accent dashed")
     for point in points:
-        plot.line([point["rows"]] * 2, [value(point["low"]), value(point["high"])], "accent thin")
-        plot.dot(point["rows"], value(point["mean"]), "accent", 5)
-    if curve["twice_low"] is not None:
-        plot.line([twice] * 2, [value(curve["twice_low"]), value(curve["twice_high"])], "few thin")
-    plot.dot(twice, value(curve["twice"]), "few hollow", 5)
+        plot.line([point.rows] * 2, [value(point.low), value(point.high)], "accent thin")
+        plot.dot(point.rows, value(point.mean), "accent", 5)
+    if curve.twice_low is not None and curve.twice_high is not None:
+        plot.line([twice] * 2, [value(curve.twice_low), value(curve.twice_high)], "few thin")
+    plot.dot(twice, value(curve.twice), "few hollow", 5)
     return {"plot": plot.render(), "said": said}

@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from components.data.preparation import prepare
-from components.evaluation.verdict import Comparison, judge
+from components.evaluation.judge import Comparison, judge
 from components.reporting.phrases import interaction_as_text, sentence
 from components.stats.metrics import scores
 from components.steps.evaluate import as_markdown, gather
@@ -72,7 +72,7 @@ def test_other_metrics_are_positive_where_the_technique_improves_them(tiny):
 
 def test_slices_are_the_classes_with_their_rows(tiny):
     slices = tiny.verdict["slices"]
-    assert [entry["name"] for entry in slices] == [f"class: {digit}" for digit in range(10)]
+    assert [(entry["column"], entry["value"]) for entry in slices] == [(None, str(digit)) for digit in range(10)]
     assert sum(entry["rows"] for entry in slices) == pytest.approx(288)
     narrow = tiny.verdict["effects"][1]
     recall = [
@@ -94,13 +94,13 @@ def test_a_technique_that_helps_overall_but_costs_one_class_is_an_alert(make_stu
         return luck < np.where(truth == 6, 0.6, 0.02)
 
     verdict = judge(study, made_cells(study, digits, real, wrong), digits)
-    verdict["sentence"] = sentence(verdict)
-    assert verdict["effects"][0]["effect"] > 0
-    assert [(harm["technique"], harm["slice"]) for harm in verdict["harms"]] == [("shifted", "class: 6")]
-    harm = verdict["harms"][0]
-    assert harm["high"] < 0
-    assert harm["p_holm"] < 0.05
-    assert f"For some it is worse: shifted costs class 6 {-100 * harm['effect']:.1f} points." in verdict["sentence"]
+    assert verdict.effects[0].effect > 0
+    assert [(harm.technique, harm.slice.column, harm.slice.value) for harm in verdict.harms] == [("shifted", None, "6")]
+    harm = verdict.harms[0]
+    assert harm.high is not None
+    assert harm.high < 0
+    assert harm.p_holm < 0.05
+    assert f"For some it is worse: shifted costs class 6 {-100 * harm.effect:.1f} points." in sentence(verdict)
     assert "- shifted costs class 6" in as_markdown(verdict)
 
 
@@ -109,8 +109,8 @@ def test_what_hurts_as_a_whole_is_no_alert_by_slice(make_study, digits, real):
     luck = np.random.default_rng(0)
     cells = made_cells(study, digits, real, lambda arm, *of: luck.random(len(of[1])) < (0.5 if arm == "shifted" else 0))
     verdict = judge(study, cells, digits)
-    assert verdict["effects"][0]["verdict"] == "hurt"
-    assert verdict["harms"] == []
+    assert verdict.effects[0].verdict == "hurt"
+    assert verdict.harms == ()
 
 
 def test_an_interaction_is_what_one_brings_beside_the_other(make_study, digits, real):
@@ -128,26 +128,28 @@ def test_an_interaction_is_what_one_brings_beside_the_other(make_study, digits, 
         return np.zeros(len(rows), bool) if arm == "reference" else rows % 10 == 0
 
     cells = made_cells(study, digits, real, wrong)
-    (found,) = judge(study, cells, digits)["interactions"]
+    (found,) = judge(study, cells, digits).interactions
     lost = [np.mean(digits.split(seed)[1] % 10 == 0) for seed in range(3)]
-    assert found["techniques"] == ["dropout", "early stopping"]
-    assert found["differences"] == pytest.approx(lost)
+    assert found.techniques == ("dropout", "early stopping")
+    assert found.differences == pytest.approx(lost)
     said = interaction_as_text(found, "accuracy")
     assert said.startswith(
         f"dropout brings {100 * np.mean(lost):.1f} points more beside early stopping than without it"
     )
-    less = interaction_as_text({**found, "effect": -0.05, "verdict": "no evidence"}, "accuracy")
+    less = interaction_as_text(replace(found, effect=-0.05, verdict="no evidence"), "accuracy")
     assert less.startswith("dropout brings 5.0 points less beside early stopping")
     assert less.endswith(": no evidence")
-    assert "no dropout, no early stopping" not in [e["arm"] for e in judge(study, cells, digits)["effects"]]
+    assert "no dropout, no early stopping" not in [e.arm for e in judge(study, cells, digits).effects]
 
 
 def test_the_reference_has_an_interval_on_the_side_of_the_metric(tiny, make_study):
     reference = tiny.verdict["reference"]
     assert reference["low"] < reference["mean"] < reference["high"]
     study = make_study(**{**tiny.study.model_dump(), "metric": "loss"})
-    of_loss = judge(study, gather(study, [str(tiny.folder / "cells")]), tiny.prepared)["reference"]
-    assert 0 < of_loss["low"] < of_loss["mean"] < of_loss["high"]
+    of_loss = judge(study, gather(study, [str(tiny.folder / "cells")]), tiny.prepared).reference
+    assert of_loss.low is not None
+    assert of_loss.high is not None
+    assert 0 < of_loss.low < of_loss.mean < of_loss.high
 
 
 def test_scores_by_row_are_the_cells_own(tiny):

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_up import effect_of, verdict_of
 from sklearn import datasets
 from small import study_of
 
 from components.data.retraining import Retraining, read
 from components.registry.model_registry import Registry
-from components.reporting.phrases import sentence
-from components.reporting.retraining import changes, sentences
+from components.reporting.phrases import changes, sentence
+from components.reporting.retraining import sentences
 from components.study.study import Gate, Retrain, Study
 from pipeline.study_file import read_study, ready_studies
 
@@ -74,10 +75,11 @@ def test_the_champions_recipe_alone_is_trained_on_the_rows_of_today(first, again
     assert steps.prepared.schema.rows == len(wine)
     assert steps.prepared.study.retrain == Retrain()  # the study.yaml of its report trains the same again
     found = steps.verdict["retrain"]
-    assert (found["trained"], found["champion"], found["arm"]) == ("recipe", first.decision.champion, arm)
-    assert (found["drift"]["new"], found["drift"]["drifted"], found["changes"]) == (len(wine) - ROWS, False, [])
-    assert found["said"][0].startswith(f"{len(wine) - ROWS} of {len(wine)} rows are new since version 1")
-    assert steps.verdict["sentence"].startswith("The champion's recipe has a validation accuracy of ")
+    assert (found.trained, found.champion, found.arm) == ("recipe", first.decision.champion, arm)
+    assert (found.drift.new, found.drift.drifted) == (len(wine) - ROWS, False)
+    assert changes(steps.judgement) == []
+    assert sentences(found)[0].startswith(f"{len(wine) - ROWS} of {len(wine)} rows are new since version 1")
+    assert sentence(steps.judgement).startswith("The champion's recipe has a validation accuracy of ")
     assert steps.decision.before == first.decision.champion
     assert steps.decision.decision in ("undecided", "kept", "promoted")
     assert [event["message"] for event in steps.events if event["event"] == "said"] == found["said"]
@@ -225,25 +227,22 @@ def _remove(path):
 
 def test_a_technique_that_no_longer_helps_and_one_that_does_now_are_told():
     before = {"dropout": "helped", "L2": "no evidence", "scaling": "hurt", "gone": "helped", "rotate": "helped"}
-    verdicts = [
-        ("dropout", "no evidence"),
-        ("L2", "helped"),
-        ("scaling", "no evidence"),
-        ("rotate", "helped"),
-        ("new", "helped"),
-    ]
-    found = Retraining("drift", "1", techniques=before).compared_with(verdicts)
-    assert changes(found) == [
+    now = {"dropout": "no evidence", "L2": "helped", "scaling": "no evidence", "rotate": "helped", "new": "helped"}
+    made = verdict_of(
+        *(effect_of(technique, verdict=verdict) for technique, verdict in now.items()),
+        retrain=Retraining("drift", "1", "reference", techniques=before, since="2026-01-01"),
+    )
+    assert changes(made) == [
         "dropout: helped in the last study, now no evidence",
         "L2: no evidence in the last study, now helped",
     ]
 
 
 def test_a_study_without_arms_is_not_taken_for_the_champions_recipe():
-    verdict = {"metric": "accuracy", "effects": [], "reference": {"mean": 0.5}, "seeds": 2}
-    assert sentence({**verdict, "retrain": {"trained": "recipe"}}).startswith("The champion's recipe has ")
-    for retrained in ({"retrain": {"trained": "study"}}, {"retrain": None}, {}):
-        assert sentence({**verdict, **retrained}).startswith("The reference, compared with nothing, has ")
+    recipe = Retraining("1", "reference", "recipe", None, {}, None, ())
+    assert sentence(verdict_of(retrain=recipe)).startswith("The champion's recipe has ")
+    for retrained in (replace(recipe, trained="study"), None):
+        assert sentence(verdict_of(retrain=retrained)).startswith("The reference, compared with nothing, has ")
 
 
 def test_the_recipe_alone_keeps_the_data_the_gate_and_the_name():

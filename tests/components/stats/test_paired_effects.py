@@ -97,7 +97,7 @@ def test_equal_differences_of_the_loss_are_not_certain():
 
 def test_one_seed_says_too_few_and_no_probability():
     effect = judge([0.5])[0]
-    assert effect == Effect((0.5,), 0.5, None, None, None, None, 0.0, None, None, "too few seeds", None)
+    assert effect == Effect(0.5, None, None, None, None, differences=(0.5,), verdict="too few seeds")
 
 
 def test_an_effect_that_leans_says_how_many_seeds_would_decide():

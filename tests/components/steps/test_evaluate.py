@@ -2,15 +2,16 @@ import csv
 import io
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made_up import write_result
+from made_up import effect_of, verdict_of, write_result
 
-from components.evaluation.verdict import gather_findings, judge, median_seed
+from components.evaluation.judge import gather_findings, judge, median_seed
+from components.evaluation.verdict import ArmEffect, Finding
 from components.records import to_json
 from components.reporting.phrases import amount, chance, sentence
 from components.runtime.cells import RESULT, Diagnosis, FinishedCell
@@ -62,7 +63,7 @@ def test_test_scores_are_the_mean_over_the_seeds(tiny):
     of_seed = [scores(tiny.cell(f"0-{seed}").probabilities("test"), y) for seed in (0, 1)]
     found = tiny.verdict["test"]
     assert found["rows"] == len(y) == 359
-    assert found["reference"]["per_seed"] == [one["accuracy"] for one in of_seed]
+    assert found["per_seed"]["reference"] == [one["accuracy"] for one in of_seed]
     for name in ("accuracy", "loss", "macro_f1"):
         assert found["reference"][name] == pytest.approx(np.mean([one[name] for one in of_seed]))
 
@@ -124,8 +125,7 @@ def test_the_test_predictions_of_other_arms_are_never_opened(tiny, copied):
     for file in others:
         file.unlink()
     judged = judge(tiny.study, gather(tiny.study, [str(copied)]), tiny.prepared)
-    judged["sentence"] = sentence(judged)
-    assert json.loads(json.dumps(judged)) == {name: tiny.verdict[name] for name in judged}
+    assert judged == replace(tiny.judgement, run=None, mlflow=None)
 
 
 def test_cells_may_come_in_several_folders(tiny, copied, tmp_path):
@@ -171,16 +171,16 @@ def changed(study: Study, **changes: Any) -> Study:
 def test_of_equals_the_reference_wins(tiny, copied, truth):
     with_values(copied, {"0": [0.75, 0.5], "1": [0.625, 0.625], "2": [0.125, 0.25], "3": [0.625, 0.625]}, truth)
     judged = judge(tiny.study, gather(tiny.study, [str(copied)]), tiny.prepared)
-    assert judged["winner"]["arm"] == "reference"
+    assert judged.winner.arm == "reference"
 
 
 def test_of_the_loss_less_is_better(tiny, copied, truth):
     with_values(copied, {"0": [0.5, 0.4], "1": [0.5, 0.4], "2": [0.2, 0.1], "3": [0.9, 0.8]}, truth, "loss")
     study = changed(tiny.study, metric="loss")
     judged = judge(study, gather(study, [str(copied)]), tiny.prepared)
-    assert judged["winner"]["arm"] == "narrow"
-    assert [effect["effect"] for effect in judged["effects"]] == pytest.approx([0, 0.3, 0.4], abs=1e-6)
-    assert not judged["higher_is_better"]
+    assert judged.winner.arm == "narrow"
+    assert [effect.effect for effect in judged.effects] == pytest.approx([0, 0.3, 0.4], abs=1e-6)
+    assert not judged.higher_is_better
 
 
 def test_what_an_arm_removes_has_the_opposite_sign(tiny, copied, truth):
@@ -194,21 +194,20 @@ def test_what_an_arm_removes_has_the_opposite_sign(tiny, copied, truth):
     for arm, seconds in (("reference", 3.0), ("no dropout", 2.0)):
         for cell in by_arm[arm]:
             cell.result = replace(cell.result, seconds=seconds)
-    effects = judge(study, by_arm, tiny.prepared)["effects"]
-    assert [(effect["technique"], effect["removes"]) for effect in effects][:2] == [
+    effects = judge(study, by_arm, tiny.prepared).effects
+    assert [(effect.technique, effect.removes) for effect in effects][:2] == [
         ("dropout", True),
         ("early stopping", True),
     ]
-    assert [effect["effect"] for effect in effects] == pytest.approx([0.1, -0.1, 0], abs=1 / 288)
-    assert effects[0]["cost"] == pytest.approx(0.5)  # 3 seconds with it, 2 without
+    assert [effect.effect for effect in effects] == pytest.approx([0.1, -0.1, 0], abs=1 / 288)
+    assert effects[0].cost == pytest.approx(0.5)  # 3 seconds with it, 2 without
 
 
 def test_a_study_without_arms_has_a_verdict_all_the_same(tiny, copied):
     study = changed(tiny.study, arms={})
     judged = judge(study, gather(study, [str(copied)]), tiny.prepared)
-    assert judged["effects"] == []
-    assert judged["winner"]["arm"] == "reference"
-    judged["sentence"] = sentence(judged)
+    assert judged.effects == ()
+    assert judged.winner.arm == "reference"
     assert as_markdown(judged)
     assert as_csv(judged).strip() == ""
 
@@ -223,26 +222,8 @@ def test_the_median_seed_is_the_lower_of_two(values, seed):
 # What is said
 
 
-def effect(technique: str, mean: float, verdict: str, needed: int | None = None, **more: Any) -> dict[str, Any]:
-    values = {"arm": f"no {technique}", "technique": technique, "removes": True, "arm_mean": 0.9, "effect": mean}
-    sure = {"low": mean - 0.01, "high": mean + 0.01, "p": 0.01, "p_holm": 0.02, "probability": 0.99}
-    return {**values, "differences": [mean], **sure, "verdict": verdict, "seeds_needed": needed, "cost": 0.4, **more}
-
-
-def verdict_of(*effects: dict[str, Any], metric: str = "accuracy") -> dict[str, Any]:
-    made = {
-        "metric": metric,
-        "seeds": 5,
-        "effects": list(effects),
-        "reference": {"mean": 0.98},
-        "winner": {"arm": "reference", "mean": 0.98},
-        "test": {"rows": 360, "reference": {metric: 0.97}, "winner": {metric: 0.975}},
-        "harms": [],
-        "dropped": {},
-        "interactions": [],
-        "findings": [],
-    }
-    return {**made, "sentence": sentence(made)}
+def effect(technique: str, mean: float, verdict: str, needed: int | None = None, **more: Any) -> ArmEffect:
+    return effect_of(f"no {technique}", mean, verdict, seeds_needed=needed, **more)
 
 
 def test_the_sentence_says_each_kind_of_verdict():
@@ -254,19 +235,19 @@ def test_the_sentence_says_each_kind_of_verdict():
         effect("L2", 0.003, "too few seeds", 9),
         effect("augmentation", 0.0, "no evidence"),
     )
-    assert made["sentence"] == (
+    assert sentence(made) == (
         "Batch normalization (+5.2 points) and scaling (+2.1 points) helped. Early stopping (-3.0 points) hurt. "
         "Too few seeds to tell about L2 (about 9 would decide). No evidence for augmentation or dropout."
     )
 
 
 def test_the_sentence_says_when_nothing_was_found():
-    said = verdict_of(effect("dropout", 0.0, "no evidence"))["sentence"]
+    said = sentence(verdict_of(effect("dropout", 0.0, "no evidence")))
     assert said == "Nothing is shown to have changed accuracy with 5 seeds. No evidence for dropout."
 
 
 def test_l2_keeps_its_capital_and_three_are_listed_with_commas():
-    said = verdict_of(*[effect(name, 0.01, "helped") for name in ("L2", "dropout", "scaling")])["sentence"]
+    said = sentence(verdict_of(*[effect(name, 0.01, "helped") for name in ("L2", "dropout", "scaling")]))
     assert said == "L2 (+1.0 points), dropout (+1.0 points) and scaling (+1.0 points) helped."
 
 
@@ -306,16 +287,16 @@ def test_the_table_is_ordered_by_effect_and_every_line_has_every_column():
             )
         )
     )
-    assert {len(row) for row in rows} == {7}
+    assert {len(row) for row in rows} == {8}
     assert [row[0] for row in rows[2:]] == ["scaling", "L2", "dropout"]
-    said = ["scaling", "+2.0", "+1.0 to +3.0", "99 %", "0.020"]
-    assert rows[2] == [*said, "too few seeds (about 7 would decide)", "+40%"]
-    assert rows[3][2:5] == ["one seed", "", ""]
+    said = ["scaling", "+2.0", "[+1.0, +3.0]", "99 %", "0.020"]
+    assert rows[2] == [*said, "too few seeds", "about 7", "+40 %"]
+    assert rows[3][2:5] == ["-", "-", "-"]
 
 
 def test_a_name_with_a_bar_does_not_break_the_table():
     rows = table_rows(as_markdown(verdict_of(effect("dropout 0.1|0.2", 0.0, "no evidence"))).replace(r"\|", "/"))
-    assert {len(row) for row in rows} == {7}
+    assert {len(row) for row in rows} == {8}
 
 
 def test_findings_are_gathered_by_arm_and_kind_with_what_has_none(tmp_path):
@@ -330,12 +311,12 @@ def test_findings_are_gathered_by_arm_and_kind_with_what_has_none(tmp_path):
             write_result(folder, seed=seed, findings=findings)
             cells.setdefault(arm, []).append(FinishedCell(folder))
     found = gather_findings(cells)
-    assert found == [
-        {"arm": "reference", "diagnosis": asdict(c), "seeds": 1, "cures": ["sound"]},
-        {"arm": "reference", "diagnosis": asdict(a), "seeds": 2, "cures": ["sound"]},
-        {"arm": "wide", "diagnosis": asdict(d), "seeds": 1, "cures": []},
-    ]
-    lines = as_markdown({**verdict_of(effect("wide", 0.1, "helped")), "findings": found}).splitlines()
+    assert found == (
+        Finding("reference", c, 1, ("sound",)),
+        Finding("reference", a, 2, ("sound",)),
+        Finding("wide", d, 1, ()),
+    )
+    lines = as_markdown(verdict_of(effect("wide", 0.1, "helped"), findings=found)).splitlines()
     assert lines[-3:] == [
         "- reference: training diverges: the loss is not a finite number in epoch 2 of 3; lower train.learning_rate "
         "(now 1) or clip gradients (train.clip_norm) (1 of 5 seeds; not in sound)",
@@ -367,9 +348,9 @@ def test_fewer_rows_are_no_technique_but_a_curve(sizes):
     assert points[0]["mean"] > points[2]["mean"]
     assert points[2]["mean"] == pytest.approx(1 - verdict["reference"]["mean"])
     assert verdict["winner"]["arm"] in ("reference", "narrow")
-    assert "Twice the rows would bring accuracy from" in verdict["sentence"]
+    assert "Twice the rows would bring accuracy from" in sentence(sizes.judgement)
     assert verdict["effects"][0]["worth_in_data"] is not None
-    assert "worth in data" in as_markdown(verdict)
+    assert "worth in data" in as_markdown(sizes.judgement)
     assert (sizes.folder / "verdict" / "report" / "data_curve.png").stat().st_size > 10_000
 
 
@@ -382,4 +363,4 @@ def test_a_point_of_the_curve_has_its_rows_in_mlflow(sizes, in_workplace):
 def test_a_study_without_sizes_has_no_curve(tiny):
     assert tiny.verdict["curve"] is None
     assert tiny.verdict["effects"][0]["worth_in_data"] is None
-    assert "worth in data" not in as_markdown(tiny.verdict)
+    assert "worth in data" not in as_markdown(tiny.judgement)

@@ -1,5 +1,6 @@
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_a_loss_that_is_no_number_from_the_start_names_the_cell_and_a_cure(make_
 
 
 def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, digits, tmp_path):
-    from components.evaluation.verdict import judge
+    from components.evaluation.judge import judge
 
     x, y = np.array(digits.x), np.array(digits.y)
     rng = np.random.default_rng(0)
@@ -117,11 +118,11 @@ def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, di
     assert scalers == other_scalers
     for ours, theirs in zip(weights, other_weights, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
-    assert verdict["winner"] == other_verdict["winner"]
-    for effect, other in zip(verdict["effects"], other_verdict["effects"], strict=True):
+    assert verdict.winner == other_verdict.winner
+    for effect, other in zip(verdict.effects, other_verdict.effects, strict=True):
         costs = dict.fromkeys(("cost", "cost_low", "cost_high"), 0)  # times differ
-        assert {**effect, **costs} == {**other, **costs}
-    assert verdict["test"] != other_verdict["test"]
+        assert replace(effect, **costs) == replace(other, **costs)
+    assert verdict.test != other_verdict.test
 
 
 # The store

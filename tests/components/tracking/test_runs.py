@@ -12,6 +12,7 @@ from components.errors import AssayError
 from components.records import from_json, to_json
 from components.registry.latest import latest
 from components.registry.model_registry import Registry
+from components.reporting.phrases import sentence
 from components.study.study import Study
 from components.tracking import client, ui_views
 from components.tracking.cell_log import CellLogger
@@ -111,7 +112,7 @@ def test_a_pipeline_runs_run_is_the_studys_and_there_is_no_other(joined, in_work
     everything = plugin.api.search_runs([plugin.experiment], max_results=1000)
     assert [run.info.run_id for run in everything if "mlflow.parentRunId" not in run.data.tags] == [plugin.root]
     assert "| technique | effect (points) |" in study.data.tags["mlflow.note.content"]
-    assert study.data.tags["assay.answer"] == steps.verdict["sentence"]
+    assert study.data.tags["assay.answer"] == sentence(steps.judgement)
     files = {file.path for file in plugin.api.list_artifacts(plugin.root)}
     assert {"verdict.json", "decision.json", "study.json", "data", "effects.png", "report.html"} <= files
 
@@ -177,7 +178,7 @@ def test_a_joined_study_is_found_by_its_name_when_the_plugin_has_ended_it(joined
         latest("joined")
     plugin.end("FINISHED")
     try:
-        assert latest("joined") == (steps.verdict, steps.decision)
+        assert latest("joined") == (steps.judgement, steps.decision)
         pages = latest_pages("joined")
         assert f"#/experiments/{plugin.experiment}/runs/{plugin.root}?" in pages["verdict"]
         assert "viewStateShareKey=assay.joined&" in pages["charts"]

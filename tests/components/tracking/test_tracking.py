@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import effect_of, verdict_of
 
 from components.errors import AssayError
+from components.evaluation.verdict import Harm, Interaction, Slice
 from components.records import to_json
 from components.registry.latest import latest
+from components.reporting.phrases import sentence
+from components.stats.paired_effects import Estimate
 from components.tracking import client, study_log, ui_views
 from components.tracking.cell_log import CellLogger
 from components.tracking.client import check_reachable, tracking_uri
@@ -159,7 +163,7 @@ def test_the_studys_run_has_data_reference_table_and_figures(tiny, logged):
 
 def test_the_latest_verdict_comes_back_out_of_mlflow_alone(tiny, in_workplace):
     verdict, decision = latest("tiny 1.0")
-    assert verdict == tiny.verdict
+    assert verdict == tiny.judgement
     assert decision == tiny.decision
 
 
@@ -296,19 +300,19 @@ def test_every_run_says_what_it_was_made_of(tiny, logged):
 
 
 def test_a_verdicts_harms_interactions_and_other_metrics_are_on_the_arms():
-    other = {"effect": -0.1, "low": -0.2, "high": None, "probability": 0.01}
-    effect = {"arm": "a", "verdict": "helped", "effect": 0.1, "low": None, "detectable": 0.2, "others": {"loss": other}}
-    verdict = {
-        "effects": [effect],
-        "interactions": [{"arm": "a + b", **other}],
-        "harms": [{"arm": "a", "slice": "class 3"}, {"arm": "a", "slice": "small"}],
-        "curve": None,
-    }
+    other = Estimate(-0.1, -0.2, None, None, 0.01)
+    unsure = {"low": None, "high": None, "p_holm": None, "probability": None}
+    small, third = Slice("size", "small", 9.0), Slice(None, "3", 9.0)
+    verdict = verdict_of(
+        effect_of("a", 0.1, "helped", **unsure, detectable=0.2, others={"loss": other}),
+        interactions=(Interaction(**vars(other), differences=(), arm="a + b", techniques=("a", "b")),),
+        harms=tuple(Harm(**vars(other), arm="a", technique="a", slice=of, p_holm=0.01) for of in (third, small)),
+    )
     numbers, tags = study_log._of_arms(verdict)
     others = {"effect/loss": -0.1, "low/loss": -0.2, "probability/loss": 0.01}
-    assert numbers["a"] == {"effect": 0.1, "detectable": 0.2, **others}
+    assert numbers["a"] == {"effect": 0.1, "detectable": 0.2, "cost": 0.4, **others}
     assert numbers["a + b"] == {"interaction/effect": -0.1, "interaction/low": -0.2, "interaction/probability": 0.01}
-    assert tags == {"a": {"assay.verdict": "helped", "assay.harms": "class 3, small"}}
+    assert tags == {"a": {"assay.verdict": "helped", "assay.harms": "class: 3, size: small"}}
 
 
 def test_the_saved_view_finds_the_arms_and_its_columns_and_charts_are_theirs(tiny, logged):
@@ -324,7 +328,7 @@ def test_the_saved_view_finds_the_arms_and_its_columns_and_charts_are_theirs(tin
     assert {chart["metricKey"] for chart in state["compareRunCharts"]} <= set(found[0].data.metrics)
     sections = {section["uuid"] for section in state["compareRunSections"]}
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == sections
-    assert tiny.verdict["sentence"] in experiment.tags["mlflow.note.content"]
+    assert sentence(tiny.judgement) in experiment.tags["mlflow.note.content"]
 
 
 def test_the_latest_runs_pages_are_found_by_the_studys_name(tiny, in_workplace):

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from made_up import write_result
+from made_up import effect_of, verdict_of, write_result
 
 from components.errors import UsageError
+from components.evaluation.verdict import Verdict
 from components.runtime.cells import Store
 from components.steps.probe import Probe, _Trial, probe
 from components.study.study import Study
@@ -82,13 +85,10 @@ def test_a_budget_for_less_than_two_seeds_is_refused_with_the_least():
         first_stage(plan_of(), 30)
 
 
-def screened(**effects: float) -> dict:
+def screened(**effects: float) -> Verdict:
     """Return a screening's verdict: three seeds, differences around these effects with a spread of 0.01."""
-    of = [
-        {"arm": arm, "effect": effect, "differences": [effect - 0.01, effect, effect + 0.01], "shared": 0.0}
-        for arm, effect in effects.items()
-    ]
-    return {"effects": of, "seconds": {"reference": 10.0, **dict.fromkeys(effects, 10.0)}}
+    of = [effect_of(arm, e, differences=(e - 0.01, e, e + 0.01)) for arm, e in effects.items()]
+    return verdict_of(*of, seconds={"reference": 10.0, **dict.fromkeys(effects, 10.0)})
 
 
 def test_arms_that_no_affordable_seeds_would_decide_are_dropped_for_more_seeds_of_the_others():
@@ -125,7 +125,8 @@ def test_a_loss_may_differ_by_more_than_one():
 
 def test_one_arm_with_a_large_spread_does_not_make_the_others_look_hopeless():
     verdict = screened(a=0.05, b=0.001, c=-0.5)
-    verdict["effects"][2]["differences"] = [-0.9, -0.5, -0.1]
+    a, b, c = verdict.effects
+    verdict = replace(verdict, effects=(a, b, replace(c, differences=(-0.9, -0.5, -0.1))))
     assert second_stage(plan_of(), verdict, took=80.0, left=170.0).screening.dropped == {"b": 0.001}
 
 

@@ -1,19 +1,22 @@
 """`assay report` finds the page of a run, whatever names the run."""
 
-import json
 from pathlib import Path
 
 import mlflow
 import pytest
 from command import assay
 
+from components.evaluation.verdict import Verdict
+from components.records import from_json
+from components.reporting.phrases import sentence
+
 
 @pytest.fixture(scope="module")
-def run(finished) -> tuple[Path, dict]:
+def run(finished) -> tuple[Path, Verdict]:
     folder, done = finished
     assert done.returncode == 0, done.stderr
     file = max(folder.glob(".assay/runs/*/verdict.json"), key=lambda file: file.stat().st_mtime)  # tests repeat the run
-    return folder, json.loads(file.read_text())
+    return folder, from_json(Verdict, file.read_text(), str(file))
 
 
 @pytest.mark.slow
@@ -22,19 +25,19 @@ def test_the_latest_run_is_meant_where_none_is_named(run):
     done = assay("report", cwd=folder)
     assert done.returncode == 0, done.stderr
     file = folder / done.stdout.strip()
-    assert file == folder / ".assay" / "reports" / f"{verdict['run']}.html"
+    assert file == folder / ".assay" / "reports" / f"{verdict.run}.html"
     text = file.read_text("utf-8")
-    assert verdict["sentence"] in text
-    assert verdict["mlflow"]["run_id"] in text
+    assert sentence(verdict) in text
+    assert verdict.mlflow.run_id in text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("named", ["name", "source", "run", "seed"])
 def test_a_study_and_a_run_are_found(run, tmp_path, named):
     folder, verdict = run
-    run_id = verdict["mlflow"]["run_id"]
+    run_id = verdict.mlflow.run_id
     api = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    (seed, *_) = api.search_runs([verdict["mlflow"]["experiment_id"]], "tags.`assay.role` = 'seed'")
+    (seed, *_) = api.search_runs([verdict.mlflow.experiment_id], "tags.`assay.role` = 'seed'")
     names = {"name": "iris", "source": "sklearn:iris", "run": run_id, "seed": seed.info.run_id}
     done = assay("report", names[named], "-o", str(tmp_path / "page.html"), cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -4,31 +4,24 @@ import io
 from dataclasses import replace
 
 import pytest
+from made_up import effect_of, verdict_of
 from rich.console import Console
 
+from components.evaluation.verdict import Finding, Winner
 from components.registry.decision import Decision, Outcome
+from components.runtime.cells import Diagnosis
 from pipeline.terminal.show import show_verdict, time_shares
 
-EFFECT = {
-    "arm": "no dropout", "technique": "dropout", "removes": True, "arm_mean": 0.95, "effect": 0.0144, "low": 0.005,
-    "high": 0.0231, "p": 0.01, "p_holm": 0.02, "probability": 0.996, "verdict": "helped", "seeds_needed": None,
-    "cost": 0.401, "differences": [0.01, 0.02],
-}  # fmt: skip
-SCORE = {"accuracy": 0.9812, "macro_f1": 0.98, "loss": 0.0711, "per_seed": [0.98]}
-VERDICT = {
-    "study": "digits", "metric": "accuracy", "seeds": 5, "validation_rows": 288,
-    "effects": [
-        {**EFFECT, "arm": "no scaling", "technique": "scaling", "effect": -0.00001, "probability": 0.5,
-         "verdict": "no evidence", "cost": -0.001},
-        EFFECT,
-        {**EFFECT, "arm": "bare", "technique": "all of these together", "effect": 0.1, "low": None, "high": None,
-         "p_holm": None, "probability": None, "cost": None, "verdict": "too few seeds"},
-        {**EFFECT, "arm": "mlp", "technique": "mlp", "effect": -0.2, "probability": 0.001, "verdict": "hurt"},
-    ],
-    "winner": {"arm": "no scaling", "mean": 0.98, "seed": 1},
-    "test": {"rows": 360, "reference": SCORE, "winner": SCORE},
-    "sentence": "Dropout helped.",
-}  # fmt: skip
+EFFECT = effect_of("no dropout", 0.0144, "helped", low=0.005, high=0.0231, probability=0.996, cost=0.401)
+UNKNOWN = {"low": None, "high": None, "p_holm": None, "probability": None}
+VERDICT = verdict_of(
+    replace(EFFECT, arm="no scaling", technique="scaling", effect=-0.00001, probability=0.5, verdict="no evidence",
+            cost=-0.001),
+    EFFECT,
+    effect_of("bare", 0.1, "too few seeds", technique="all of these together", cost=-0.2, **UNKNOWN),
+    replace(EFFECT, arm="mlp", technique="mlp", effect=-0.2, probability=0.001, verdict="hurt"),
+    winner=Winner("no scaling", 0.98, 1),
+)  # fmt: skip
 DECISION = Decision(
     decision=Outcome.KEPT, model="digits", by="ada", version="3", champion="2", before="2", reason="it has 0.9900"
 )
@@ -47,7 +40,7 @@ def test_effects_are_points_the_biggest_first_and_fit_in_80_columns():
         line for line in text.splitlines() if any(word in line for word in ("helped ", "hurt ", "no evid", "too few"))
     ]
     assert [" ".join(row.split()) for row in rows] == [
-        "all of these together +10.0 - - too few seeds -",
+        "all of these together +10.0 - - too few seeds -20 %",
         "dropout +1.4 [+0.5, +2.3] > 99 % helped +40 %",
         "scaling +0.0 [+0.5, +2.3] 50 % no evidence +0 %",
         "mlp -20.0 [+0.5, +2.3] < 1 % hurt +40 %",
@@ -77,7 +70,7 @@ def test_the_registrys_decision_is_said(changes, said):
 
 
 def test_a_loss_is_a_plain_number_and_a_winning_reference_has_one_line():
-    text = printed({**VERDICT, "metric": "loss", "winner": {"arm": "reference", "mean": 0.1, "seed": 0}}, None)
+    text = printed(replace(VERDICT, metric="loss", winner=Winner("reference", 0.1, 0)), None)
     assert "+0.0144" in text
     assert "points" not in text
     assert "winner:" not in text
@@ -86,12 +79,10 @@ def test_a_loss_is_a_plain_number_and_a_winning_reference_has_one_line():
 
 def test_what_was_wrong_while_training_is_said_with_the_seeds_and_the_arms_that_cure_it():
     text = "gradients vanish: layer dense_1 receives 1e-7 of the last layer's"
-    diagnosis = {"kind": "gradients vanish", "layer": "dense_1", "numbers": {"share": 1e-7}}
-    finding = {"arm": "reference", "diagnosis": diagnosis, "seeds": 5, "cures": ["batch norm", "relu"]}
-    shown = " ".join(printed({**VERDICT, "findings": [finding]}).split())
+    finding = Finding("reference", Diagnosis("gradients vanish", "dense_1", {"share": 1e-7}), 5, ("batch norm", "relu"))
+    shown = " ".join(printed(replace(VERDICT, findings=(finding,))).split())
     assert f"What was wrong while training: - reference: {text} (5 of 5 seeds; not in batch norm or relu)" in shown
-    assert "wrong" not in printed(VERDICT)  # one of a version that knew no findings
-    assert "wrong" not in printed({**VERDICT, "findings": []})
+    assert "wrong" not in printed(VERDICT)
 
 
 def task(step, start, end, label="", **spans):
