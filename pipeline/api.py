@@ -38,16 +38,8 @@ StudySource = Union[str, Path, Mapping[str, Any], Study, "pd.DataFrame"]
 Overrides = Mapping[str, Any] | Sequence[str]
 
 __all__ = [
-    "AssayError",
-    "Result",
-    "StoppedError",
-    "Winner",
-    "champion",
-    "compare",
-    "load_study",
-    "plan",
-    "predict",
-    "run",
+    *("load_study", "plan", "run", "compare", "predict", "champion"),
+    *("Result", "Winner", "AssayError", "StoppedError"),
 ]
 
 DATA = Path(".assay/data")  # of data frames, below the working folder

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,7 @@ class InThisProcess:
         self._steps = [
             lambda: load(told["study"], told["run"], told["store"], at["data"], at["runs"]),
             lambda: scale(at["data"], at["scalers"]),
-            *(
-                lambda b=b, cells=cells: train(b, *between, cells)
-                for b, cells in zip(told["batches"], batches, strict=True)
-            ),
+            *(partial(train, label, *between, cells) for label, cells in zip(told["batches"], batches, strict=True)),
             lambda: evaluate(at["data"], at["runs"], batches, at["evaluate"]),
             lambda: register(at["data"], at["runs"], at["evaluate"], at["register"]),
             lambda: keep_results(self.run, at["evaluate"], at["register"]),
