@@ -41,7 +41,7 @@ def write(folder: Path, megabytes: int) -> int:
     from components.data.prepared import Prepared
     from components.data.sources import Rows
     from components.data.splitting import content, split
-    from components.study.dataset import Data
+    from components.study.dataset import DatasetSpec
 
     rows = megabytes * 10**6 // int(np.prod(SHAPE))
     random = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def write(folder: Path, megabytes: int) -> int:
         chunk[...] = random.integers(0, 256, chunk.shape, np.uint8)
     x.flush()
     given = Rows(x, random.integers(0, 10, rows), tuple("0123456789"))
-    data = Data.model_validate({**STUDY["data"], "test": 0.01, "validation": 0.01})
+    data = DatasetSpec.model_validate({**STUDY["data"], "test": 0.01, "validation": 0.01})
     of = content(given)
     Prepared.write(folder, data, given, of, split(given, data, 1, of))
     return rows

@@ -84,8 +84,8 @@ def train(case: str, seed: int, folder: Path) -> dict[str, float]:
     predicted = cell.probabilities("test").argmax(axis=1)
     return {
         "test": float((predicted == prepared.y[prepared.test_rows]).mean()),
-        "validation": cell.result["validation"]["accuracy"],
-        "epochs": cell.result["epochs"],
+        "validation": cell.result.validation["accuracy"],
+        "epochs": cell.result.epochs,
         "minutes": time.process_time() / 60,
     }
 

@@ -37,10 +37,8 @@ if TYPE_CHECKING:
 StudySource = Union[str, Path, Mapping[str, Any], Study, "pd.DataFrame"]
 Overrides = Mapping[str, Any] | Sequence[str]
 
-__all__ = [
-    *("load_study", "plan", "run", "compare", "predict", "champion"),
-    *("Result", "Winner", "AssayError", "StoppedError"),
-]
+__all__ = ["AssayError", "Result", "StoppedError", "Winner"]
+__all__ += ["champion", "compare", "load_study", "plan", "predict", "run"]
 
 DATA = Path(".assay/data")  # of data frames, below the working folder
 
@@ -359,8 +357,9 @@ def _asides() -> Console:
 
     Rich's bar would need the package ipywidgets there.
     """
-    in_notebook = Console().is_jupyter
-    return Console(file=sys.stdout if in_notebook else sys.stderr, highlight=False, force_jupyter=False)
+    if Console().is_jupyter:
+        return Console(file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=False)
+    return Console(stderr=True, highlight=False)
 
 
 def seen_from_here(path: Path) -> Path:

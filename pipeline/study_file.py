@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from components.errors import StudyError, UsageError
 from components.formatting import did_you_mean
-from components.study.dataset import OPTIONS_OF, Data
+from components.study.dataset import OPTIONS_OF, DatasetSpec
 from components.study.recipe import FOR_KIND, ONLY_FOR, Augment, paths
 from components.study.study import Study
 from components.study.validation_errors import explain
@@ -318,7 +318,7 @@ def _blame(error: StudyError, document: Document, given: list[_Override]) -> str
     return f"{' '.join(override.option for override in given)}: {error}"
 
 
-def _of_others(data: Data) -> set[str]:
+def _of_others(data: DatasetSpec) -> set[str]:
     """Return the names of what only other sources and kinds of data have."""
     scheme = data.source.partition(":")[0]
     options = {name for name, schemes in OPTIONS_OF.items() if scheme not in schemes}

@@ -1,6 +1,5 @@
 """For all tests: a clean environment, and property tests that give the same verdict every time."""
 
-import json
 import os
 import signal
 import sys
@@ -56,11 +55,13 @@ def _no_tracking_address_of_others():
 def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return what writes a report on real data, whose cells were not trained: their predictions are drawn."""
     import numpy as np
+    from made_up import write_result
 
     from components.data.preparation import prepare
     from components.evaluation.verdict import judge
     from components.reporting import html_report
     from components.reporting.phrases import sentence
+    from components.runtime.cells import Diagnosis
     from components.stats.metrics import recalls, scores
     from components.steps.evaluate import gather
     from components.study.study import Study
@@ -79,28 +80,26 @@ def made_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
         for number, cell in enumerate(study.cells()):
             at = folder / "cells" / cell.id
-            at.mkdir(parents=True)
             rows = prepared.split(cell.seed, cell.recipe.data)[1]
             validation = drawn(rows, 1.5 + number / 100)
-            np.save(at / "validation.npy", validation)
-            np.save(at / "test.npy", drawn(prepared.test_rows, 1.5))
+            test = drawn(prepared.test_rows, 1.5)
             y = np.asarray(prepared.y[rows])
-            losses = (2.0 * np.exp(-np.arange(20) / 5) + 0.1).tolist()
-            result = {
-                "recipe": cell.recipe.model_dump(mode="json"),
-                "seed": cell.seed,
-                "validation": scores(validation, y),
-                "recall": recalls(validation, y),
-                "curves": {"loss": losses, "val_loss": [1.1 * loss for loss in losses]},
-                "epochs": 20,
-                "epoch": 15,
-                "diverged": None,
-                "diagnostics": {},
-                "findings": ["units saturate: layer <dense_1>"] if number == 0 else [],
-                "seconds": 1.0 + number,
-                "computed": {"backend": "tensorflow", "device": "cpu", "jit": False},
-            }
-            (at / "result.json").write_text(json.dumps(result))
+            losses = tuple((2.0 * np.exp(-np.arange(20) / 5) + 0.1).tolist())
+            saturated = Diagnosis("units saturate", "<dense_1>", {"share": 0.9})
+            write_result(
+                at,
+                recipe=cell.recipe,
+                seed=cell.seed,
+                validation=scores(validation, y),
+                recall=tuple(recalls(validation, y)),
+                curves={"loss": losses, "val_loss": tuple(1.1 * loss for loss in losses)},
+                epochs=20,
+                epoch=15,
+                findings=(saturated,) if number == 0 else (),
+                seconds=1.0 + number,
+            )
+            np.save(at / "validation.npy", validation)
+            np.save(at / "test.npy", test)
         cells = gather(study, [str(folder / "cells")])
         verdict = judge(study, cells, prepared)
         verdict["sentence"] = sentence(verdict)

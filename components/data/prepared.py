@@ -27,7 +27,7 @@ from components.data.encoding import Inputs, inputs_of
 from components.data.raw_values import Column
 from components.data.sources import Rows
 from components.data.splitting import TEST, TRAIN, VALIDATION, Content, linked, share_of
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 from components.study.recipe import Kind
 from components.study.study import Study
 
@@ -164,7 +164,7 @@ class Prepared:
         return order[parts[seed][order] == part]
 
     @classmethod
-    def write(cls, folder: str | Path, data: Data, rows: Rows, of: Content, parts: np.ndarray) -> "Prepared":
+    def write(cls, folder: str | Path, data: DatasetSpec, rows: Rows, of: Content, parts: np.ndarray) -> "Prepared":
         """Write a folder and open it; an `x` that is mapped from this folder's x.npy is there already.
 
         Args:

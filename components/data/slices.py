@@ -16,6 +16,25 @@ from components.errors import AssayError
 
 QUARTERS = (0.25, 0.5, 0.75)
 MOST_VALUES = 50  # of a column that has more, the most frequent are slices, and the others are one
+CLASS = "class"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the rows.
+
+    Attributes:
+        column: of a table, or `class`.
+        value: what its rows have there, in words: `6`, `Biscoe`, `9.75 to 19.5`, `others` or `missing`.
+    """
+
+    column: str
+    value: str
+
+    @property
+    def name(self) -> str:
+        """As people see it: `class: 6`."""
+        return f"{self.column}: {self.value}"
 
 
 @dataclass(frozen=True)
@@ -23,11 +42,11 @@ class Slicing:
     """A way to cut all rows into slices.
 
     Attributes:
-        names: of the slices, such as `class: 6` or `island: Biscoe`.
-        codes: int64 (all rows,), the place in `names` of each row's slice.
+        slices: all of them.
+        codes: int64 (all rows,), the place in `slices` of each row's slice.
     """
 
-    names: tuple[str, ...]
+    slices: tuple[Slice, ...]
     codes: np.ndarray
 
 
@@ -46,25 +65,25 @@ def slicings(prepared: Prepared, columns: Sequence[str]) -> list[Slicing]:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1) or list(known)[:10]
             raise AssayError(f"slices: no column is called {name!r}; expected one such as {', '.join(near)}")
-    of_class = Slicing(tuple(f"class: {name}" for name in prepared.schema.classes), np.asarray(prepared.y, np.int64))
+    of_class = Slicing(tuple(Slice(CLASS, name) for name in prepared.schema.classes), np.asarray(prepared.y, np.int64))
     cut = [_by_column(np.asarray(prepared.x[:, known[name]]), prepared.schema.columns[known[name]]) for name in columns]
     return [of_class, *cut]
 
 
-def slices_of(prepared: Prepared, rows: np.ndarray, columns: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return for each slice which of some rows are in it: bool (rows,), by its name; empty slices are left out.
+def slices_of(prepared: Prepared, rows: np.ndarray, columns: Sequence[str]) -> dict[Slice, np.ndarray]:
+    """Return for each slice which of some rows are in it, bool (rows,); empty slices are left out.
 
     Args:
         prepared: the data.
         rows: numbers of the rows.
         columns: as of `slicings`.
     """
-    found: dict[str, np.ndarray] = {}
+    masks: dict[Slice, np.ndarray] = {}
     for slicing in slicings(prepared, columns):
-        for code, name in enumerate(slicing.names):
-            # Two slices have the same name where a column's own value is called `missing`, or the column `class`.
-            found[name] = found.get(name, False) | (slicing.codes[rows] == code)
-    return {name: inside for name, inside in found.items() if inside.any()}
+        for code, part in enumerate(slicing.slices):
+            # Two slices are called the same where a column's own value is `missing`, or the column `class`.
+            masks[part] = masks.get(part, False) | (slicing.codes[rows] == code)
+    return {part: inside for part, inside in masks.items() if inside.any()}
 
 
 def _by_column(values: np.ndarray, column: Column) -> Slicing:
@@ -85,7 +104,7 @@ def _by_column(values: np.ndarray, column: Column) -> Slicing:
     if missing.any():
         codes[missing] = len(names)
         names.append("missing")
-    return Slicing(tuple(f"{column.name}: {name}" for name in names), codes.astype(np.int64))
+    return Slicing(tuple(Slice(column.name, name) for name in names), codes.astype(np.int64))
 
 
 def _apart(edges: np.ndarray) -> list[str]:

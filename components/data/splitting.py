@@ -22,7 +22,7 @@ import numpy as np
 
 from components.data.sources import Rows
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 UNUSED, TRAIN, VALIDATION, TEST = range(4)
 CHUNK = 256  # rows that are read at a time: 150 MB of 224x224x3 as float32
@@ -88,7 +88,7 @@ def hashed(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def split(rows: Rows, data: Data, seeds: int, of: Content) -> np.ndarray:
+def split(rows: Rows, data: DatasetSpec, seeds: int, of: Content) -> np.ndarray:
     """Return for each seed what it does with each row: uint8 (seeds, rows) of TRAIN, VALIDATION, TEST and UNUSED.
 
     Args:
@@ -112,7 +112,7 @@ def split(rows: Rows, data: Data, seeds: int, of: Content) -> np.ndarray:
     return parts
 
 
-def _test_rows(rows: Rows, data: Data, of: Content, together: np.ndarray) -> np.ndarray:
+def _test_rows(rows: Rows, data: DatasetSpec, of: Content, together: np.ndarray) -> np.ndarray:
     if isinstance(data.test, str):
         if data.test not in rows.splits:
             own = ", ".join(rows.splits) or "none"
@@ -151,7 +151,7 @@ def _joined(first: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return connected_components(links, directed=False)[1][: len(first)]
 
 
-def _by_time(rows: Rows, data: Data, seeds: int, of: Content) -> np.ndarray:
+def _by_time(rows: Rows, data: DatasetSpec, seeds: int, of: Content) -> np.ndarray:
     """Return the parts by time: test rows are newer than all others, validation rows not older than train rows.
 
     The test begins where the time changes, as near to the wanted fraction as that allows. A seed's window has

@@ -12,7 +12,7 @@ import numpy as np
 
 from components.data.prepared import Prepared
 from components.data.slices import slicings
-from components.runtime.cells import CellResult
+from components.runtime.cells import DIAGNOSIS_KINDS, Diagnosis, FinishedCell
 from components.stats.learning_curve import learning_curve, worth_in_data
 from components.stats.metrics import METRICS, row_scores, scores
 from components.stats.paired_effects import (
@@ -27,9 +27,8 @@ from components.stats.paired_effects import (
     paired_in_slices,
 )
 from components.study.study import REFERENCE, Arm, Study
-from components.training.diagnosis import KINDS
 
-Cells = dict[str, list[CellResult]]  # by arm, in the order of the seeds
+Cells = dict[str, list[FinishedCell]]  # by arm, in the order of the seeds
 Rows = list[np.ndarray]  # of each seed a number for each of its validation rows
 
 SLICE_ROWS = 5  # validation rows that a slice has in the mean; of fewer nothing is said
@@ -83,7 +82,7 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
     comparison = Comparison(study, cells, prepared)
     reference, *others = study.expand()
     arms = [arm for arm in others if not arm.is_size and not arm.pair]
-    means = {arm: float(np.mean([cell.result["validation"][metric] for cell in of])) for arm, of in cells.items()}
+    means = {arm: float(np.mean([cell.result.validation[metric] for cell in of])) for arm, of in cells.items()}
     curve = _curve([reference, *others], cells, prepared, metric)
     effects, harms, slices = _effects(study, arms, comparison, prepared)
     for effect, arm in zip(effects, arms, strict=True):
@@ -113,7 +112,7 @@ def judge(study: Study, cells: Cells, prepared: Prepared) -> dict[str, Any]:
         "winner": {
             "arm": winner,
             "mean": means[winner],
-            "seed": typical(cells, metric)[winner].result["seed"],
+            "seed": typical(cells, metric)[winner].result.seed,
         },
         "test": _test_scores(cells, winner, prepared, metric),
         "findings": gather_findings(cells),
@@ -128,11 +127,10 @@ def median_seed(values: Sequence[float]) -> int:
     return int(np.argsort(values, kind="stable")[(len(values) - 1) // 2])
 
 
-def typical(cells: Cells, metric: str) -> dict[str, CellResult]:
+def typical(cells: Cells, metric: str) -> dict[str, FinishedCell]:
     """Return the cell of each arm's median seed."""
     return {
-        arm: of_arm[median_seed([cell.result["validation"][metric] for cell in of_arm])]
-        for arm, of_arm in cells.items()
+        arm: of_arm[median_seed([cell.result.validation[metric] for cell in of_arm])] for arm, of_arm in cells.items()
     }
 
 
@@ -140,24 +138,25 @@ def gather_findings(cells: Cells) -> list[dict[str, Any]]:
     """Return what was wrong in the training of each arm, see `components.training.diagnosis`.
 
     Returns:
-        For each arm and kind of finding, in the order of the arms, the gravest first: `arm`, `text` (of its first
-        seed), `seeds` (in how many) and `cures`: for the reference, the arms in which nothing is wrong.
+        For each arm and kind, in the order of the arms, the gravest first: `arm`, `diagnosis` (of its first seed),
+        `seeds` (in how many) and `cures`: for the reference, the arms in which nothing is wrong.
     """
-    texts: dict[str, dict[str, list[str]]] = {}  # by arm and kind
+    found: dict[str, dict[str, list[Diagnosis]]] = {}  # by arm and kind
     for arm, of_arm in cells.items():
-        texts[arm] = {}
-        for cell in of_arm:
-            for text in cell.result["findings"]:
-                texts[arm].setdefault(text.partition(":")[0], []).append(text)
+        found[arm] = {}
+        for diagnosis in (diagnosis for cell in of_arm for diagnosis in cell.result.findings):
+            found[arm].setdefault(diagnosis.kind, []).append(diagnosis)
+    sound = [arm for arm, kinds in found.items() if not kinds]
     return [
         {
             "arm": arm,
-            "text": of_kind[0],
-            "seeds": len(of_kind),
-            "cures": [other for other in texts if not texts[other]] if arm == REFERENCE else [],
+            "diagnosis": asdict(kinds[kind][0]),
+            "seeds": len(kinds[kind]),
+            "cures": sound if arm == REFERENCE else [],
         }
-        for arm, kinds in texts.items()
-        for _, of_kind in sorted(kinds.items(), key=lambda kind: KINDS.index(kind[0]))
+        for arm, kinds in found.items()
+        for kind in DIAGNOSIS_KINDS
+        if kind in kinds
     ]
 
 
@@ -166,11 +165,11 @@ def _effects(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the effects, the harms and the slices; one arm's scores are in memory at a time."""
     cut = slicings(prepared, study.slices)
-    names = [name for slicing in cut for name in slicing.names]
+    names = [part.name for slicing in cut for part in slicing.slices]
     sizes = np.concatenate(
         [
             np.mean(
-                [np.bincount(slicing.codes[rows], minlength=len(slicing.names)) for rows in comparison.rows], axis=0
+                [np.bincount(slicing.codes[rows], minlength=len(slicing.slices)) for rows in comparison.rows], axis=0
             )
             for slicing in cut
         ]
@@ -193,7 +192,7 @@ def _effects(
                 of_slice
                 for slicing in cut
                 for of_slice in paired_in_slices(
-                    comparison.rows, gains["accuracy"], comparison.units, slicing.codes, len(slicing.names)
+                    comparison.rows, gains["accuracy"], comparison.units, slicing.codes, len(slicing.slices)
                 )
             ]
         )
@@ -263,7 +262,7 @@ def _curve(arms: list[Arm], cells: Cells, prepared: Prepared, metric: str) -> di
     if len(sizes) < 2:
         return None
     values = {
-        rows: np.array([cell.result["validation"][metric] for cell in cells[arm.name]]) for rows, arm in sizes.items()
+        rows: np.array([cell.result.validation[metric] for cell in cells[arm.name]]) for rows, arm in sizes.items()
     }
     errors = {rows: 1 - of if METRICS[metric].higher_is_better else of for rows, of in values.items()}
     overlap = prepared.schema.splits["validation"] / prepared.schema.splits["train"]
@@ -283,8 +282,8 @@ def _test_scores(cells: Cells, winner: str, prepared: Prepared, metric: str) -> 
     return found
 
 
-def _seconds(cells: list[CellResult]) -> float:
-    return float(np.mean([cell.result["seconds"] for cell in cells]))
+def _seconds(cells: list[FinishedCell]) -> float:
+    return float(np.mean([cell.result.seconds for cell in cells]))
 
 
 def _cost(arm: Arm, cells: Cells) -> dict[str, float | None]:
@@ -295,7 +294,7 @@ def _cost(arm: Arm, cells: Cells) -> dict[str, float | None]:
     with_it, without = cells[arm.name], cells[REFERENCE]
     if arm.removes:
         with_it, without = without, with_it
-    logs = np.log([a.result["seconds"] / b.result["seconds"] for a, b in zip(with_it, without, strict=True)])
+    logs = np.log([a.result.seconds / b.result.seconds for a, b in zip(with_it, without, strict=True)])
     low, high = interval(Paired(logs, 0.0))
     ends = {"cost": float(logs.mean()), "cost_low": low, "cost_high": high}
     return {name: None if end is None else float(np.expm1(end)) for name, end in ends.items()}

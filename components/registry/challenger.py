@@ -36,7 +36,7 @@ from components.registry.model_registry import (
     Registry,
     kept_files,
 )
-from components.runtime.cells import CellResult
+from components.runtime.cells import FinishedCell
 from components.runtime.events import Step
 from components.serving.mlflow_model import log_model
 from components.stats.metrics import scores
@@ -63,13 +63,13 @@ class Challenger:
 
     prepared: Prepared
     verdict: dict[str, Any]
-    cell: CellResult
+    cell: FinishedCell
     answers: np.ndarray
     y: np.ndarray
     scores: dict[str, float]
 
     @classmethod
-    def of(cls, prepared: Prepared, verdict: dict[str, Any], cell: CellResult) -> "Challenger":
+    def of(cls, prepared: Prepared, verdict: dict[str, Any], cell: FinishedCell) -> "Challenger":
         """Score the cell on the test rows."""
         answers, y = cell.probabilities("test"), np.asarray(prepared.y[prepared.test_rows])
         return cls(prepared, verdict, cell, answers, y, scores(answers, y))
@@ -100,7 +100,7 @@ class Challenger:
             "assay.source": schema.source,
             "assay.rows": str(schema.rows),
             "assay.arm": self.verdict["winner"]["arm"],
-            "assay.seed": str(self.cell.result["seed"]),
+            "assay.seed": str(self.cell.result.seed),
             METRIC_TAG: self.study.metric,
             **{f"{SCORE_TAG}{name}": repr(value) for name, value in self.scores.items()},
         }
@@ -236,7 +236,7 @@ def judge(registry: Registry, champion: Any, challenger: Challenger) -> dict[str
         else:
             answers = _answers(registry.name, champion, prepared, numbers)
     rows = gate.Rows(challenger.answers[unseen], answers, challenger.y[unseen], groups)
-    slices = slices_of(prepared, numbers, study.slices)
+    slices = {part.name: inside for part, inside in slices_of(prepared, numbers, study.slices).items()}
     return gate.decide(study.gate, study.metric, rows, slices, f"champion version {champion.version}")
 
 

@@ -37,7 +37,7 @@ def draw(folder: Path, verdict: dict[str, Any], cells: dict[str, list[Any]], pre
     if verdict["curve"]:
         data_curve(verdict).savefig(folder / "data_curve.png", dpi=150)
     wrong = [name for finding in verdict["findings"] for name in (*finding["cures"][:1], finding["arm"])]
-    watched = {arm: cells[arm][0].result["diagnostics"] for arm in (REFERENCE, *wrong)}
+    watched = {arm: cells[arm][0].result.diagnostics for arm in (REFERENCE, *wrong)}
     watched = {arm: of_arm for arm, of_arm in watched.items() if of_arm}
     if watched:
         layers(dict(list(watched.items())[:WATCHED_ARMS])).savefig(folder / "layers.png", dpi=150)
@@ -99,7 +99,7 @@ def curves(cells: dict[str, list[Any]]) -> Figure:
     panels = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)).ravel()
     for axes, (arm, of_arm) in zip(panels, cells.items(), strict=False):
         for name, label, color in (("loss", "training", "#0969da"), ("val_loss", "validation", "#bc4c00")):
-            _band(axes, [cell.result["curves"][name] for cell in of_arm], label, color)
+            _band(axes, [cell.result.curves[name] for cell in of_arm], label, color)
         axes.set_title(arm, fontsize=10)
         axes.set_yscale("log")
         axes.grid(alpha=0.3)
@@ -111,7 +111,7 @@ def curves(cells: dict[str, list[Any]]) -> Figure:
     return figure
 
 
-def layers(arms: dict[str, dict[str, dict[str, list[float | None]]]]) -> Figure:
+def layers(arms: dict[str, dict[str, dict[str, tuple[float | None, ...]]]]) -> Figure:
     """Return what the layers of each arm's first seed showed: a row an arm, a panel a quantity, a line a layer.
 
     Args:
@@ -147,7 +147,7 @@ def _name_layers(axes: Axes, names: list[str], colors: np.ndarray) -> None:
     axes.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
-def _band(axes: Axes, runs: list[list[float]], label: str, color: str) -> None:
+def _band(axes: Axes, runs: list[tuple[float, ...]], label: str, color: str) -> None:
     """Draw the mean and the range over the seeds that still train; stopped seeds leave the band."""
     longest = max(len(run) for run in runs)
     padded = np.full((len(runs), longest), np.nan)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from components.formatting import in_words
+from components.runtime.cells import Diagnosis
 from components.stats.metrics import METRICS
 
 MOST_HARMS = 3  # that the answer tells; the others are in the table of harms
@@ -63,7 +64,53 @@ def twice_the_data(curve: dict[str, Any], metric: str) -> str:
 def finding_as_text(finding: dict[str, Any], seeds: int) -> str:
     """Return a finding of the verdict as one line."""
     cured = f"; not in {in_words(finding['cures'], 'or')}" if finding["cures"] else ""
-    return f"{finding['arm']}: {finding['text']} ({finding['seeds']} of {seeds} seeds{cured})"
+    told = diagnosis_as_text(Diagnosis(**finding["diagnosis"]))
+    return f"{finding['arm']}: {told} ({finding['seeds']} of {seeds} seeds{cured})"
+
+
+def diagnosis_as_text(diagnosis: Diagnosis) -> str:
+    """Return what was wrong in a training as one line, which begins with its kind and a colon."""
+    return f"{diagnosis.kind}: {_facts(diagnosis)}"
+
+
+def _facts(diagnosis: Diagnosis) -> str:
+    numbers, layer = diagnosis.numbers, diagnosis.layer
+    rate = f"train.learning_rate (now {numbers.get('learning_rate', 0):g})"
+    match diagnosis.kind:
+        case "training diverges":
+            return f"{_divergence(diagnosis)}; lower {rate}" + (
+                "" if "clip_norm" in numbers else " or clip gradients (train.clip_norm)"
+            )
+        case "units are dead":
+            return f"{100 * numbers['share']:.0f} % of layer {layer} are positive for no row of a batch"
+        case "units saturate":
+            return f"{100 * numbers['share']:.0f} % of the outputs of layer {layer} are at an end"
+        case "gradients vanish":
+            return f"layer {layer} receives {_short(numbers['share'])} of the last layer's"
+        case "gradients explode":
+            return f"layer {layer} receives {_short(numbers['times'])} times the last layer's"
+        case "updates are too large":
+            return f"a step changes layer {layer} by {100 * numbers['share']:.0f} % of its weights; lower {rate}"
+        case "updates are too small":
+            return f"a step changes no layer by more than {_short(numbers['share'])} of its weights; raise {rate}"
+
+
+def _divergence(diagnosis: Diagnosis) -> str:
+    numbers = diagnosis.numbers
+    if "epoch" in numbers:
+        told = f"the loss is not a finite number in epoch {numbers['epoch']:.0f} of {numbers['epochs']:.0f}"
+    else:
+        first, last, guess = (numbers[name] for name in ("first_loss", "last_loss", "loss_of_guessing"))
+        told = f"the training loss rose from {first:.3g} to {last:.3g}, and guessing has {guess:.3g}"
+    if diagnosis.layer is None:
+        return told
+    grew = f"from {_short(numbers['first_gradient'])} to {_short(numbers['last_gradient'])}"
+    return f"{told} after gradients grew {grew}, in layer {diagnosis.layer} the most"
+
+
+def _short(value: float) -> str:
+    """Return a number of any size with one digit: `3e-12`, `0.2`, `40`."""
+    return f"{float(f'{value:.0e}'):g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def harm_as_text(harm: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """The store of finished cells: a folder per cell, named by all that decides its result, and never written twice.
 
 A cell's folder holds
-    result.json       recipe, seed, scores, curves and what computed it
+    result.json       recipe, seed, scores, curves and what computed it: `CellResult`
     validation.npy    float32 (rows, classes), probabilities of the validation rows of its seed
     test.npy          float32 (rows, classes), probabilities of the test rows: sealed, `evaluate` opens only the
                       winner's and the reference's
@@ -9,33 +9,103 @@ A cell's folder holds
     augmentation.png  of the reference's first seed, where it augments images: some of them, and what becomes of them
 """
 
-import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from components.records import FormError, from_json
 from components.runtime.code_version import code_version
-from components.runtime.devices import gpus
-from components.study.recipe import content_hash
+from components.runtime.devices import Computed, gpus
+from components.study.recipe import Recipe, content_hash
 
+RESULT = "result.json"
 PREVIEW = "augmentation.png"
 ABANDONED_SECONDS = 7 * 24 * 3600
 
 
+# The gravest first.
+DiagnosisKind = Literal[
+    "training diverges",
+    "units are dead",
+    "units saturate",
+    "gradients vanish",
+    "gradients explode",
+    "updates are too large",
+    "updates are too small",
+]
+DIAGNOSIS_KINDS: tuple[DiagnosisKind, ...] = get_args(DiagnosisKind)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was wrong in a training, see `components.training.diagnosis`; `reporting.phrases` says it in words.
+
+    Attributes:
+        kind: of it.
+        layer: that has it most; None where it is of no layer.
+        numbers: by name, such as the `share` of the units that are dead; each kind has its own.
+    """
+
+    kind: DiagnosisKind
+    layer: str | None
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True)
 class CellResult:
+    """What the training of a cell came to.
+
+    Attributes:
+        recipe: that was trained.
+        seed: of the cell.
+        validation: each metric on the validation rows of the seed, with the weights that were kept.
+        recall: of each class on those rows.
+        curves: for each of `components.training.engine.CURVES` a value an epoch.
+        epochs: that were trained.
+        epoch: from 0, whose weights were kept.
+        diverged: the epoch, from 0, whose loss was no finite number; None of most cells.
+        diagnostics: by layer and quantity a value an epoch, see `components.training.diagnosis`; None where it was no
+            finite number.
+        findings: what was wrong, the gravest first; mostly nothing.
+        seconds: of training; of processor time where it is the processor that computes.
+        computed: what computed it.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    recipe: Recipe
+    seed: int
+    validation: dict[str, float]
+    recall: tuple[float, ...]
+    curves: dict[str, tuple[float, ...]]
+    epochs: int
+    epoch: int
+    diverged: int | None
+    diagnostics: dict[str, dict[str, tuple[float | None, ...]]]
+    findings: tuple[Diagnosis, ...]
+    seconds: float
+    computed: Computed
+
+
+class FinishedCell:
     """A finished cell, read from its folder."""
 
     def __init__(self, folder: str | Path):
-        """Open the folder."""
+        """Open the folder.
+
+        Raises:
+            FormError: where the result is of another form.
+        """
         self.folder = Path(folder)
-        self.result: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
+        self.result = from_json(CellResult, (self.folder / RESULT).read_bytes(), str(self.folder / RESULT))
 
     @property
     def model(self) -> Path:
@@ -76,9 +146,11 @@ class Store:
                 if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
 
-    def find(self, key: str) -> CellResult | None:
-        """Return the finished cell, or None."""
-        return CellResult(self.path(key)) if self.path(key).exists() else None
+    def find(self, key: str) -> FinishedCell | None:
+        """Return the finished cell, or None; one that another Assay wrote in another form counts as none."""
+        with suppress(FormError, FileNotFoundError):
+            return FinishedCell(self.path(key))
+        return None
 
     @contextmanager
     def write(self, key: str) -> Iterator[Path]:
@@ -88,13 +160,14 @@ class Store:
         try:
             yield unfinished
             unfinished.chmod(self.folder.stat().st_mode)  # mkdtemp's folder is for its owner alone
-            if not self.path(key).exists():
+            if self.find(key) is None:
+                shutil.rmtree(self.path(key), ignore_errors=True)  # of another form
                 unfinished.rename(self.path(key))
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def hand_over(cell: CellResult, target: Path) -> None:
+def hand_over(cell: FinishedCell, target: Path) -> None:
     """Make the cell's files appear in another folder: hard links where the file system allows, else copies."""
     shutil.rmtree(target, ignore_errors=True)  # of a try that died
     shutil.copytree(cell.folder, target, copy_function=_link)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from components.data.prepared import Prepared
-from components.runtime.cells import CellResult
-from components.study.recipe import TREES
+from components.runtime.cells import FinishedCell
+from components.study.model_catalogue import MODELS
 
 
-def log_model(run: str, cell: CellResult, prepared: Prepared, text: str):
+def log_model(run: str, cell: FinishedCell, prepared: Prepared, text: str):
     """Log the cell's model to a run and return MLflow's `ModelInfo`; the tracking URI must be set.
 
     Args:
@@ -24,9 +24,8 @@ def log_model(run: str, cell: CellResult, prepared: Prepared, text: str):
 
     schema = prepared.schema
     libraries = ["mlflow", "numpy", "pandas", "pyarrow"]
-    libraries += (
-        ["scikit-learn", "skops"] if cell.result["recipe"]["model"]["name"] in TREES else ["keras", "tensorflow"]
-    )
+    trees = MODELS[cell.result.recipe.model.name].trees
+    libraries += ["scikit-learn", "skops"] if trees else ["keras", "tensorflow"]
     libraries += ["pillow"] * (schema.kind == "image")
     package = Path(__file__).parents[1]
     with mlflow.start_run(run_id=run):

@@ -21,7 +21,7 @@ from components.reporting.phrases import (
     sentence,
     worth_of,
 )
-from components.runtime.cells import CellResult
+from components.runtime.cells import FinishedCell
 from components.runtime.events import step
 from components.stats.metrics import METRICS
 from components.study.study import REFERENCE, Study
@@ -81,13 +81,13 @@ def gather(study: Study, folders: Sequence[str]) -> "Cells":
     found = {path.name: path for folder in folders for path in Path(folder).iterdir()}
     by_arm: Cells = {}
     for cell in study.cells():
-        by_arm.setdefault(cell.arm, []).append(CellResult(found[cell.id]))
+        by_arm.setdefault(cell.arm, []).append(FinishedCell(found[cell.id]))
     return by_arm
 
 
-def _winner(verdict: dict[str, Any], cells: "Cells") -> CellResult:
+def _winner(verdict: dict[str, Any], cells: "Cells") -> FinishedCell:
     winner = verdict["winner"]
-    return next(cell for cell in cells[winner["arm"]] if cell.result["seed"] == winner["seed"])
+    return next(cell for cell in cells[winner["arm"]] if cell.result.seed == winner["seed"])
 
 
 def as_csv(verdict: dict[str, Any]) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from components.data.prepared import Prepared
-from components.runtime.cells import CellResult, Store
+from components.runtime.cells import FinishedCell, Store
 from components.stats.metrics import row_scores
-from components.study.recipe import TREES, Recipe, program_key
+from components.study.model_catalogue import MODELS
+from components.study.recipe import Recipe, program_key
 from components.study.study import REFERENCE, Study
 
 STEPS = 50  # that an epoch of the probe has at most; time grows with the steps
@@ -51,7 +52,7 @@ def probe(study: Study, prepared: Prepared, store: Store) -> Probe:
 def _of_finished(study: Study, prepared: Prepared, store: Store) -> Probe | None:
     from components.evaluation.verdict import Comparison
 
-    found: dict[str, list[CellResult]] = {}
+    found: dict[str, list[FinishedCell]] = {}
     for cell in study.cells():
         finished = found.setdefault(cell.arm, [])
         result = store.find(cell.key)
@@ -68,7 +69,7 @@ def _of_finished(study: Study, prepared: Prepared, store: Store) -> Probe | None
         ours = comparison.scores(arm)[study.metric]
         differences = [a - b for a, b in zip(ours, comparison.reference[study.metric], strict=True)]
         pairs.append(comparison.paired(differences))
-    seconds = {arm: float(np.mean([cell.result["seconds"] for cell in of])) for arm, of in cells.items()}
+    seconds = {arm: float(np.mean([cell.result.seconds for cell in of])) for arm, of in cells.items()}
     return Probe(
         {arm.name: seconds.get(arm.name, seconds[REFERENCE]) for arm in study.expand()},
         float(np.sqrt(np.median([pair.values.var(ddof=1) for pair in pairs]))),
@@ -93,7 +94,7 @@ def _trained(study: Study, prepared: Prepared) -> Probe:
             if arm.name == REFERENCE:
                 spread, share = trial.spread(study.metric)
         stops = share if arm.recipe.train.early_stopping else 1.0
-        epochs = 1 if arm.recipe.model.name in TREES else arm.recipe.train.epochs * stops
+        epochs = 1 if MODELS[arm.recipe.model.name].trees else arm.recipe.train.epochs * stops
         seconds[arm.name] = known[key] * epochs
     return Probe(seconds, spread, 0.0, 0)
 
@@ -133,7 +134,7 @@ class _Trial:
             of the two gets right would give by themselves;
             the share of the epochs after which early stopping ended, 1 where the trainings were cut short.
         """
-        planned = 1 if self.recipe.model.name in TREES else self.recipe.train.epochs
+        planned = 1 if MODELS[self.recipe.model.name].trees else self.recipe.train.epochs
         epochs = int(np.clip(MOST_SECONDS / max(self.epoch_seconds, 1e-6), 1, planned))
         y, of_rows, lengths = self.split.val_y, [], []
         for seed in range(TRAININGS):

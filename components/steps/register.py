@@ -7,7 +7,7 @@ from components.data.prepared import Prepared
 from components.errors import AssayError
 from components.registry.challenger import Challenger, decide_and_write
 from components.registry.model_registry import NOT_ASKED, PATIENCE, AwayError, Registry
-from components.runtime.cells import CellResult
+from components.runtime.cells import FinishedCell
 from components.runtime.events import step
 
 
@@ -42,7 +42,7 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
             return
         with this.span("report"):
             judged = json.loads((Path(verdict) / "report" / "verdict.json").read_text())
-            challenger = Challenger.of(prepared, judged, CellResult(Path(verdict) / "winner"))
+            challenger = Challenger.of(prepared, judged, FinishedCell(Path(verdict) / "winner"))
         try:
             made = decide_and_write(this, registry, mlflow_runs, challenger, client.user())
             with this.span("mlflow"):

@@ -40,23 +40,22 @@ def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: s
         for cell in mine:
             with this.span("mlflow"):
                 log = logger.start(cell)
-            result = finished.find(cell.key)
-            reused = result is not None
-            if result is None:
+            done = finished.find(cell.key)
+            reused = done is not None
+            if done is None:
                 assert trainer is not None
-                result = trainer.train(cell, log)
+                done = trainer.train(cell, log)
             with this.span("mlflow"):
-                log.finish(result, reused)
+                log.finish(done, reused)
             finished.clean(cell.key)
-            hand_over(result, Path(cells) / cell.id)
-            scores = result.result["validation"]
+            hand_over(done, Path(cells) / cell.id)
             this.emit(
                 "cell_finished",
                 arm=cell.arm,
                 seed=cell.seed,
-                value=scores[study.metric],
-                epochs=result.result["epochs"],
-                seconds=result.result["seconds"],
+                value=done.result.validation[study.metric],
+                epochs=done.result.epochs,
+                seconds=done.result.seconds,
                 reused=reused,
             )
         Path(cells).mkdir(parents=True, exist_ok=True)

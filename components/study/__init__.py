@@ -1,7 +1,7 @@
 """What is asked: the study with its data, recipe and arms, and every default. Imports nothing heavier than NumPy."""
 
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 from components.study.recipe import Recipe
 from components.study.study import Study
 
-__all__ = ["Data", "Recipe", "Study"]
+__all__ = ["DatasetSpec", "Recipe", "Study"]

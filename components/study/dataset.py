@@ -37,7 +37,7 @@ Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda names: (names,) if isinstance(names, str) else names)]
 
 
-class Data(Part):
+class DatasetSpec(Part):
     """Which rows, what their columns are, and how they are split."""
 
     source: str = Field(

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+Kind = Literal["image", "table", "text"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
 
 
 class Part(BaseModel):

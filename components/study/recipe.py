@@ -2,35 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from components.errors import StudyError
 from components.formatting import did_you_mean
-from components.study.part import Part
+from components.study.model_catalogue import MODELS, all_models, default_units, fitting
+from components.study.part import KINDS, PLURALS, Kind, OneOf, Part
 from components.study.validation_errors import explain
 
-Kind = Literal["image", "table", "text"]
 Scale = Literal["none", "minmax", "tanh", "standardize", "robust"]
-# With the backbones of keras.applications; they are not asked for here, since that takes seconds.
-ModelName = Literal[
-    "logistic", "mlp", "cnn", "resnet", "bilstm", "textcnn", "transformer", "hist_gradient_boosting", "random_forest",
-    "applications/ConvNeXtBase", "applications/ConvNeXtLarge", "applications/ConvNeXtSmall",
-    "applications/ConvNeXtTiny", "applications/ConvNeXtXLarge", "applications/DenseNet121", "applications/DenseNet169",
-    "applications/DenseNet201", "applications/EfficientNetB0", "applications/EfficientNetB1",
-    "applications/EfficientNetB2", "applications/EfficientNetB3", "applications/EfficientNetB4",
-    "applications/EfficientNetB5", "applications/EfficientNetB6", "applications/EfficientNetB7",
-    "applications/EfficientNetV2B0", "applications/EfficientNetV2B1", "applications/EfficientNetV2B2",
-    "applications/EfficientNetV2B3", "applications/EfficientNetV2L", "applications/EfficientNetV2M",
-    "applications/EfficientNetV2S", "applications/InceptionResNetV2", "applications/InceptionV3",
-    "applications/MobileNet", "applications/MobileNetV2", "applications/MobileNetV3Large",
-    "applications/MobileNetV3Small", "applications/NASNetLarge", "applications/NASNetMobile", "applications/ResNet101",
-    "applications/ResNet101V2", "applications/ResNet152", "applications/ResNet152V2", "applications/ResNet50",
-    "applications/ResNet50V2", "applications/VGG16", "applications/VGG19", "applications/Xception",
-]  # fmt: skip
 Categories = Literal["one-hot", "embedding"]
 Activation = Literal["relu", "sigmoid", "tanh", "gelu"]
 Optimizer = Literal["adam", "rmsprop", "sgd"]
@@ -53,47 +36,6 @@ RECIPES: dict[Kind, dict[str, Any]] = {
     "text": {"augment": {"drop_words": 0.1}, "model": {"name": "mlp", "dropout": 0.3}, "train": {"batch_size": 32}},
 }
 
-APPLICATIONS = "applications/"
-TREES: tuple[str, ...] = ("hist_gradient_boosting", "random_forest")  # scikit-learn's, not trained in epochs
-
-# Which kinds of data a model fits. Trees get no text: they would take the numbers of words for sizes.
-FITS: dict[str, tuple[Kind, ...]] = {
-    "logistic": ("image", "table", "text"),
-    "mlp": ("image", "table", "text"),
-    "cnn": ("image",),
-    "resnet": ("image",),
-    "bilstm": ("text",),
-    "textcnn": ("text",),
-    "transformer": ("text",),
-    "hist_gradient_boosting": ("image", "table"),
-    "random_forest": ("image", "table"),
-    **{name: ("image",) for name in get_args(ModelName) if name.startswith(APPLICATIONS)},
-}
-
-# Widths of the hidden layers unless the study gives them: of dense layers (mlp), filters (cnn, resnet, textcnn), LSTMs
-# (bilstm), feed-forward layers (transformer). Other models have their own.
-UNITS: dict[str, tuple[int, ...]] = {
-    "mlp": (64, 128, 128),
-    "cnn": (32, 64),
-    "resnet": (32, 64, 128),
-    "bilstm": (64, 32),
-    "textcnn": (100,),
-    "transformer": (128, 128),
-}
-
-# What differs from the defaults of the kind of data by the model. The text models are as in their papers, without batch
-# normalization; trees know no technique but scaling. One layer alone learns too slowly at Adam's usual rate.
-_NO_LAYERS = {"batch_norm": False, "dropout": 0.0}
-_NO_EPOCHS = {"early_stopping": False, "diagnostics": False}
-OWN: dict[str, dict[str, Any]] = {
-    "logistic": {"model": _NO_LAYERS, "train": {"learning_rate": 0.01}},
-    "resnet": {"model": {"dropout": 0.0}},
-    "bilstm": {"model": {"batch_norm": False, "dropout": 0.5}},
-    "textcnn": {"model": {"batch_norm": False, "dropout": 0.5}},
-    "transformer": {"model": {"batch_norm": False, "dropout": 0.1}},
-    **{name: {"augment": "none", "model": _NO_LAYERS, "train": _NO_EPOCHS} for name in TREES},
-}
-
 OFF = (False, None, "none")
 
 
@@ -108,50 +50,87 @@ def _allow_off(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [*known, {"enum": list(OFF)}]
 
 
+Stage = Literal["warp", "values", "mix", "words"]
+
+
+class Applies:
+    """Where an augmentation applies.
+
+    Attributes:
+        stages: of `components.training.augment`, in which it acts: the warp of pixels, changes of values where they
+            are, mixing rows of a batch, changes of words.
+        kinds: of data: tables have no neighbouring pixels, and words are no numbers.
+    """
+
+    def __init__(self, *stages: Stage, kinds: tuple[Kind, ...] = ("image",)):
+        self.stages = stages
+        self.kinds = kinds
+
+
+NUMBERS: tuple[Kind, ...] = ("image", "table")
+WARP, VALUES, WORDS = Applies("warp"), Applies("values"), Applies("words", kinds=("text",))
+
+
 class Augment(Part):
     """Random changes of train rows, drawn anew in every step; each is off at 0.
 
-    They come in this order: what moves pixels (as one warp), brightness, contrast, RandAugment's colours, erasing,
+    They come in this order: what moves pixels (as one warp), brightness, contrast, RandAugment's colors, erasing,
     noise, mixing; for words: drop, swap, mask. Brightness never leaves the range of the scaled train rows.
     """
 
-    rotate: float = Field(default=0.0, ge=0, le=180, description="images: up to this many degrees either way")
-    shift: float = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction of height and width")
-    zoom: float = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction nearer or farther")
-    shear: float = Field(default=0.0, ge=0, le=60, description="images: slanted by up to this many degrees either way")
-    horizontal_flip: bool = Field(default=False, description="images: mirror every second row, by chance")
-    vertical_flip: bool = Field(default=False, description="images: turn every second row upside down, by chance")
-    brightness: float = Field(
+    rotate: Annotated[float, WARP] = Field(
+        default=0.0, ge=0, le=180, description="images: up to this many degrees either way"
+    )
+    shift: Annotated[float, WARP] = Field(
+        default=0.0, ge=0, lt=1, description="images: up to this fraction of height and width"
+    )
+    zoom: Annotated[float, WARP] = Field(
+        default=0.0, ge=0, lt=1, description="images: up to this fraction nearer or farther"
+    )
+    shear: Annotated[float, WARP] = Field(
+        default=0.0, ge=0, le=60, description="images: slanted by up to this many degrees either way"
+    )
+    horizontal_flip: Annotated[bool, WARP] = Field(
+        default=False, description="images: mirror every second row, by chance"
+    )
+    vertical_flip: Annotated[bool, WARP] = Field(
+        default=False, description="images: turn every second row upside down, by chance"
+    )
+    brightness: Annotated[float, VALUES] = Field(
         default=0.0, ge=0, le=1, description="images: up to this fraction of the train rows' range brighter or darker"
     )
-    contrast: float = Field(
+    contrast: Annotated[float, VALUES] = Field(
         default=0.0, ge=0, le=1, description="images: up to this fraction more or less contrast, about the image's mean"
     )
-    rand_augment: float = Field(
+    rand_augment: Annotated[float, Applies("warp", "values")] = Field(
         default=0.0, ge=0, le=1, description="images: magnitude of two changes drawn for each row (RandAugment)"
     )
-    erase: float = Field(
+    erase: Annotated[float, VALUES] = Field(
         default=0.0,
         ge=0,
         lt=1,
         description="images: random values in a rectangle of up to this fraction of the area, in every second row",
     )
-    noise: float = Field(default=0.0, ge=0, le=10, description="normal noise, in standard deviations of the train rows")
-    mixup: float = Field(
+    noise: Annotated[float, Applies("values", kinds=NUMBERS)] = Field(
+        default=0.0, ge=0, le=10, description="normal noise, in standard deviations of the train rows"
+    )
+    mixup: Annotated[float, Applies("mix", kinds=NUMBERS)] = Field(
         default=0.0, ge=0, le=100, description="blend rows and labels in pairs, with weights of Beta(alpha, alpha)"
     )
-    cutmix: float = Field(
+    cutmix: Annotated[float, Applies("mix")] = Field(
         default=0.0,
         ge=0,
         le=100,
         description="images: paste a rectangle of another row, its area of Beta(alpha, alpha)",
     )
 
-    drop_words: float = Field(default=0.0, ge=0, lt=1, description="text: each word is left out with this chance")
-    swap_words: float = Field(
+    drop_words: Annotated[float, WORDS] = Field(
+        default=0.0, ge=0, lt=1, description="text: each word is left out with this chance"
+    )
+    swap_words: Annotated[float, WORDS] = Field(
         default=0.0, ge=0, le=1, description="text: this share of the words change places with each other"
     )
-    mask_words: float = Field(
+    mask_words: Annotated[float, WORDS] = Field(
         default=0.0, ge=0, lt=1, description="text: each word becomes an unknown one with this chance"
     )
 
@@ -159,39 +138,22 @@ class Augment(Part):
         """Return the names of those that are on, in the order of the fields."""
         return [name for name in type(self).model_fields if getattr(self, name)]
 
-    def geometry(self) -> bool:
-        """Tell whether anything moves pixels."""
-        return any(name in GEOMETRY for name in self.techniques())
-
-    def values(self) -> bool:
-        """Tell whether anything changes values where they are."""
-        return any(name in VALUES for name in self.techniques())
-
-    def rewrites(self) -> bool:
-        """Tell whether words of a text are changed."""
-        return any(name in FOR_TEXT for name in self.techniques())
-
-    def mixes(self) -> bool:
-        """Tell whether rows of a batch are mixed with each other."""
-        return bool(self.mixup or self.cutmix)
+    def has(self, stage: Stage) -> bool:
+        """Tell whether anything that is on acts in this stage."""
+        return any(stage in APPLIES[name].stages for name in self.techniques())
 
     def on(self) -> bool:
         """Tell whether anything is changed at all."""
         return bool(self.techniques())
 
 
-# Augmentations that are part of the warp, and those that change values; RandAugment does both.
-GEOMETRY = ("rotate", "shift", "zoom", "shear", "horizontal_flip", "vertical_flip", "rand_augment")
-VALUES = ("brightness", "contrast", "rand_augment", "erase", "noise")
-# Augmentations by the kind of data: tables have no neighbouring pixels, and words are no numbers.
-FOR_TABLES = ("noise", "mixup")
-FOR_TEXT = ("drop_words", "swap_words", "mask_words")
-FOR_KIND: dict[Kind, tuple[str, ...]] = {
-    "image": tuple(name for name in Augment.model_fields if name not in FOR_TEXT),
-    "table": FOR_TABLES,
-    "text": FOR_TEXT,
-}
+def _applies(name: str) -> Applies:
+    """Return what the field says of where it applies."""
+    return next(said for said in Augment.model_fields[name].metadata if isinstance(said, Applies))
 
+
+APPLIES = {name: _applies(name) for name in Augment.model_fields}
+FOR_KIND = {kind: tuple(name for name, where in APPLIES.items() if kind in where.kinds) for kind in KINDS}
 
 # What else only one kind of data has.
 ONLY_FOR: dict[str, Kind] = {
@@ -205,42 +167,18 @@ ONLY_FOR: dict[str, Kind] = {
 }
 
 
-PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
-
-
-def fitting(kind: Kind) -> str:
-    """Return the models that fit this kind of data, as text."""
-    return ", ".join(_short(name for name, kinds in FITS.items() if kind in kinds))
-
-
-def _all_models() -> str:
-    """Return all models, as text, with what they fit."""
-    groups = dict.fromkeys(FITS.values())
-    return "; ".join(
-        f"{', '.join(_short(name for name in FITS if FITS[name] == kinds))} "
-        f"({'any data' if len(kinds) == len(PLURALS) else ' and '.join(PLURALS[kind] for kind in kinds)})"
-        for kinds in groups
-    )
-
-
-def _short(names: Iterable[str]) -> list[str]:
-    """Return the names, those of keras.applications as one."""
-    return list(dict.fromkeys(f"{APPLICATIONS}NAME" if name.startswith(APPLICATIONS) else name for name in names))
-
-
 class Model(Part):
     """The model. Every switch works with every model that has hidden layers: not with logistic, and not with trees."""
 
-    name: ModelName = Field(
+    name: Annotated[str, OneOf(MODELS)] = Field(
         default="mlp",
-        description=f"{_all_models()}; an arm that sets it also gets that model's own defaults, but for what the study "
+        description=f"{all_models()}; an arm that sets it also gets that model's own defaults, but for what the study "
         "states",
     )
     units: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = Field(
         default=None,
         min_length=1,
-        description="widths of the hidden layers; null: "
-        + ", ".join(f"{name} {'-'.join(map(str, units))}" for name, units in UNITS.items()),
+        description=f"widths of the hidden layers; null: {default_units()}",
     )
     weights: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
@@ -436,41 +374,9 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _rows_have_partners(self) -> Self:
-        if self.augment.mixes() and self.train.batch_size < 2:
+        if self.augment.has("mix") and self.train.batch_size < 2:
             raise ValueError("mixup and cutmix mix rows of one batch; expected a train.batch_size of at least 2, got 1")
         return self
-
-
-@dataclass(frozen=True)
-class Technique:
-    """A switch that leave-one-out turns off: its name, where it is, and its value when off."""
-
-    name: str
-    path: str
-    off: Any
-
-
-TECHNIQUES = (
-    Technique("augmentation", "augment", "none"),
-    Technique("scaling", "scale", "none"),
-    Technique("batch normalization", "model.batch_norm", False),
-    Technique("layer normalization", "model.layer_norm", False),
-    Technique("dropout", "model.dropout", 0.0),
-    Technique("L1", "model.l1", 0.0),
-    Technique("L2", "model.l2", 0.0),
-    Technique("weight decay", "train.weight_decay", 0.0),
-    Technique("label smoothing", "train.label_smoothing", 0.0),
-    Technique("class weights", "train.class_weights", "none"),
-    Technique("learning-rate schedule", "train.schedule", "constant"),
-    Technique("warm-up", "train.warm_up", 0),
-    Technique("gradient clipping", "train.clip_norm", 0.0),
-    Technique("weight averaging", "train.ema", 0.0),
-    Technique("early stopping", "train.early_stopping", None),
-)
-# Single augmentations. Leave-one-out does not take them one by one: each more arm makes every verdict less sure.
-AUGMENTATIONS = tuple(
-    Technique(name.replace("_", " "), f"augment.{name}", field.default) for name, field in Augment.model_fields.items()
-)
 
 
 def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> None:
@@ -480,13 +386,14 @@ def refuse_kind(recipe: Recipe, kind: Kind, place: tuple[str | int, ...]) -> Non
         StudyError: for the first part that does not fit; `place` says where the recipe stood.
     """
     name = recipe.model.name
-    if kind not in FITS[name]:
-        fits = " or ".join(PLURALS[able] for able in FITS[name])
-        told = f"{name} needs {fits}, and the data is {_a(kind)}; expected one of {fitting(kind)}"
-        raise StudyError((*place, "model", "name"), told)
+    kinds = MODELS[name].kinds
+    if kind not in kinds:
+        fits = " or ".join(PLURALS[able] for able in kinds)
+        message = f"{name} needs {fits}, and the data is {_a(kind)}; expected one of {fitting(kind)}"
+        raise StudyError((*place, "model", "name"), message)
     wrong = [name for name in recipe.augment.techniques() if name not in FOR_KIND[kind]]
     if wrong:
-        able = " and ".join(PLURALS[k] for k, names in FOR_KIND.items() if wrong[0] in names)
+        able = " and ".join(PLURALS[kind_of] for kind_of in APPLIES[wrong[0]].kinds)
         can = " and ".join(FOR_KIND[kind]) if kind != "image" else "what `assay schema` lists for images"
         raise StudyError(
             (*place, "augment"),
@@ -525,11 +432,11 @@ def defaults(kind: Kind, name: Any = None) -> dict[str, Any]:
     """Return what a recipe is that says nothing but the model's name: of None the one for this kind of data."""
     base = RECIPES[kind]
     name = base["model"]["name"] if name is None else name
-    own = OWN.get(name, {}) if isinstance(name, str) else {}
+    own = MODELS[name].own if isinstance(name, str) and name in MODELS else {}
     return merge(merge(base, own), {"model": {"name": name}})
 
 
-def own_defaults(kind: Kind, name: ModelName, other: ModelName) -> dict[str, Any]:
+def own_defaults(kind: Kind, name: str, other: str) -> dict[str, Any]:
     """Return the defaults of the model `other` that differ from those of `name`, as path and value."""
     before, after = (_by_path(Recipe.model_validate(defaults(kind, of))) for of in (name, other))
     return {path: value for path, value in after.items() if value != before[path] and path != "model.name"}
@@ -586,11 +493,6 @@ def paths(part: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 found += paths(inner, f"{prefix}{name}.")
     return found
-
-
-def techniques_on(recipe: Recipe, techniques: Iterable[Technique] = TECHNIQUES) -> list[Technique]:
-    """Return the techniques that the recipe uses: those for which "off" would change it."""
-    return [t for t in techniques if change(recipe, {t.path: t.off}, ()) != recipe]
 
 
 def lookup(values: Any, path: str) -> Any:

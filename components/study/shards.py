@@ -6,22 +6,9 @@ for a thousand cells as for ten, and which cells there are need be known only wh
 
 from typing import Any
 
-from components.study.recipe import APPLICATIONS, TREES, Recipe, program_key
+from components.study.model_catalogue import MODELS
+from components.study.recipe import Recipe, program_key
 from components.study.study import Cell, Study
-
-# An epoch of each model beside one of `mlp`, roughly; trees are fitted as a whole. It need only balance batches.
-COSTS = {
-    "logistic": 0.5,
-    "mlp": 1.0,
-    "cnn": 3.0,
-    "resnet": 20.0,
-    "bilstm": 40.0,
-    "textcnn": 5.0,
-    "transformer": 20.0,
-    "hist_gradient_boosting": 20.0,
-    "random_forest": 15.0,
-    "applications": 200.0,
-}
 
 
 def arguments(study: Study, fan_out: int) -> dict[str, Any]:
@@ -75,6 +62,6 @@ def _cut(cells: list[list[Cell]], parts: int) -> list[list[Cell]]:
 
 def _cost(recipe: Recipe) -> float:
     """Guess the time of a cell, from what matters most: the model and epochs, of which early stopping saves half."""
-    name = recipe.model.name
-    epochs = 1 if name in TREES else recipe.train.epochs * (0.5 if recipe.train.early_stopping else 1.0)
-    return epochs * (COSTS["applications"] if name.startswith(APPLICATIONS) else COSTS[name])
+    model = MODELS[recipe.model.name]
+    epochs = 1 if model.trees else recipe.train.epochs * (0.5 if recipe.train.early_stopping else 1.0)
+    return epochs * model.cost

@@ -19,14 +19,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from components.errors import StudyError
 from components.formatting import did_you_mean
 from components.stats.metrics import METRICS
-from components.study.dataset import Data, Names
+from components.study.dataset import DatasetSpec, Names
+from components.study.model_catalogue import APPLICATIONS, MODELS
 from components.study.part import OneOf, Part
 from components.study.recipe import (
-    APPLICATIONS,
-    AUGMENTATIONS,
-    FITS,
     OF_PROCESS,
-    TECHNIQUES,
     Kind,
     Recipe,
     change,
@@ -36,8 +33,8 @@ from components.study.recipe import (
     merge,
     own_defaults,
     refuse_kind,
-    techniques_on,
 )
+from components.study.techniques import AUGMENTATIONS, TECHNIQUES, techniques_on
 
 REFERENCE = "reference"
 LEAVE_ONE_OUT = "leave-one-out"
@@ -144,7 +141,7 @@ class Study(Part):
         max_length=100,
         description="its name: the MLflow experiment and the registered model are called so",
     )
-    data: Data
+    data: DatasetSpec
     recipe: Recipe = Field(
         default=Recipe(), description="the reference: what you would train today; what is not said has its default"
     )
@@ -186,7 +183,7 @@ class Study(Part):
         if not isinstance(recipe, Mapping) or not isinstance(values.get("data"), Mapping):
             return values
         try:
-            kind = Data.model_validate(values["data"]).kind
+            kind = DatasetSpec.model_validate(values["data"]).kind
         except ValidationError:  # said, with its place, when the field itself is validated
             return values
         model = recipe.get("model")
@@ -389,7 +386,7 @@ def _with_own_defaults(arms: Any, kind: Kind, name: Any, stated: Mapping[str, An
 
 
 def _is_model(name: Any) -> bool:
-    return isinstance(name, str) and name in FITS
+    return isinstance(name, str) and name in MODELS
 
 
 def _states(stated: Mapping[str, Any], path: str) -> bool:

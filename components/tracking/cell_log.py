@@ -3,10 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from components.data.prepared import Schema
-from components.runtime.cells import CellResult
+from components.reporting.phrases import diagnosis_as_text
+from components.runtime.cells import CellResult, FinishedCell
 from components.study.study import Cell
 from components.tracking.client import (
     PARENT_TAG,
@@ -85,7 +87,7 @@ class CellLog:
         if time.monotonic() - self._sent > FLUSH_SECONDS:
             self._send()
 
-    def finish(self, cell: CellResult, reused: bool) -> None:
+    def finish(self, cell: FinishedCell, reused: bool) -> None:
         """Log the parameters, the scores of the epoch that counts and the scaler, and end the run.
 
         The model is not here but with the arm, see `log_verdict`: of ninety seeds' models one an arm is enough.
@@ -94,51 +96,52 @@ class CellLog:
             return
         result = cell.result
         if reused:
-            for epoch in range(result["epochs"]):
-                self._waiting += as_metrics({name: curve[epoch] for name, curve in result["curves"].items()}, epoch)
+            for epoch in range(result.epochs):
+                self._waiting += as_metrics({name: curve[epoch] for name, curve in result.curves.items()}, epoch)
         self._waiting += as_metrics(
             {
-                **{f"validation/{name}": value for name, value in result["validation"].items()},
+                **{f"validation/{name}": value for name, value in result.validation.items()},
                 **{
                     f"recall/{name}": value
-                    for name, value in zip(_safe(self.logger.schema.classes), result["recall"], strict=True)
+                    for name, value in zip(_safe(self.logger.schema.classes), result.recall, strict=True)
                 },
-                "restored_epoch": result["epoch"],
-                "epochs": result["epochs"],
-                "training_seconds": result["seconds"],
+                "restored_epoch": result.epoch,
+                "epochs": result.epochs,
+                "training_seconds": result.seconds,
             },
             0,
         )
         self._waiting += self._layers(result)
-        told = {**result["recipe"], "computed": result["computed"]}
-        params = {"arm": self.cell.arm, "seed": self.cell.seed, **flat(told)}
+        params = {**result.recipe.model_dump(mode="json"), "computed": asdict(result.computed)}
+        params = {"arm": self.cell.arm, "seed": self.cell.seed, **flat(params)}
         tags = {"assay.reused": str(reused).lower()}
-        if result["findings"]:
-            note = "\n".join(f"- {finding}" for finding in result["findings"])
-            tags |= {"assay.findings": "; ".join(result["findings"]), "mlflow.note.content": note}
+        if result.findings:
+            told = [diagnosis_as_text(diagnosis) for diagnosis in result.findings]
+            note = "\n".join(f"- {line}" for line in told)
+            tags |= {"assay.findings": "; ".join(told), "mlflow.note.content": note}
         self._send(params=as_params(params), tags=as_tags(tags))
         scaler = cell.model / "encoder.json"
         if scaler.stat().st_size <= SCALER_BYTES:
             self.logger.api.log_artifact(self.run_id, str(scaler))
         self.logger.api.set_terminated(self.run_id)
 
-    def _layers(self, result: Mapping[str, Any]) -> list[Any]:
+    def _layers(self, result: CellResult) -> list[Any]:
         """Return what the layers showed as metrics: `layers/conv_1/gradient_norm`.
 
         Every epoch of the first seed, and of a cell in which something is wrong; of others the epoch that counts. A
         thousand numbers cost as much as the training of a small cell.
         """
-        every = self.cell.seed == self.logger.runs["first_seed"] or result["findings"]
+        every = self.cell.seed == self.logger.runs["first_seed"] or result.findings
+        measured = {
+            f"layers/{layer}/{quantity}": values
+            for layer, quantities in result.diagnostics.items()
+            for quantity, values in quantities.items()
+        }
         return [
             metric
-            for epoch in (range(result["epochs"]) if every else [result["epoch"]])
+            for epoch in (range(result.epochs) if every else [result.epoch])
             for metric in as_metrics(
-                {
-                    f"layers/{layer}/{quantity}": values[epoch]
-                    for layer, quantities in result["diagnostics"].items()
-                    for quantity, values in quantities.items()
-                    if values[epoch] is not None
-                },
+                {name: value for name, of in measured.items() for value in of[epoch : epoch + 1] if value is not None},
                 epoch,
             )
         ]

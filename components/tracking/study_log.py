@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from components.runtime.cells import CellResult
+from components.runtime.cells import FinishedCell
 from components.tracking import ui_views
 from components.tracking.client import as_metrics, as_tags, client
 
@@ -24,8 +24,8 @@ def log_verdict(
     verdict: Mapping[str, Any],
     description: str,
     folder: Path,
-    cells: Mapping[str, Sequence[CellResult]],
-    typical: Mapping[str, CellResult],
+    cells: Mapping[str, Sequence[FinishedCell]],
+    typical: Mapping[str, FinishedCell],
 ) -> None:
     """Log the verdict to the study's run, each arm's numbers to the arm's own, and what the UI opens at.
 
@@ -85,24 +85,24 @@ def _of_arms(verdict: Mapping[str, Any]) -> tuple[dict[str, dict[str, float]], d
     return numbers, tags
 
 
-def _means(cells: Sequence[CellResult]) -> dict[str, float]:
+def _means(cells: Sequence[FinishedCell]) -> dict[str, float]:
     """Return the means over the seeds of what each of them has once."""
     results = [cell.result for cell in cells]
-    means = {name: fmean(r["validation"][name] for r in results) for name in results[0]["validation"]}
+    means = {name: fmean(r.validation[name] for r in results) for name in results[0].validation}
     return {
         **{f"validation/{name}": value for name, value in means.items()},
-        "restored_epoch": fmean(r["epoch"] for r in results),
-        "epochs": fmean(r["epochs"] for r in results),
-        "training_seconds": fmean(r["seconds"] for r in results),
+        "restored_epoch": fmean(r.epoch for r in results),
+        "epochs": fmean(r.epochs for r in results),
+        "training_seconds": fmean(r.seconds for r in results),
     }
 
 
-def _mean_curves(cells: Sequence[CellResult]) -> list[Any]:
+def _mean_curves(cells: Sequence[FinishedCell]) -> list[Any]:
     """Return for each epoch the means over the seeds that still train, as the figure of the curves has them."""
     return [
         metric
-        for name in cells[0].result["curves"]
-        for epoch, values in enumerate(zip_longest(*(cell.result["curves"][name] for cell in cells)))
+        for name in cells[0].result.curves
+        for epoch, values in enumerate(zip_longest(*(cell.result.curves[name] for cell in cells)))
         for metric in as_metrics({name: fmean(value for value in values if value is not None)}, epoch)
     ]
 

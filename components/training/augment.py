@@ -1,4 +1,8 @@
-"""Augmentation of whole batches inside the training graph: one warp for all geometry, then colours, noise and mixing.
+"""Augmentation of whole batches inside the training graph: one warp for all geometry, then colors, noise and mixing.
+
+A technique is a field of `components.study.recipe.Augment`, which says in which stage it acts, and here a number in
+`STREAMS` and a function in that stage's table, `WARPS`, `VALUE_CHANGES` or `WORD_CHANGES`; these are in the order in
+which techniques act. `SAMPLERS` has what it draws, unless that is one number for each row.
 
 It is applied to scaled rows. Scaling is the same for all pixels, so it commutes with a warp; brightness, erasing and
 noise measure with the scaled train rows' own range and standard deviation.
@@ -19,7 +23,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from components.data.encoding import NO_WORD, UNKNOWN_WORD
-from components.study.recipe import FOR_TEXT, Augment
+from components.study.recipe import Augment
 
 # What a technique folds into the seed. A number is never given to another one: draws would change between versions.
 STREAMS = {
@@ -50,12 +54,13 @@ STREAMS = {
 # RandAugment's operations. Of the 14 of Cubuk et al. (2020) sharpness and equalize are left out: they need a pixel's
 # neighbours and a histogram, which no single pass over the batch gives.
 RAND_GEOMETRY = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
-RAND_COLOURS = ("identity", "brightness", "contrast", "autocontrast", "solarize", "posterize")
+RAND_COLORS = ("identity", "brightness", "contrast", "autocontrast", "solarize", "posterize")
 RAND_CHANGES = 2  # operations drawn for each row
-LUMA = (0.299, 0.587, 0.114)  # grey of red, green and blue, ITU-R BT.601
+LUMA = (0.299, 0.587, 0.114)  # gray of red, green and blue, ITU-R BT.601
 
 Affine = tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]
 Draws = dict[str, tf.Tensor]
+Sampler = Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]  # of a seed int32 (2,), the batch, and the field's value
 
 
 class Mixture(NamedTuple):
@@ -91,53 +96,73 @@ def draw(x: tf.Tensor, recipe: Augment, seed: tf.Tensor, categories: int = 0) ->
 
     Not compiled by XLA, whose generator may be another one: the numbers are the same on every device.
     """
-    rows = tf.shape(x)[0]
 
-    def stream(name: str) -> tf.Tensor:
-        return tf.random.experimental.stateless_fold_in(seed, STREAMS[name])
-
-    def uniform(name: str, *shape: int | tf.Tensor) -> tf.Tensor:
-        return tf.random.stateless_uniform(shape, stream(name), -1.0, 1.0)
-
-    def beta(name: str, alpha: float) -> tf.Tensor:
-        """Beta(alpha, alpha) from two gammas, by their logarithms: with a small alpha both gammas may underflow.
-
-        Gamma(alpha) is Gamma(alpha + 1) * U^(1 / alpha) (Marsaglia and Tsang 2000).
-        """
-        first, second = tf.unstack(tf.random.experimental.stateless_split(stream(name), 2))
-        gamma = tf.random.stateless_gamma((2, rows), first, alpha + 1.0)
-        power = tf.random.stateless_uniform((2, rows), second, 1e-7, 1.0)
-        logs = tf.math.log(gamma) + tf.math.log(power) / alpha
-        return tf.sigmoid(logs[0] - logs[1])
+    def sample(name: str, sampler: Sampler, amount: float = 0.0) -> tf.Tensor:
+        return sampler(tf.random.experimental.stateless_fold_in(seed, STREAMS[name]), x, amount)
 
     draws = {}
-    for name in recipe.techniques():
-        if name == "shift":
-            draws[name] = uniform(name, 2, rows)
-        elif name == "rand_augment":
-            draws[name] = uniform(name, 2, RAND_CHANGES, rows)
-        elif name == "erase":
-            draws[name] = uniform(name, 5, rows)
-            draws["erase_fill"] = uniform("erase_fill", *tf.unstack(tf.shape(x)))
-        elif name == "noise":
-            draws[name] = tf.random.stateless_normal(tf.shape(x), stream(name))
-        elif name in FOR_TEXT:
-            draws[name] = uniform(name, *tf.unstack(tf.shape(x)))
-        elif name in ("mixup", "cutmix"):
-            draws[name] = beta(name, getattr(recipe, name))
-        else:
-            draws[name] = uniform(name, rows)
-    if recipe.cutmix:
-        draws["cutmix_box"] = uniform("cutmix_box", 2, rows)
+    for technique in recipe.techniques():
+        for name in (technique, *FURTHER.get(technique, ())):
+            draws[name] = sample(name, SAMPLERS.get(name, _per_row()), getattr(recipe, technique))
     if recipe.mixup and categories:
-        draws["mixup_category"] = uniform("mixup_category", rows, categories)
-    if recipe.swap_words:
-        draws["swap_order"] = uniform("swap_order", *tf.unstack(tf.shape(x)))
-    if recipe.mixes():
-        draws["partner"] = tf.argsort(uniform("partner", rows), stable=True)
+        draws["mixup_category"] = sample("mixup_category", _each_row(categories))
+    if recipe.has("mix"):
+        draws["partner"] = tf.argsort(sample("partner", _per_row()), stable=True)
     if recipe.mixup and recipe.cutmix:
-        draws["mixup_or_cutmix"] = uniform("mixup_or_cutmix", rows)
+        draws["mixup_or_cutmix"] = sample("mixup_or_cutmix", _per_row())
     return draws
+
+
+def _per_row(*numbers: int) -> Sampler:
+    """Draw from -1..1, so many numbers for each row: (*numbers, rows)."""
+    return lambda seed, x, amount: tf.random.stateless_uniform((*numbers, tf.shape(x)[0]), seed, -1.0, 1.0)
+
+
+def _each_row(numbers: int) -> Sampler:
+    """Draw from -1..1: (rows, numbers)."""
+    return lambda seed, x, amount: tf.random.stateless_uniform((tf.shape(x)[0], numbers), seed, -1.0, 1.0)
+
+
+def _per_value(seed: tf.Tensor, x: tf.Tensor, amount: float) -> tf.Tensor:
+    """Draw from -1..1 for each value of the rows."""
+    return tf.random.stateless_uniform(tf.shape(x), seed, -1.0, 1.0)
+
+
+def _normal(seed: tf.Tensor, x: tf.Tensor, amount: float) -> tf.Tensor:
+    """Draw from a standard normal distribution for each value of the rows."""
+    return tf.random.stateless_normal(tf.shape(x), seed)
+
+
+def _beta(seed: tf.Tensor, x: tf.Tensor, alpha: float) -> tf.Tensor:
+    """Draw from Beta(alpha, alpha) for each row: from two gammas, by their logarithms, as both may underflow.
+
+    Gamma(alpha) is Gamma(alpha + 1) * U^(1 / alpha) (Marsaglia and Tsang 2000).
+    """
+    rows = tf.shape(x)[0]
+    first, second = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    gamma = tf.random.stateless_gamma((2, rows), first, alpha + 1.0)
+    power = tf.random.stateless_uniform((2, rows), second, 1e-7, 1.0)
+    logs = tf.math.log(gamma) + tf.math.log(power) / alpha
+    return tf.sigmoid(logs[0] - logs[1])
+
+
+# What techniques draw that do not draw one number for each row.
+SAMPLERS: dict[str, Sampler] = {
+    "shift": _per_row(2),
+    "rand_augment": _per_row(2, RAND_CHANGES),
+    "erase": _per_row(5),
+    "erase_fill": _per_value,
+    "noise": _normal,
+    "mixup": _beta,
+    "cutmix": _beta,
+    "cutmix_box": _per_row(2),
+    "drop_words": _per_value,
+    "swap_words": _per_value,
+    "swap_order": _per_value,
+    "mask_words": _per_value,
+}
+# What techniques draw from streams of their own besides.
+FURTHER = {"erase": ("erase_fill",), "cutmix": ("cutmix_box",), "swap_words": ("swap_order",)}
 
 
 def change(
@@ -150,13 +175,13 @@ def change(
         return tf.function(function, jit_compile=True, autograph=False)(*tensors) if compiled else function(*tensors)
 
     # Each stage is compiled by itself: XLA would warp a pixel again wherever a later stage reads it.
-    if recipe.geometry():
+    if recipe.has("warp"):
         x = run(_move, x, draws)
-    if recipe.values():
+    if recipe.has("values"):
         x = run(_revalue, x, draws, spread)
-    if recipe.rewrites():
+    if recipe.has("words"):
         x = _rewrite(x, draws, recipe)  # sorting is faster without XLA
-    if not recipe.mixes():
+    if not recipe.has("mix"):
         return x, None
     mixed, mixture = run(_mix, x, draws)
     if recipe.mixup and categories:
@@ -169,27 +194,56 @@ def _move(x: tf.Tensor, draws: Draws, *, recipe: Augment) -> tf.Tensor:
     return _warp(x, _affine(draws, recipe, randoms, x.shape))
 
 
+class Spread(NamedTuple):
+    """What changes of values are measured with: the scaled train rows' standard deviation, and their range."""
+
+    deviation: tf.Tensor
+    low: tf.Tensor
+    high: tf.Tensor
+
+
 def _revalue(x: tf.Tensor, draws: Draws, spread: tf.Tensor, *, recipe: Augment) -> tf.Tensor:
-    """Change values where they are: brightness, contrast, RandAugment's colours, erasing, noise."""
-    deviation, low, high = tf.unstack(spread)
-    width = high - low
-    if recipe.brightness:
-        x += _over_pixels(draws["brightness"]) * recipe.brightness * width
-    if recipe.contrast:
-        mean = tf.reduce_mean(x, axis=(1, 2, 3), keepdims=True)
-        x = mean + (x - mean) * (1.0 + _over_pixels(draws["contrast"]) * recipe.contrast)
-    if recipe.brightness or recipe.contrast:
-        x = tf.clip_by_value(x, low, high)
-    if recipe.rand_augment:
-        shown = tf.where(width > 0, width, 1.0)
-        randoms = _rand_augment(draws["rand_augment"], recipe, x.shape[-1])
-        x = low + shown * functools.reduce(_recolour, randoms, (x - low) / shown)
-    if recipe.erase:
-        fill = low + (draws["erase_fill"] + 1.0) / 2.0 * width
-        x = tf.where(_erased(draws["erase"], recipe.erase, x.shape), fill, x)
-    if recipe.noise:
-        x += draws["noise"] * (recipe.noise * deviation)
+    """Change values where they are."""
+    for name, change_values in VALUE_CHANGES.items():
+        if getattr(recipe, name):
+            x = change_values(x, draws, recipe, Spread(*tf.unstack(spread)))
     return x
+
+
+def _brightness(x: tf.Tensor, draws: Draws, recipe: Augment, spread: Spread) -> tf.Tensor:
+    x += _over_pixels(draws["brightness"]) * recipe.brightness * (spread.high - spread.low)
+    return x if recipe.contrast else tf.clip_by_value(x, spread.low, spread.high)  # both are clipped as one
+
+
+def _contrast(x: tf.Tensor, draws: Draws, recipe: Augment, spread: Spread) -> tf.Tensor:
+    mean = tf.reduce_mean(x, axis=(1, 2, 3), keepdims=True)
+    x = mean + (x - mean) * (1.0 + _over_pixels(draws["contrast"]) * recipe.contrast)
+    return tf.clip_by_value(x, spread.low, spread.high)
+
+
+def _rand_colors(x: tf.Tensor, draws: Draws, recipe: Augment, spread: Spread) -> tf.Tensor:
+    width = spread.high - spread.low
+    shown = tf.where(width > 0, width, 1.0)
+    randoms = _rand_augment(draws["rand_augment"], recipe, x.shape[-1])
+    return spread.low + shown * functools.reduce(_recolor, randoms, (x - spread.low) / shown)
+
+
+def _erase(x: tf.Tensor, draws: Draws, recipe: Augment, spread: Spread) -> tf.Tensor:
+    fill = spread.low + (draws["erase_fill"] + 1.0) / 2.0 * (spread.high - spread.low)
+    return tf.where(_erased(draws["erase"], recipe.erase, x.shape), fill, x)
+
+
+def _noise(x: tf.Tensor, draws: Draws, recipe: Augment, spread: Spread) -> tf.Tensor:
+    return x + draws["noise"] * (recipe.noise * spread.deviation)
+
+
+VALUE_CHANGES: dict[str, Callable[[tf.Tensor, Draws, Augment, Spread], tf.Tensor]] = {
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "rand_augment": _rand_colors,
+    "erase": _erase,
+    "noise": _noise,
+}
 
 
 def _over_pixels(values: tf.Tensor) -> tf.Tensor:
@@ -197,35 +251,41 @@ def _over_pixels(values: tf.Tensor) -> tf.Tensor:
     return values[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
 
-# Geometry. An affine map (a, b, c, d, e, f) sends the output pixel (i, j), counted from the centre, to the place
+# Geometry. An affine map (a, b, c, d, e, f) sends the output pixel (i, j), counted from the center, to the place
 # (a i + b j + c, d i + e j + f) it is read from; each number is a float or a tensor (rows,).
 
 
 def _affine(draws: Draws, recipe: Augment, randoms: "list[_Random]", shape: tf.TensorShape) -> Affine:
     """Return all geometry as one map."""
     height, width = shape[1], shape[2]
-    maps = []
-    if recipe.shift:
-        maps.append(
-            (1.0, 0.0, draws["shift"][0] * recipe.shift * width, 0.0, 1.0, draws["shift"][1] * recipe.shift * height)
-        )
-    if recipe.rotate:
-        maps.append(_rotation(draws["rotate"] * math.radians(recipe.rotate)))
-    if recipe.zoom:
-        scale = 1.0 + draws["zoom"] * recipe.zoom
-        maps.append((scale, 0.0, 0.0, 0.0, scale, 0.0))
-    if recipe.shear:
-        maps.append((1.0, tf.tan(draws["shear"] * math.radians(recipe.shear)), 0.0, 0.0, 1.0, 0.0))
-    if recipe.horizontal_flip:
-        maps.append((tf.where(draws["horizontal_flip"] < 0, -1.0, 1.0), 0.0, 0.0, 0.0, 1.0, 0.0))
-    if recipe.vertical_flip:
-        maps.append((1.0, 0.0, 0.0, 0.0, tf.where(draws["vertical_flip"] < 0, -1.0, 1.0), 0.0))
+    on = [(name, warp) for name, warp in WARPS.items() if getattr(recipe, name)]
+    maps = [warp(draws[name], getattr(recipe, name), height, width) for name, warp in on]
     return functools.reduce(_after, maps + [random.affine(height, width) for random in randoms])
+
+
+def _shift(draw: tf.Tensor, most: float, height: int, width: int) -> Affine:
+    return 1.0, 0.0, draw[0] * most * width, 0.0, 1.0, draw[1] * most * height
+
+
+def _zoom(draw: tf.Tensor, most: float, height: int, width: int) -> Affine:
+    scale = 1.0 + draw * most
+    return scale, 0.0, 0.0, 0.0, scale, 0.0
 
 
 def _rotation(angle: tf.Tensor) -> Affine:
     cos, sin = tf.cos(angle), tf.sin(angle)
     return cos, -sin, 0.0, sin, cos, 0.0
+
+
+# Draws, how much at most, height and width -> a map.
+WARPS: dict[str, Callable[[tf.Tensor, float, int, int], Affine]] = {
+    "shift": _shift,
+    "rotate": lambda draw, degrees, *_: _rotation(draw * math.radians(degrees)),
+    "zoom": _zoom,
+    "shear": lambda draw, degrees, *_: (1.0, tf.tan(draw * math.radians(degrees)), 0.0, 0.0, 1.0, 0.0),
+    "horizontal_flip": lambda draw, *_: (tf.where(draw < 0, -1.0, 1.0), 0.0, 0.0, 0.0, 1.0, 0.0),
+    "vertical_flip": lambda draw, *_: (1.0, 0.0, 0.0, 0.0, tf.where(draw < 0, -1.0, 1.0), 0.0),
+}
 
 
 def _after(outer: Affine, inner: Affine) -> Affine:
@@ -240,11 +300,11 @@ def _warp(x: tf.Tensor, affine: Affine) -> tf.Tensor:
     height, width, channels = x.shape[1:]
     a, b, c, d, e, f = (tf.convert_to_tensor(number, tf.float32) for number in affine)
     a, b, c, d, e, f = (number[..., tf.newaxis, tf.newaxis] for number in (a, b, c, d, e, f))
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    i = tf.range(width, dtype=tf.float32) - centre_x
-    j = tf.range(height, dtype=tf.float32)[:, tf.newaxis] - centre_y
-    from_x = tf.clip_by_value(a * i + b * j + c + centre_x, 0.0, width - 1.0)
-    from_y = tf.clip_by_value(d * i + e * j + f + centre_y, 0.0, height - 1.0)
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
+    i = tf.range(width, dtype=tf.float32) - center_x
+    j = tf.range(height, dtype=tf.float32)[:, tf.newaxis] - center_y
+    from_x = tf.clip_by_value(a * i + b * j + c + center_x, 0.0, width - 1.0)
+    from_y = tf.clip_by_value(d * i + e * j + f + center_y, 0.0, height - 1.0)
     # The last pixel is the neighbour of the last but one, with all the weight: no read is beyond the image.
     left = tf.minimum(tf.floor(from_x), max(width - 2.0, 0.0))
     top = tf.minimum(tf.floor(from_y), max(height - 2.0, 0.0))
@@ -296,23 +356,23 @@ class _Random(NamedTuple):
 
 def _rand_augment(draws: tf.Tensor, recipe: Augment, channels: int) -> list[_Random]:
     """Read draws (2, RAND_CHANGES, rows) as operations: the first half says which, the second in which direction."""
-    names = RAND_GEOMETRY + RAND_COLOURS + (("colour",) if channels == 3 else ())
+    names = RAND_GEOMETRY + RAND_COLORS + (("color",) if channels == 3 else ())
     kinds = tf.minimum(tf.cast((draws[0] + 1.0) / 2.0 * len(names), tf.int32), len(names) - 1)
     signs = tf.where(draws[1] < 0, -1.0, 1.0)
     return [_Random(names, kinds[i], signs[i], recipe.rand_augment) for i in range(RAND_CHANGES)]
 
 
-def _recolour(z: tf.Tensor, random: _Random) -> tf.Tensor:
-    """Apply one drawn operation to the colours of pixels in 0..1; rows that drew another kind stay as they are."""
-    grey = tf.reduce_sum(z * LUMA, axis=-1, keepdims=True) if z.shape[-1] == 3 else z
-    mean = tf.reduce_mean(grey, axis=(1, 2, 3), keepdims=True)
+def _recolor(z: tf.Tensor, random: _Random) -> tf.Tensor:
+    """Apply one drawn operation to the colors of pixels in 0..1; rows that drew another kind stay as they are."""
+    gray = tf.reduce_sum(z * LUMA, axis=-1, keepdims=True) if z.shape[-1] == 3 else z
+    mean = tf.reduce_mean(gray, axis=(1, 2, 3), keepdims=True)
 
     def where(name: str, then: tf.Tensor) -> tf.Tensor:
         return tf.where(_over_pixels(random.chosen(name)), then, z)
 
     z = where("brightness", z * (1.0 + _over_pixels(random.amount("brightness", 0.9))))
     z = where("contrast", mean + (z - mean) * (1.0 + _over_pixels(random.amount("contrast", 0.9))))
-    z = where("colour", grey + (z - grey) * (1.0 + _over_pixels(random.amount("colour", 0.9))))
+    z = where("color", gray + (z - gray) * (1.0 + _over_pixels(random.amount("color", 0.9))))
     least, greatest = tf.reduce_min(z, axis=(1, 2), keepdims=True), tf.reduce_max(z, axis=(1, 2), keepdims=True)
     stretched = tf.where(greatest > least, (z - least) / tf.where(greatest > least, greatest - least, 1.0), z)
     z = where("autocontrast", stretched)
@@ -389,14 +449,10 @@ def _mixed_categories(x: tf.Tensor, mixed: tf.Tensor, draws: Draws, mixture: Mix
 
 
 def _rewrite(x: tf.Tensor, draws: Draws, recipe: Augment) -> tf.Tensor:
-    """Leave out, exchange and hide words, in this order; int32 (rows, words) -> the same."""
-    if recipe.drop_words:
-        x = _dropped(x, _chance(draws["drop_words"]) < recipe.drop_words)
-    if recipe.swap_words:
-        x = _swapped(x, _chance(draws["swap_words"]) < recipe.swap_words, draws["swap_order"])
-    if recipe.mask_words:
-        hidden = (_chance(draws["mask_words"]) < recipe.mask_words) & (x != NO_WORD)
-        x = tf.where(hidden, UNKNOWN_WORD, x)
+    """Leave out, exchange and hide words; int32 (rows, words) -> the same."""
+    for name, change_words in WORD_CHANGES.items():
+        if share := getattr(recipe, name):
+            x = change_words(x, _chance(draws[name]) < share, draws)
     return x
 
 
@@ -405,7 +461,7 @@ def _chance(draws: tf.Tensor) -> tf.Tensor:
     return (draws + 1.0) / 2.0
 
 
-def _dropped(x: tf.Tensor, dropped: tf.Tensor) -> tf.Tensor:
+def _drop(x: tf.Tensor, dropped: tf.Tensor, draws: Draws) -> tf.Tensor:
     """Return the rows without these words, the others moved up; a row that would lose all of them loses none."""
     kept = (x != NO_WORD) & ~dropped
     kept |= ~tf.reduce_any(kept, axis=1, keepdims=True)
@@ -414,26 +470,42 @@ def _dropped(x: tf.Tensor, dropped: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.gather(kept, order, batch_dims=1), moved, NO_WORD)
 
 
-def _swapped(x: tf.Tensor, chosen: tf.Tensor, order: tf.Tensor) -> tf.Tensor:
-    """Return the rows with the chosen words in each other's places, in the order of the numbers in `order`.
+def _swap(x: tf.Tensor, chosen: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Return the rows with the chosen words in each other's places, in the order of the numbers in `swap_order`.
 
     It is the random swap of Wei and Zou (2019), all swaps of a row at once.
     """
     chosen &= x != NO_WORD
     places = tf.argsort(tf.where(chosen, 0, 1), axis=1, stable=True)
-    drawn = tf.argsort(tf.where(chosen, order, 2.0), axis=1, stable=True)  # 2 is after all that is drawn
+    drawn = tf.argsort(tf.where(chosen, draws["swap_order"], 2.0), axis=1, stable=True)  # 2 is after all that is drawn
     back = tf.argsort(places, axis=1, stable=True)
     return tf.gather(tf.gather(x, drawn, batch_dims=1), back, batch_dims=1)
 
 
-def _cut(weight: tf.Tensor, centre: tf.Tensor, shape: tf.TensorShape) -> tuple[tf.Tensor, tf.Tensor]:
+def _mask(x: tf.Tensor, hidden: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Return the rows with these words as unknown ones."""
+    return tf.where(hidden & (x != NO_WORD), UNKNOWN_WORD, x)
+
+
+# The words' numbers, bool (rows, words) which are chosen, and the draws -> the words' numbers.
+WORD_CHANGES: dict[str, Callable[[tf.Tensor, tf.Tensor, Draws], tf.Tensor]] = {
+    "drop_words": _drop,
+    "swap_words": _swap,
+    "mask_words": _mask,
+}
+
+
+# CutMix
+
+
+def _cut(weight: tf.Tensor, center: tf.Tensor, shape: tf.TensorShape) -> tuple[tf.Tensor, tf.Tensor]:
     """Return CutMix's box as bool (rows, height, width, 1), and the share of the image outside as float32 (rows,).
 
     The box is as long and wide as sqrt(1 - weight) of the image's sides, and is cut off where it leaves the image.
     """
     height, width = shape[1], shape[2]
     side = tf.sqrt(1.0 - weight)
-    middle_y, middle_x = (tf.floor((centre[axis] + 1.0) / 2.0 * size) for axis, size in ((0, height), (1, width)))
+    middle_y, middle_x = (tf.floor((center[axis] + 1.0) / 2.0 * size) for axis, size in ((0, height), (1, width)))
     tall, wide = tf.floor(side * height), tf.floor(side * width)
     top, left = tf.floor(middle_y - tall / 2.0), tf.floor(middle_x - wide / 2.0)
     bottom, right = tf.minimum(top + tall, height), tf.minimum(left + wide, width)

@@ -1,4 +1,4 @@
-"""What is wrong inside a network, in plain words, out of what `layer_watch` measured in every epoch.
+"""What is wrong inside a network, out of what `layer_watch` measured in every epoch.
 
 QUANTITIES of a layer, each of one step, the last whole batch of the epoch:
     gradient_norm  length of the gradient of its kernels, before clipping and with the L1 and L2 penalties
@@ -8,7 +8,7 @@ QUANTITIES of a layer, each of one step, the last whole batch of the epoch:
     saturated      sigmoid and tanh: share of the outputs that are within 1.5 % of the range of one of its ends
     spread         standard deviation of a unit's outputs over the batch, the mean over the units
 
-A finding begins with its kind and a colon. The thresholds are far from what sound networks have, since a false alarm
+The thresholds are far from what sound networks have, since a false alarm
 costs trust: of all models on digits, iris, wine and fortunes the medians over the epochs had gradients above 0.1 of
 the last layer's, updates from 4e-4 to 1.3e-2, and at most 0.2 dead or saturated.
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components.runtime.cells import Diagnosis
 from components.study.recipe import Train
 
 if TYPE_CHECKING:
@@ -33,20 +34,10 @@ DEAD = 0.5  # share of units, in the later half of the epochs: one that a batch 
 SATURATED = 0.5  # share of outputs, in the later half of the epochs
 LARGE_UPDATE = 0.1  # of the weights in one step; about 1e-3 is usual
 SMALL_UPDATE = 1e-5  # of the weights in one step: ten thousand steps would not change them by a tenth
-# How findings begin, the gravest first.
-KINDS = (
-    "training diverges",
-    "units are dead",
-    "units saturate",
-    "gradients vanish",
-    "gradients explode",
-    "updates are too large",
-    "updates are too small",
-)
 GREW = 10  # times the gradient of the first epoch, from where it is named as the reason of a divergence
 
 
-def findings(fit: Fit, classes: int, recipe: Train) -> list[str]:
+def diagnose(fit: Fit, classes: int, recipe: Train) -> tuple[Diagnosis, ...]:
     """Return what was wrong in a training, the gravest first; mostly nothing."""
     diverged = _divergence(fit, classes, recipe)
     found = [diverged]
@@ -56,15 +47,15 @@ def findings(fit: Fit, classes: int, recipe: Train) -> list[str]:
         small = None if any(idle) else _too_small(fit, recipe)
         found += [*idle, None if idle[0] else _vanishing(fit), _exploding(fit)]
         found += [None if diverged else _too_large(fit, recipe), small]
-    return [finding for finding in found if finding]
+    return tuple(diagnosis for diagnosis in found if diagnosis)
 
 
-def by_layer(fit: Fit) -> dict[str, dict[str, list[float | None]]]:
+def by_layer(fit: Fit) -> dict[str, dict[str, tuple[float | None, ...]]]:
     """Return for each layer the quantities that it has, epoch by epoch; None where one is not a finite number."""
     measured = np.array(fit.diagnostics).reshape(len(fit.diagnostics), len(fit.layers), len(QUANTITIES))
     return {
         layer: {
-            quantity: [float(value) if math.isfinite(value) else None for value in measured[:, i, j]]
+            quantity: tuple(float(value) if math.isfinite(value) else None for value in measured[:, i, j])
             for j, quantity in enumerate(QUANTITIES)
             if not np.isnan(measured[:, i, j]).all()
         }
@@ -72,78 +63,77 @@ def by_layer(fit: Fit) -> dict[str, dict[str, list[float | None]]]:
     }
 
 
-def _divergence(fit: Fit, classes: int, recipe: Train) -> str | None:
+def _divergence(fit: Fit, classes: int, recipe: Train) -> Diagnosis | None:
     losses, guess = fit.curves["loss"], math.log(max(classes, 2))
     if fit.diverged is not None:
-        told = f"the loss is not a finite number in epoch {fit.diverged + 1} of {recipe.epochs}"
+        numbers: dict[str, float] = {"epoch": fit.diverged + 1, "epochs": recipe.epochs}
     elif losses and losses[-1] > max(losses[0], 2 * guess):
-        told = f"the training loss rose from {losses[0]:.3g} to {losses[-1]:.3g}, and guessing has {guess:.3g}"
+        numbers = {"first_loss": losses[0], "last_loss": losses[-1], "loss_of_guessing": guess}
     else:
         return None
-    cure = f"lower train.learning_rate (now {recipe.learning_rate:g})"
-    cure += "" if recipe.clip_norm else " or clip gradients (train.clip_norm)"
-    return f"training diverges: {told}{_growth(fit)}; {cure}"
-
-
-def _growth(fit: Fit) -> str:
-    """Return where the gradients grew before a divergence, as a part of a sentence."""
-    gradients = _quantity(fit, "gradient_norm")
-    if len(gradients) < 2 or np.isnan(gradients).all(axis=1).any():
-        return ""
-    first, last = np.nanmax(gradients[0]), np.nanmax(gradients[-1])
-    if not last > GREW * first:
-        return ""
-    return (
-        f" after gradients grew from {_short(first)} to {_short(last)}, in layer {_most(fit, gradients[-1])} the most"
+    layer, growth = _growth(fit)
+    numbers |= {**growth, "learning_rate": recipe.learning_rate}
+    return Diagnosis(
+        "training diverges", layer, numbers | ({"clip_norm": recipe.clip_norm} if recipe.clip_norm else {})
     )
 
 
-def _vanishing(fit: Fit) -> str | None:
+def _growth(fit: Fit) -> tuple[str | None, dict[str, float]]:
+    """Return the layer whose gradients grew most before a divergence, and from what to what they all did."""
+    gradients = _quantity(fit, "gradient_norm")
+    if len(gradients) < 2 or np.isnan(gradients).all(axis=1).any():
+        return None, {}
+    first, last = float(np.nanmax(gradients[0])), float(np.nanmax(gradients[-1]))
+    if not last > GREW * first:
+        return None, {}
+    return _most(fit, gradients[-1]), {"first_gradient": first, "last_gradient": last}
+
+
+def _vanishing(fit: Fit) -> Diagnosis | None:
     shares = _of_the_last(fit)
     if not (shares < VANISHED).any():
         return None
     least = int(np.nanargmin(shares))
-    return f"gradients vanish: layer {fit.layers[least]} receives {_short(shares[least])} of the last layer's"
+    return Diagnosis("gradients vanish", fit.layers[least], {"share": float(shares[least])})
 
 
-def _exploding(fit: Fit) -> str | None:
+def _exploding(fit: Fit) -> Diagnosis | None:
     shares = _of_the_last(fit)
     if not (shares > EXPLODED).any():
         return None
-    return f"gradients explode: layer {_most(fit, shares)} receives {_short(np.nanmax(shares))} times the last layer's"
+    return Diagnosis("gradients explode", _most(fit, shares), {"times": float(np.nanmax(shares))})
 
 
-def _dead(fit: Fit) -> str | None:
+def _dead(fit: Fit) -> Diagnosis | None:
     share = _middle(_later(_quantity(fit, "dead")))
     if not (share >= DEAD).any():
         return None
-    told = f"{100 * np.nanmax(share):.0f} % of layer {_most(fit, share)}"
-    return f"units are dead: {told} are positive for no row of a batch"
+    return Diagnosis("units are dead", _most(fit, share), {"share": float(np.nanmax(share))})
 
 
-def _saturated(fit: Fit) -> str | None:
+def _saturated(fit: Fit) -> Diagnosis | None:
     share = _middle(_later(_quantity(fit, "saturated")))
     if not (share >= SATURATED).any():
         return None
-    return f"units saturate: {100 * np.nanmax(share):.0f} % of the outputs of layer {_most(fit, share)} are at an end"
+    return Diagnosis("units saturate", _most(fit, share), {"share": float(np.nanmax(share))})
 
 
-def _too_large(fit: Fit, recipe: Train) -> str | None:
+def _too_large(fit: Fit, recipe: Train) -> Diagnosis | None:
     ratios = _middle(_quantity(fit, "update_ratio"))
     if not (ratios >= LARGE_UPDATE).any():
         return None
-    told = f"a step changes layer {_most(fit, ratios)} by {100 * np.nanmax(ratios):.0f} % of its weights"
-    return f"updates are too large: {told}; lower train.learning_rate (now {recipe.learning_rate:g})"
+    numbers = {"share": float(np.nanmax(ratios)), "learning_rate": recipe.learning_rate}
+    return Diagnosis("updates are too large", _most(fit, ratios), numbers)
 
 
-def _too_small(fit: Fit, recipe: Train) -> str | None:
+def _too_small(fit: Fit, recipe: Train) -> Diagnosis | None:
     # Of all layers and epochs the greatest: one that has learned all it can moves little, as do the first layers of a
     # network in which gradients vanish.
     ratios = _quantity(fit, "update_ratio")
     if np.isnan(ratios).all() or np.nanmax(ratios) >= SMALL_UPDATE:
         return None
-    told = f"a step changes no layer by more than {_short(np.nanmax(ratios))} of its weights"
-    return f"updates are too small: {told}; raise train.learning_rate (now {recipe.learning_rate:g})"
+    numbers = {"share": float(np.nanmax(ratios)), "learning_rate": recipe.learning_rate}
+    return Diagnosis("updates are too small", None, numbers)
 
 
 def _of_the_last(fit: Fit) -> np.ndarray:
@@ -171,8 +161,3 @@ def _later(values: np.ndarray) -> np.ndarray:
 def _most(fit: Fit, values: np.ndarray) -> str:
     """Return the name of the layer with the greatest value."""
     return fit.layers[int(np.nanargmax(values))]
-
-
-def _short(value: float) -> str:
-    """Return a number of any size with one digit: `3e-12`, `0.2`, `40`."""
-    return f"{float(f'{value:.0e}'):g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")

@@ -113,63 +113,30 @@ class Program(ABC):
             TerminatedError: when the process was told to end, see `Checkpoint.on_sigterm`.
         """
         self.begin(split, seed, spread, class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
-        rows = len(split.y)
-        steps = -(-rows // self.batch_size)
-        fit, stopper = Fit(layers=self.layers), EarlyStop(recipe.early_stopping)
-        schedule = LearningRate(recipe, steps)
-        durations: list[float] = []
-
-        def improved(values: dict[str, float]) -> bool:
-            """Take note of a finished epoch, and tell whether it is the best so far."""
-            epoch = len(fit.curves["loss"])
-            for name, value in values.items():
-                fit.curves[name].append(value)
-            on_epoch(epoch, values)
-            schedule.saw(fit.curves)
-            best = stopper.improved(fit.curves)
-            fit.epoch = epoch if best else fit.epoch
-            return best
-
+        progress = _Progress(recipe, -(-len(split.y) // self.batch_size), self.layers, on_epoch)
         if checkpoint and (saved := checkpoint.read()):
             self.set_state(saved.arrays)
-            durations = saved.history["durations"]
-            for of_epoch in zip(*saved.history["curves"], strict=True):
-                improved(dict(zip(CURVES, of_epoch, strict=True)))
-            fit.diagnostics = [np.array(of_epoch) for of_epoch in saved.history["diagnostics"]]
-            fit.resumed = len(durations)
+            progress.resume(saved.history)
         with checkpoint.on_sigterm() if checkpoint else nullcontext():
-            for epoch in range(len(durations), recipe.epochs):
-                if stopper.stop():
-                    break
+            while progress.goes_on():
                 start = self.clock()
-                order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
-                trained = self.train(order, epoch * steps, schedule.rates(epoch))
-                values = *(trained / rows).tolist(), *_scores(*self.score())
-                values = dict(zip(CURVES, values, strict=True))
-                durations.append(self.clock() - start)
-                # Both: the step that breaks the weights shows first on the validation rows.
-                if not np.isfinite([values["loss"], values["val_loss"]]).all():
-                    fit.diverged = epoch
-                    break
-                if self.layers:
-                    fit.diagnostics.append(self.measured())
-                if improved(values):
+                values = self._train_and_evaluate(len(split.y), seed, progress)
+                if progress.record(values, self.clock() - start, self.measured()):
                     self.keep()
-                if checkpoint and checkpoint.due():
-                    history = {
-                        "curves": [fit.curves[name] for name in CURVES],
-                        "diagnostics": [of_epoch.tolist() for of_epoch in fit.diagnostics],
-                        "durations": durations,
-                    }
-                    checkpoint.write(history, self.state())
+                if checkpoint and progress.fit.diverged is None and checkpoint.due():
+                    checkpoint.write(progress.history(), self.state())
         self.release()
-        restores = recipe.early_stopping is not None and recipe.early_stopping.restore_best
-        if restores or fit.diverged is not None:
+        if progress.ends_with_best():
             self.restore()
-        else:
-            fit.epoch = len(fit.curves["loss"]) - 1
-        fit.epoch_seconds = float(np.median(durations[1:] or durations))
-        return fit
+        return progress.finished()
+
+    def _train_and_evaluate(self, rows: int, seed: int, progress: "_Progress") -> dict[str, float]:
+        """Train one epoch on so many rows, and return its value for each name of `CURVES`."""
+        epoch = progress.epoch
+        order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
+        rates = progress.learning_rate.rates(epoch)
+        trained = self.train_epoch(order, epoch * len(rates), rates)
+        return dict(zip(CURVES, [*(trained / rows).tolist(), *_scores(*self.evaluate())], strict=True))
 
     @abstractmethod
     def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
@@ -183,7 +150,7 @@ class Program(ABC):
         """
 
     @abstractmethod
-    def train(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
+    def train_epoch(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
         """Take an epoch's steps.
 
         Args:
@@ -200,11 +167,11 @@ class Program(ABC):
         """Return what `layers` showed in the last epoch's watched step, float32 (layers, quantities).
 
         That is the last step with a whole batch: few rows say little about dead units and spread. See
-        `components.training.layer_watch.Watch`, which measures with any backend.
+        `components.training.layer_watch.LayerStatistics`, which measures with any backend.
         """
 
     @abstractmethod
-    def score(self) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         """Score the validation rows in evaluation mode.
 
         Returns:
@@ -237,6 +204,85 @@ class Program(ABC):
         """Return float32 (rows, classes) for encoded rows."""
 
 
+class _Progress:
+    """What is known of a training after each of its epochs, and what follows from it for the next one.
+
+    Attributes:
+        fit: what is known.
+        learning_rate: of the steps to come.
+    """
+
+    def __init__(
+        self, recipe: Train, steps: int, layers: tuple[str, ...], on_epoch: Callable[[int, dict[str, float]], None]
+    ):
+        """Start before the first epoch, of so many steps; arguments as for `Program`."""
+        self.fit = Fit(layers=layers)
+        self.learning_rate = LearningRate(recipe, steps)
+        self._recipe = recipe
+        self._on_epoch = on_epoch
+        self._early_stop = EarlyStop(recipe.early_stopping)
+        self._durations: list[float] = []
+
+    @property
+    def epoch(self) -> int:
+        """The number of the next epoch."""
+        return len(self._durations)
+
+    def goes_on(self) -> bool:
+        """Tell whether there is a next epoch."""
+        return self.fit.diverged is None and self.epoch < self._recipe.epochs and not self._early_stop.stop()
+
+    def record(self, values: dict[str, float], seconds: float, measured: np.ndarray) -> bool:
+        """Take note of an epoch, and tell whether it is the best so far."""
+        # Both: the step that breaks the weights shows first on the validation rows.
+        if not np.isfinite([values["loss"], values["val_loss"]]).all():
+            self.fit.diverged = self.epoch
+        self._durations.append(seconds)
+        if self.fit.diverged is not None:
+            return False
+        if self.fit.layers:
+            self.fit.diagnostics.append(measured)
+        return self._improved(values)
+
+    def _improved(self, values: dict[str, float]) -> bool:
+        epoch = len(self.fit.curves["loss"])
+        for name, value in values.items():
+            self.fit.curves[name].append(value)
+        self._on_epoch(epoch, values)
+        self.learning_rate.update(self.fit.curves)
+        best = self._early_stop.improved(self.fit.curves)
+        self.fit.epoch = epoch if best else self.fit.epoch
+        return best
+
+    def history(self) -> dict[str, list[Any]]:
+        """Return what `resume` goes on from, as JSON."""
+        return {
+            "curves": [self.fit.curves[name] for name in CURVES],
+            "diagnostics": [measured.tolist() for measured in self.fit.diagnostics],
+            "durations": self._durations,
+        }
+
+    def resume(self, history: dict[str, list[Any]]) -> None:
+        """Take note of the epochs that a checkpoint has."""
+        self._durations = history["durations"]
+        self.fit.resumed = self.epoch
+        self.fit.diagnostics = [np.array(measured) for measured in history["diagnostics"]]
+        for values in zip(*history["curves"], strict=True):
+            self._improved(dict(zip(CURVES, values, strict=True)))
+
+    def ends_with_best(self) -> bool:
+        """Tell whether the weights of the best epoch are those that count, and not those of the last."""
+        rule = self._recipe.early_stopping
+        return self.fit.diverged is not None or (rule is not None and rule.restore_best)
+
+    def finished(self) -> Fit:
+        """Return what is known of the whole training."""
+        if not self.ends_with_best():
+            self.fit.epoch = len(self.fit.curves["loss"]) - 1
+        self.fit.epoch_seconds = float(np.median(self._durations[1:] or self._durations))
+        return self.fit
+
+
 def class_weights(y: np.ndarray, classes: int, balanced: bool) -> np.ndarray:
     """Return the weight of each class's rows in what is minimized, float32 (classes,); over the rows its mean is 1.
 
@@ -249,7 +295,7 @@ def class_weights(y: np.ndarray, classes: int, balanced: bool) -> np.ndarray:
 
 
 def _scores(loss: np.ndarray, counts: np.ndarray) -> list[float]:
-    """Return mean cross-entropy, accuracy and macro F1 of what `score` counted, as `components.stats.metrics` does."""
-    of, taken, found = counts.astype(np.float64)
-    f1 = 2 * found / np.maximum(of + taken, 1)
-    return [float(loss / of.sum()), float(found.sum() / of.sum()), float(f1.mean())]
+    """Return mean cross-entropy, accuracy and macro F1 of what `evaluate` counted, as in `components.stats.metrics`."""
+    rows, predicted, correct = counts.astype(np.float64)
+    f1 = 2 * correct / np.maximum(rows + predicted, 1)
+    return [float(loss / rows.sum()), float(correct.sum() / rows.sum()), float(f1.mean())]

@@ -5,26 +5,29 @@ import numpy as np
 from components.study.recipe import EarlyStopping, Train
 
 Curves = dict[str, list[float]]
-STILL = 1e-4  # a smaller fall of val_loss counts as none on a plateau, as Keras has it
+MIN_DELTA = 1e-4  # a smaller fall of val_loss counts as none on a plateau, as Keras has it
 
 
-class Watch:
+class Patience:
     """Counts the epochs since a value was at its best, as Keras' callbacks do."""
 
     def __init__(self, sign: int, min_delta: float):
-        """Take +1 where a higher value is better, else -1, and the change up to which nothing has improved."""
+        """Take +1 where a higher value is better, else -1, and the change up to which nothing has improved.
+
+        `epochs` counts those since the best.
+        """
         self.sign = sign
         self.min_delta = min_delta
         self.best = -np.inf
-        self.waited = 0
+        self.epochs = 0
 
     def improved(self, value: float) -> bool:
         """Tell whether this epoch's value is the best so far."""
         value *= self.sign
-        self.waited += 1
+        self.epochs += 1
         # As Keras: the first value always counts, later ones only when better by more than min_delta.
         if value - self.min_delta > self.best or self.best == -np.inf:
-            self.best, self.waited = value, 0
+            self.best, self.epochs = value, 0
             return True
         return False
 
@@ -35,18 +38,18 @@ class EarlyStop:
     def __init__(self, rule: EarlyStopping | None):
         """Take the rule; without one every epoch is kept and none is the last."""
         self.rule = rule
-        self.watch = Watch(rule.sign, rule.min_delta) if rule else Watch(1, 0.0)
+        self.patience = Patience(rule.sign, rule.min_delta) if rule else Patience(1, 0.0)
 
     def improved(self, curves: Curves) -> bool:
         """Tell whether the last epoch is the best so far; until it is watched every epoch is."""
         if self.rule is None:
             return True
         curve = curves[self.rule.monitor]
-        return len(curve) <= self.rule.start_from_epoch or self.watch.improved(curve[-1])
+        return len(curve) <= self.rule.start_from_epoch or self.patience.improved(curve[-1])
 
     def stop(self) -> bool:
         """Tell whether patience is over."""
-        return self.rule is not None and self.watch.waited > 0 and self.watch.waited >= self.rule.patience
+        return self.rule is not None and self.patience.epochs > 0 and self.patience.epochs >= self.rule.patience
 
 
 class LearningRate:
@@ -56,7 +59,7 @@ class LearningRate:
         """Take the training part of the recipe and the number of steps in an epoch."""
         self.recipe = recipe
         self.steps = steps
-        self.watch = Watch(-1, STILL)
+        self.patience = Patience(-1, MIN_DELTA)
         self.factor = 1.0
 
     def rates(self, epoch: int) -> np.ndarray:
@@ -69,10 +72,10 @@ class LearningRate:
         share = np.where(steps < warm, steps / max(warm, 1), share)
         return (self.recipe.learning_rate * self.factor * share).astype(np.float32)
 
-    def saw(self, curves: Curves) -> None:
+    def update(self, curves: Curves) -> None:
         """Lower the rate after a plateau of val_loss, as `keras.callbacks.ReduceLROnPlateau` does."""
-        if self.recipe.schedule != "plateau" or self.watch.improved(curves["val_loss"][-1]):
+        if self.recipe.schedule != "plateau" or self.patience.improved(curves["val_loss"][-1]):
             return
-        if self.watch.waited >= self.recipe.plateau.patience:
-            self.watch.waited = 0
+        if self.patience.epochs >= self.recipe.plateau.patience:
+            self.patience.epochs = 0
             self.factor *= self.recipe.plateau.factor

@@ -22,7 +22,7 @@ LOGITS = "logits"
 KERNELS = ("kernel", "embeddings")  # ends of their names. Biases and gains are left out: they start at 0 or at 1.
 
 
-class Watch:
+class LayerStatistics:
     """Which layers of a network are watched, and how to measure them.
 
     Watched is each layer that has kernels or embeddings to train, with the activation that is named after it; an

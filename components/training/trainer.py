@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,19 +12,29 @@ from components.data.encoding import Encoder
 from components.data.prepared import Prepared, Schema
 from components.data.scaling import read_encoder
 from components.errors import AssayError
+from components.records import to_json
 from components.runtime import devices
-from components.runtime.cells import PREVIEW, CellResult, Store
+from components.runtime.cells import PREVIEW, RESULT, CellResult, FinishedCell, Store
 from components.runtime.checkpoint import Checkpoint
 from components.runtime.events import THREADS, Step
-from components.study.recipe import TREES, Recipe, program_key
+from components.study.model_catalogue import MODELS
+from components.study.recipe import Recipe, program_key
 from components.study.study import REFERENCE, Cell, Study
-from components.training.engine import Split
+from components.training.diagnosis import by_layer, diagnose
+from components.training.engine import Fit, Split
 from components.training.trees import Forest
 
 if TYPE_CHECKING:
     from components.training.feed import Streamed
 
 SMALL = 2**20  # values in the train rows up to which one thread is faster than two (measured on 8x8 images)
+
+
+class EpochLog(Protocol):
+    """Where a cell's epochs are told, see `components.tracking.cell_log.CellLog`."""
+
+    def epoch(self, epoch: int, values: dict[str, float], /) -> None:
+        """Take an epoch's number and its value for each name of `CURVES`."""
 
 
 class Trainer:
@@ -51,16 +59,12 @@ class Trainer:
         order = list(dict.fromkeys(program_key(cell.recipe) for cell in cells))
         return sorted(cells, key=lambda cell: order.index(program_key(cell.recipe)))
 
-    def train(self, cell: Cell, log) -> CellResult:
+    def train(self, cell: Cell, log: EpochLog) -> FinishedCell:
         """Train one cell and put it into the store.
 
         Raises:
             AssayError: when the loss is no number from the first epoch on.
         """
-        from components.serving import saved_model
-        from components.stats.metrics import recalls, scores
-        from components.training.diagnosis import by_layer, findings
-
         with self.running.span("data"):
             train_rows, val_rows = self.prepared.split(cell.seed, cell.recipe.data)
             encoder = read_encoder(self.scalers, cell.seed, cell.recipe, self.prepared)
@@ -80,30 +84,25 @@ class Trainer:
                 )
             validation = program.probabilities(split.val_x)
             test = program.probabilities(self._rows(self.prepared.test_rows, encoder))
-        result = {
-            "recipe": cell.recipe.model_dump(mode="json"),
-            "seed": cell.seed,
-            "validation": scores(validation, split.val_y),
-            "recall": recalls(validation, split.val_y),
-            "curves": fit.curves,
-            "epochs": len(fit.curves["loss"]),
-            "epoch": fit.epoch,
-            "diverged": fit.diverged,
-            "diagnostics": by_layer(fit),
-            "findings": findings(fit, len(self.prepared.schema.classes), cell.recipe.train),
-            "seconds": len(fit.curves["loss"]) * fit.epoch_seconds,
-            "computed": asdict(program.computed),
-        }
+        result = _result(cell, fit, validation, split.val_y, len(self.prepared.schema.classes), program.computed)
+        return self._keep(cell, result, {"validation": validation, "test": test}, program.network, encoder)
+
+    def _keep(
+        self, cell: Cell, result: CellResult, probabilities: dict[str, np.ndarray], network: Any, encoder: Encoder
+    ) -> FinishedCell:
+        """Write the cell's folder into the store; `probabilities` by part (rows, classes)."""
+        from components.serving import saved_model
+
         with self.store.write(cell.key) as folder:
             with self.running.span("data"):
-                np.save(folder / "validation.npy", validation)
-                np.save(folder / "test.npy", test)
-                saved_model.save(folder, program.network, encoder, self.prepared)
-                (folder / "result.json").write_text(json.dumps(result))
+                for part, of_rows in probabilities.items():
+                    np.save(folder / f"{part}.npy", of_rows)
+                saved_model.save(folder, network, encoder, self.prepared)
+                (folder / RESULT).write_text(to_json(result))
             if (cell.arm, cell.seed) == (REFERENCE, self.first_seed):
                 with self.running.span("report"):
                     self._preview(cell, encoder, folder)
-        return CellResult(self.store.path(cell.key))
+        return FinishedCell(self.store.path(cell.key))
 
     def _rows(self, numbers: np.ndarray, encoder: Encoder) -> np.ndarray | Streamed:
         """Return encoded rows as an array if all rows fit into the budget, else to be streamed in blocks.
@@ -128,7 +127,7 @@ class Trainer:
     def _program_for(self, cell: Cell, rows: int):
         key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
         if self._program[0] != key:
-            if cell.recipe.model.name not in TREES:
+            if not MODELS[cell.recipe.model.name].trees:
                 self._warn(devices.unused(cell.recipe.train))
             self._program = (key, build(cell.recipe, self.prepared.schema, rows, self.threads))
         return self._program[1]
@@ -140,6 +139,28 @@ class Trainer:
             self._warned.add(message)
 
 
+def _result(
+    cell: Cell, fit: Fit, validation: np.ndarray, y: np.ndarray, classes: int, computed: devices.Computed
+) -> CellResult:
+    """Return what a training came to; `validation` float32 (rows, classes), and `y` their class numbers (rows,)."""
+    from components.stats.metrics import recalls, scores
+
+    return CellResult(
+        recipe=cell.recipe,
+        seed=cell.seed,
+        validation=scores(validation, y),
+        recall=tuple(recalls(validation, y)),
+        curves={name: tuple(curve) for name, curve in fit.curves.items()},
+        epochs=len(fit.curves["loss"]),
+        epoch=fit.epoch,
+        diverged=fit.diverged,
+        diagnostics=by_layer(fit),
+        findings=diagnose(fit, classes, cell.recipe.train),
+        seconds=len(fit.curves["loss"]) * fit.epoch_seconds,
+        computed=computed,
+    )
+
+
 def threads_for(schema: Schema) -> int:
     """Return with how many threads to train; 0 is as many as there are cores."""
     small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
@@ -148,7 +169,7 @@ def threads_for(schema: Schema) -> int:
 
 def build(recipe: Recipe, schema: Schema, rows: int, threads: int) -> Any:
     """Return what trains the recipe's model on so many rows: a `components.training.engine.Program`, or a `Forest`."""
-    if recipe.model.name in TREES:
+    if MODELS[recipe.model.name].trees:
         # With more, threads that wait for each other take most of the time.
         return Forest(recipe, schema.inputs, len(schema.classes), threads or None)
     if recipe.train.backend == "jax":

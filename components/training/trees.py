@@ -7,6 +7,7 @@ Saved by skops, which loads only types that it is told to trust: unlike a pickle
 
 from __future__ import annotations
 
+import pkgutil
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,12 @@ from components.data.encoding import Inputs
 from components.errors import AssayError
 from components.runtime.devices import Computed
 from components.serving.tree_files import flat, probabilities
+from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, Train
 
 if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
+
     from components.runtime.checkpoint import Checkpoint
     from components.training.engine import Fit, Split
     from components.training.feed import Streamed
@@ -60,7 +64,7 @@ class Forest:
 
         if not isinstance(split.x, np.ndarray):
             raise AssayError(f"{self.name} needs all rows in memory; raise the study's `memory`")
-        self.network = _estimator(self.name, self.inputs, seed)
+        self.network = pkgutil.resolve_name(MODELS[self.name].builder)(self.inputs, seed)
         start = time.process_time()
         with threadpool_limits(self.threads, "openmp"):
             self.network.fit(flat(split.x), split.y)
@@ -76,15 +80,17 @@ class Forest:
         return probabilities(self.network, np.asarray(x), self.classes)
 
 
-def _estimator(name: str, inputs: Inputs, seed: int) -> Any:
-    """Return untrained trees with scikit-learn's own settings (Breiman 2001; Ke et al. 2017).
+def random_forest(inputs: Inputs, seed: int) -> ClassifierMixin:
+    """Return an untrained forest with scikit-learn's own settings (Breiman 2001); it takes categories as numbers."""
+    from sklearn.ensemble import RandomForestClassifier
 
-    Boosted trees know which columns are categories. A forest takes their numbers as they are.
-    """
-    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+    return RandomForestClassifier(random_state=seed)
 
-    if name == "random_forest":
-        return RandomForestClassifier(random_state=seed)
+
+def hist_gradient_boosting(inputs: Inputs, seed: int) -> ClassifierMixin:
+    """Return untrained boosted trees with scikit-learn's own settings, told the categories (Ke et al. 2017)."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     numbers = int(np.prod(inputs.shape)) - len(inputs.sizes)
     categories = [numbers + i for i, size in enumerate(inputs.sizes) if size <= MAX_CATEGORIES]
     return HistGradientBoostingClassifier(categorical_features=categories or None, random_state=seed)

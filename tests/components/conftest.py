@@ -15,7 +15,7 @@ from small import study_of
 
 from components.data.preparation import prepare
 from components.data.prepared import Prepared
-from components.runtime.cells import CellResult
+from components.runtime.cells import FinishedCell
 from components.study.recipe import Train, merge
 from components.study.study import Study
 
@@ -86,8 +86,8 @@ class Steps:
         """The events of the finished cells."""
         return [event for event in self.events if event["event"] == "cell_finished"]
 
-    def cell(self, cell_id: str) -> CellResult:
-        return CellResult(self.folder / "cells" / cell_id)
+    def cell(self, cell_id: str) -> FinishedCell:
+        return FinishedCell(self.folder / "cells" / cell_id)
 
     def all(self) -> "Steps":
         """Run all steps."""

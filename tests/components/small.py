@@ -9,7 +9,7 @@ import numpy as np
 from components.data.prepared import Prepared
 from components.data.sources import Rows
 from components.data.splitting import content, split
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 from components.study.recipe import merge
 from components.study.study import Study
 
@@ -21,7 +21,7 @@ def study_of(source: str = "sklearn:digits", **changes: Any) -> Study:
 
 def prepare_rows(rows: Rows, folder: Path, source: str, seeds: int = 3, **data: Any) -> Prepared:
     """Split the rows and write them as prepared data, as the step `load` does with those of a source."""
-    settings = Data.model_validate({"source": source, **data})
+    settings = DatasetSpec.model_validate({"source": source, **data})
     of = content(rows)
     return Prepared.write(folder, settings, rows, of, split(rows, settings, seeds, of))
 
@@ -31,6 +31,6 @@ def rewritten(prepared: Prepared, folder: Path, **changes: Any) -> Prepared:
     schema = prepared.schema
     values = {"x": np.array(prepared.x), "y": np.array(prepared.y), "classes": schema.classes}
     rows = Rows(**{**values, "columns": schema.columns, **changes})
-    settings = Data.model_validate({"source": schema.source})
+    settings = DatasetSpec.model_validate({"source": schema.source})
     of = replace(content(rows), order=np.load(prepared.folder / "order.npy"))
     return Prepared.write(folder, settings, rows, of, np.load(prepared.folder / "parts.npy"))

@@ -27,12 +27,12 @@ from components.data.report.texts import describe_texts
 from components.data.sources import Finding, Rows
 from components.data.splitting import TEST, Content
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 SIZES = 10  # image sizes that are listed
 
 
-def inspect(data: Data, rows: Rows, of: Content, parts: np.ndarray) -> dict[str, Any]:
+def inspect(data: DatasetSpec, rows: Rows, of: Content, parts: np.ndarray) -> dict[str, Any]:
     """Return the report as JSON, without NaN: what can't be said of a column without values is None.
 
     Args:

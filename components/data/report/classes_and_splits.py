@@ -7,7 +7,7 @@ import numpy as np
 
 from components.data.sources import Finding, Rows
 from components.data.splitting import TEST, TRAIN, UNUSED, VALIDATION, WINDOW
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 PARTS = {"test": TEST, "validation": VALIDATION, "train": TRAIN, "unused": UNUSED}
 UNBALANCED = 10  # times as many rows in the largest class as in the smallest
@@ -28,7 +28,7 @@ def count_classes(rows: Rows, mine: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
-def describe_split(data: Data, rows: Rows, parts: np.ndarray) -> dict[str, Any]:
+def describe_split(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> dict[str, Any]:
     """Return the rule of the split as a sentence, and the rows, groups and times of the first seed's parts.
 
     Args:
@@ -61,7 +61,7 @@ def describe_split(data: Data, rows: Rows, parts: np.ndarray) -> dict[str, Any]:
     return {"rule": rule, **split}
 
 
-def check_parts(data: Data, rows: Rows, parts: np.ndarray, classes: list[dict[str, Any]]) -> Iterator[Finding]:
+def check_parts(data: DatasetSpec, rows: Rows, parts: np.ndarray, classes: list[dict[str, Any]]) -> Iterator[Finding]:
     """Yield what is odd about the classes and the parts.
 
     Args:
@@ -97,7 +97,7 @@ def _balance(classes: list[dict[str, Any]]) -> Iterator[Finding]:
         yield Finding("unbalanced", "warning", text)
 
 
-def _own_splits(data: Data, rows: Rows) -> Iterator[Finding]:
+def _own_splits(data: DatasetSpec, rows: Rows) -> Iterator[Finding]:
     if isinstance(data.test, float) and "test" in rows.splits:
         text = (
             f"the source has its own test rows ({len(rows.splits['test'])}), which are mixed with the rest; "
@@ -112,7 +112,7 @@ def _own_splits(data: Data, rows: Rows) -> Iterator[Finding]:
         yield Finding("own-validation-rows", "note", text)
 
 
-def _groups(data: Data, groups: np.ndarray, is_test: np.ndarray) -> Iterator[Finding]:
+def _groups(data: DatasetSpec, groups: np.ndarray, is_test: np.ndarray) -> Iterator[Finding]:
     both = np.intersect1d(groups[is_test], groups[~is_test])
     if len(both):
         text = (

@@ -18,7 +18,7 @@ import numpy as np
 
 from components.data.raw_values import Column
 from components.data.sources import Finding, Rows
-from components.study.dataset import FILES, Data
+from components.study.dataset import FILES, DatasetSpec
 
 MIN_ROWS = 20
 MIN_OF_CLASS = 3
@@ -50,7 +50,7 @@ SIGNS: dict[str, tuple[Literal["error", "warning"], str]] = {
 }
 
 
-def describe_columns(data: Data, rows: Rows) -> tuple[list[dict[str, Any]], list[Finding]]:
+def describe_columns(data: DatasetSpec, rows: Rows) -> tuple[list[dict[str, Any]], list[Finding]]:
     """Return what is in each column of a table, and what is found of the columns.
 
     Args:

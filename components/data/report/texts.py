@@ -9,12 +9,12 @@ from components.data.report.classes_and_splits import PARTS
 from components.data.report.columns import BINS, most_frequent
 from components.data.sources import Rows
 from components.data.splitting import TEST
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 BLOCK = 4096  # rows that are looked at at a time
 
 
-def describe_texts(data: Data, rows: Rows, mine: np.ndarray) -> dict[str, Any]:
+def describe_texts(data: DatasetSpec, rows: Rows, mine: np.ndarray) -> dict[str, Any]:
     """Return how long the texts are, which words they have, and how many that the train rows don't have.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 
 from components.data.raw_values import Column
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ SOURCES = {
 }
 
 
-def read(data: Data, folder: Path) -> Rows:
+def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return the rows of the study's source.
 
     Args:

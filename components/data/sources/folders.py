@@ -16,7 +16,7 @@ import numpy as np
 
 from components.data.sources import Finding, Rows
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")  # besides what begins with a dot
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
@@ -110,7 +110,7 @@ def list_files(root: Path, kind: FileKind) -> Listing:
     return listing
 
 
-def readable(listing: Listing, broken: Mapping[int, str], data: Data) -> Listing:
+def readable(listing: Listing, broken: Mapping[int, str], data: DatasetSpec) -> Listing:
     """Return the listing without files that can't be read.
 
     Args:

@@ -20,7 +20,7 @@ from components.data.sources import Finding, Rows, reserve
 from components.data.sources.files import fetched
 from components.data.sources.folders import FileKind, Listing, labelled, list_files, readable, shown
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 IMAGES = FileKind(
     "image",
@@ -33,7 +33,7 @@ BATCH = 1024  # files that wait for a thread at a time
 EXAMPLES = 5
 
 
-def read(name: str, data: Data, folder: Path) -> Rows:
+def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
     """Return uint8 images (rows, height, width, channels), mapped from x.npy in the folder, in the order of the paths.
 
     With `data.image_size` the image is resized with its aspect kept and centred, and its edge pixels are repeated
@@ -58,7 +58,7 @@ def read(name: str, data: Data, folder: Path) -> Rows:
         return _decoded(list_files(root, IMAGES), data, folder / "x.npy")
 
 
-def _decoded(listing: Listing, data: Data, file: Path) -> Rows:
+def _decoded(listing: Listing, data: DatasetSpec, file: Path) -> Rows:
     threads = ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))
     with threads, warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -7,10 +7,10 @@ from sklearn import datasets
 
 from components.data.raw_values import Column
 from components.data.sources import Rows
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 
-def read(name: str, data: Data, folder: Path) -> Rows:
+def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
     """Return digits as 8x8 images with pixels 0..16, the others as float64 tables, as files are."""
     bunch = getattr(datasets, f"load_{name}")()
     # A tree tells 13.2 from what float32 makes of it, and the served model is given 13.2.

@@ -22,7 +22,7 @@ from components.data.sources import Finding, Rows
 from components.data.sources.files import Table, fetched, frame
 from components.errors import AssayError
 from components.formatting import MANY, did_you_mean
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 TARGETS = ("target", "label", "class", "y")
 EXAMPLES = 5
@@ -33,7 +33,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
-def read(name: str, data: Data, folder: Path) -> Rows:
+def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
     """Return float64 rows (rows, columns) in the file's order; without the target, group, time and ignored columns.
 
     Args:
@@ -76,7 +76,7 @@ def check_column(table: Table, option: str, name: str) -> None:
     raise AssayError(f"data.{option}: {table.path} has no column {name!r}; expected {did_you_mean(name, near)}{more}")
 
 
-def target_of(table: Table, data: Data) -> str:
+def target_of(table: Table, data: DatasetSpec) -> str:
     """Return the name of the target column: `data.target`, or the only one that is called like one.
 
     Raises:

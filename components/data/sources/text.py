@@ -11,7 +11,7 @@ from components.data.sources.files import Table, fetched, frame
 from components.data.sources.folders import FileKind, labelled, list_files, readable, shown
 from components.data.sources.table import check_column, group_numbers, labels, some, target_of, time_numbers
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 TEXT = "text"
 OF_FILES = ("target", "ignore", "group", "time", "delimiter", "text")  # options that a folder has no use for
@@ -19,7 +19,7 @@ TEXTS = FileKind("text", ".txt file", (".txt",), "write them anew, as with `icon
 EXAMPLES = 5
 
 
-def read(name: str, data: Data, folder: Path) -> Rows:
+def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
     """Return int32 rows (rows, words) in the file's order, or in that of the paths; cut off after `data.words` words.
 
     Args:
@@ -35,7 +35,7 @@ def read(name: str, data: Data, folder: Path) -> Rows:
         return _of_folders(path, data) if path.is_dir() else _of_table(frame(path, data.delimiter), data)
 
 
-def _of_table(table: Table, data: Data) -> Rows:
+def _of_table(table: Table, data: DatasetSpec) -> Rows:
     for column in data.ignore:
         check_column(table, "ignore", column)
     text = _text_column(table, data)
@@ -47,7 +47,7 @@ def _of_table(table: Table, data: Data) -> Rows:
     return Rows(x, y, classes, words=words, groups=groups, times=times, names=table.names, findings=findings)
 
 
-def _text_column(table: Table, data: Data) -> str:
+def _text_column(table: Table, data: DatasetSpec) -> str:
     """Return the name of the column of the text: `data.text`, or the only one that is called so.
 
     Raises:
@@ -86,7 +86,7 @@ def _numbers(
 # Folders
 
 
-def _of_folders(root: Path, data: Data) -> Rows:
+def _of_folders(root: Path, data: DatasetSpec) -> Rows:
     for option in OF_FILES:
         if getattr(data, option):
             raise AssayError(f"data.{option}: {root} is a folder of texts, and has no columns; leave it out")

@@ -29,7 +29,7 @@ from components.data.raw_values import Column, as_words
 from components.data.sources import Finding, Rows, reserve
 from components.errors import AssayError
 from components.runtime.events import Step
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 from components.study.recipe import Kind
 
 RANKS: dict[Kind, int] = {"image": 3, "table": 1, "text": 0}  # dimensions of one row
@@ -42,7 +42,7 @@ REPACKED = 0.1  # by how much of its size another packer may change a file
 LISTED = 10  # files that a message names
 
 
-def read(name: str, data: Data, folder: Path) -> Rows:
+def read(name: str, data: DatasetSpec, folder: Path) -> Rows:
     """Return all labelled splits, joined, with each split's row numbers; `x` is mapped from x.npy in the folder.
 
     Images are (rows, height, width, channels), tables (rows, columns), in the data set's own dtype, and text is its

@@ -25,7 +25,7 @@ def write(file: Path, study: Study, verdict: dict[str, Any], cells: Cells, prepa
     Args:
         file: to write.
         study: the study.
-        verdict: see `components.steps.evaluate.judge`.
+        verdict: see `components.evaluation.verdict.judge`.
         cells: by arm, in the order of the seeds; test predictions are opened of the winner and the reference only.
         prepared: the data; its own report is in the folder `report`, and the augmentation preview beside `file`.
     """
@@ -48,7 +48,7 @@ def gather(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepar
         "data": about.data(prepared.folder / "report" / "data.json"),
         "reproduce": about.reproduce(study, verdict, cells, prepared),
         "trainings": sum(len(of_arm) for of_arm in cells.values()),
-        "seconds": sum(cell.result["seconds"] for of_arm in cells.values() for cell in of_arm),
+        "seconds": sum(cell.result.seconds for of_arm in cells.values() for cell in of_arm),
         "arms": len(cells),
         "most_harms": MOST_HARMS,
     }

@@ -14,7 +14,6 @@ from components.data.report.markdown import missing_text, values_text, with_exam
 from components.evaluation.verdict import Cells
 from components.reporting.html_report.answers import address, data_address
 from components.reporting.html_report.charts import Axis, Plot, histogram
-from components.runtime.cells import CellResult
 from components.runtime.code_version import code_version
 from components.study.study import REFERENCE, Study
 
@@ -72,7 +71,6 @@ def _lengths(bars: dict[str, list[int]]) -> Any:
 def reproduce(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> dict[str, Any]:
     """Return the exact study, what computed it, and the versions."""
     text = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None)
-    first: CellResult = cells[REFERENCE][0]
     versions = {"python": platform.python_version()}
     for library in LIBRARIES:
         with suppress(PackageNotFoundError):  # jax is an extra, and kfp is not in every image
@@ -81,7 +79,7 @@ def reproduce(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Pre
         "study": text,
         "address": data_address("text/yaml", text.encode()),
         "versions": versions,
-        "computed": first.result["computed"],
+        "computed": cells[REFERENCE][0].result.computed,
         "code": code_version()[:12],
         "fingerprint": prepared.schema.fingerprint,
         "run": verdict.get("run"),

@@ -31,7 +31,7 @@ def test_rows(verdict: dict[str, Any], cells: Cells, prepared: Prepared) -> dict
     classes = prepared.schema.classes
     predicted = {who: [cell.probabilities("test") for cell in cells[arm]] for who, arm in shown.items()}
     counts = {who: np.sum([confusion(p, y) for p in of], axis=0) for who, of in predicted.items()}
-    seeds = [cell.result["seed"] for cell in cells[winner["arm"]]]
+    seeds = [cell.result.seed for cell in cells[winner["arm"]]]
     chosen = next(iter(predicted.values()))[seeds.index(winner["seed"])]
     return {
         "arms": shown,

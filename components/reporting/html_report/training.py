@@ -1,5 +1,6 @@
 """What the page shows of the training: learning curves, and what more data brings."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ SHOWN = 6  # learning curves that need no click
 def curves(cells: Cells) -> dict[str, Any] | None:
     """Draw the loss over the epochs, an arm a chart, on common axes: the mean, and a band over the seeds."""
     bands = {
-        arm: {name: band([cell.result["curves"][name] for cell in of_arm]) for name in ("loss", "val_loss")}
+        arm: {name: band([cell.result.curves[name] for cell in of_arm]) for name in ("loss", "val_loss")}
         for arm, of_arm in cells.items()
-        if max(cell.result["epochs"] for cell in of_arm) > 1
+        if max(cell.result.epochs for cell in of_arm) > 1
     }
     values = [v for of in bands.values() for band in of.values() for line in band[1:] for v in line]
     if not values:
@@ -30,7 +31,7 @@ def curves(cells: Cells) -> dict[str, Any] | None:
     y = Axis("loss", low / 1.15, high * 1.15, "{:.4g}".format, log=True)
     charts = []
     for number, (arm, of_arm) in enumerate(bands.items()):
-        kept = float(np.mean([cell.result["epoch"] + 1 for cell in cells[arm]]))
+        kept = float(np.mean([cell.result.epoch + 1 for cell in cells[arm]]))
         last = {name: f"{band[1][-1]:.3g}" if band[1] else "no number" for name, band in of_arm.items()}
         told = (
             f"{arm}: the training loss ends at {last['loss']} and the validation loss at {last['val_loss']}; "
@@ -47,7 +48,7 @@ def curves(cells: Cells) -> dict[str, Any] | None:
     return {"shown": charts[:SHOWN], "more": charts[SHOWN:], "seeds": len(cells[REFERENCE])}
 
 
-def band(runs: list[list[float]]) -> tuple[list[float], list[float], list[float], list[float]]:
+def band(runs: Sequence[Sequence[float]]) -> tuple[list[float], list[float], list[float], list[float]]:
     """Return epochs (from 1), mean, least and greatest value, as long as half of the seeds train; thinned."""
     longest = sorted(map(len, runs))[(len(runs) - 1) // 2]
     padded = np.full((len(runs), longest), np.nan)

@@ -100,8 +100,8 @@ class Program(keras_program.KerasProgram):
         if not isinstance(split.val_x, Streamed):
             self._validation = [self._on_devices(chunk) for chunk in _chunks(split.val_x, split.val_y)]
 
-    def train(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
-        """See `engine.Program.train`."""
+    def train_epoch(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
+        """See `engine.Program.train_epoch`."""
         totals, watched = self._nothing, self._watched
         for batches in _ahead(self._prepared(order, step)) if self._feed else self._gathered(order):
             of_steps, rates = rates[: batches.steps], rates[batches.steps :]
@@ -113,8 +113,8 @@ class Program(keras_program.KerasProgram):
         self._measured = np.asarray(totals[1])
         return np.asarray(totals[0])
 
-    def score(self) -> tuple[np.ndarray, np.ndarray]:
-        """See `engine.Program.score`."""
+    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `engine.Program.evaluate`."""
         totals = self._no_counts
         held = isinstance(self._validation, list)
         for x, y in self._validation if held else _chunks(*self._validation):
@@ -200,7 +200,7 @@ class Program(keras_program.KerasProgram):
 
         like = tf.TensorSpec((None, *self.inputs.shape), x.dtype), tf.TensorSpec((None,), y.dtype)
         mixture = ()
-        if self.augment_recipe.mixes():
+        if self.augment_recipe.has("mix"):
             mixture = Mixture(tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32))
         return tf.map_fn(one, (tf.range(tf.shape(order)[0]), order), fn_output_signature=(*like, mixture))
 
@@ -219,12 +219,14 @@ class Program(keras_program.KerasProgram):
             taken = step if order is None else order[step]
             of_step = None if mixture is None else Mixture(*(self._share(part[step]) for part in mixture))
             rows = self._share(x[taken]), self._share(y[taken]), of_step
-            state, counted, measured = self._step(state, *rows, rates[step], class_weights, step == watched, measured)
+            state, counted, measured = self._train_step(
+                state, *rows, rates[step], class_weights, step == watched, measured
+            )
             return state, (total + counted, measured)
 
         return one(0, (state, totals)) if _room(batches) == 1 else jax.lax.fori_loop(0, steps, one, (state, totals))
 
-    def _step(self, state: State, x, y, mixture: Mixture | None, rate, class_weights, watched, measured):
+    def _train_step(self, state: State, x, y, mixture: Mixture | None, rate, class_weights, watched, measured):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step.
 
         Also returns `measured`; where the step is `watched`, what was measured in it.
@@ -264,7 +266,7 @@ class Program(keras_program.KerasProgram):
         return [scope.get_current_value(variable) for variable in variables], others
 
     def _score_rows(self, weights: Weights, x, y, totals):
-        """Score rows in evaluation mode; adds to `totals` what `engine.Program.score` returns."""
+        """Score rows in evaluation mode; adds to `totals` what `engine.Program.evaluate` returns."""
         logits, _ = self.network.stateless_call(*weights, self._share(x), training=False)
         losses, _ = keras_program.losses(logits, [(1.0, y)], jnp.ones(self.classes), 0.0)
         of, taken = jax.nn.one_hot(y, self.classes), jax.nn.one_hot(jnp.argmax(logits, axis=1), self.classes)

@@ -17,7 +17,7 @@ from components.runtime import devices
 from components.study.recipe import Recipe, Train
 from components.training import engine, models
 from components.training.augment import Mixture
-from components.training.layer_watch import Watch
+from components.training.layer_watch import LayerStatistics
 
 OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -116,7 +116,7 @@ class KerasProgram(engine.Program):
         if self.computed.device != "cpu":
             self.clock = time.perf_counter
         self.network = self._fresh(seed=0)
-        self._watch = Watch(self.network, recipe.model.activation) if recipe.train.diagnostics else None
+        self._watch = LayerStatistics(self.network, recipe.model.activation) if recipe.train.diagnostics else None
         if self._watch:
             self.layers = self._watch.layers
         self._measured = np.zeros(0, np.float32)

@@ -86,8 +86,8 @@ class Program(keras_program.KerasProgram):
         self._rows = Feed(split.x, split.y, self.batch_size)
         self._validation = Feed(split.val_x, split.val_y, EVALUATION_ROWS)
 
-    def train(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
-        """See `engine.Program.train`."""
+    def train_epoch(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
+        """See `engine.Program.train_epoch`."""
         if self.averages and step:
             self._unaverage()
         totals = tf.zeros(2), tf.fill((len(self.layers), len(QUANTITIES)), math.nan)
@@ -101,8 +101,8 @@ class Program(keras_program.KerasProgram):
         self._measured = totals[1].numpy()
         return totals[0].numpy()
 
-    def score(self) -> tuple[np.ndarray, np.ndarray]:
-        """See `engine.Program.score`."""
+    def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `engine.Program.evaluate`."""
         totals = tf.zeros(()), tf.zeros((3, self.classes))
         for x, y in self._validation.straight():
             totals = self._score(x, y, totals)
@@ -178,13 +178,13 @@ class Program(keras_program.KerasProgram):
             step_seed = tf.stack([seed[0], seed[1] + step])
             self.optimizer.learning_rate.assign(rates[step])
             rows_of_step = tf.gather(x, taken), tf.gather(y, taken)
-            scored, measured = self._step(*rows_of_step, step_seed, spread, weights, step == watched, measured)
+            scored, measured = self._train_step(*rows_of_step, step_seed, spread, weights, step == watched, measured)
             return step + 1, total + scored, measured
 
         # Not a Python loop: AutoGraph, which would convert it, does nothing on Python 3.13 (TensorFlow 2.21).
         return tf.while_loop(lambda step, *_: step * batch < rows, one, (0, *totals))[1:]
 
-    def _step(self, x, y, seed, spread, class_weights, watched, measured):
+    def _train_step(self, x, y, seed, spread, class_weights, watched, measured):
         """Take one gradient step; returns float32 (2,): summed cross-entropy and number of hits, before the step.
 
         Also returns `measured`; where the step is `watched`, bool (), what was measured in it. That changes no step.
@@ -194,7 +194,7 @@ class Program(keras_program.KerasProgram):
         return self._update(x, y, mixture, class_weights, watched, measured)
 
     def _update(self, x, y, mixture, class_weights, watched, measured):
-        """Take one gradient step on augmented rows, see `_step`."""
+        """Take one gradient step on augmented rows, see `_train_step`."""
         labels = keras_program.labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:

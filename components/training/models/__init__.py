@@ -1,31 +1,18 @@
-"""The networks, as Keras models from encoded rows to logits. A network is one builder, registered in `BUILDERS`.
+"""The networks, as Keras models from encoded rows to logits; each is a builder and a row of the model catalogue.
 
-Which kinds of data it fits, its widths and its own defaults are said in `components.study.recipe`. Models that are no
-networks are in `components.training.trees`.
+Models that are no networks are in `components.training.trees`.
 """
 
-from collections.abc import Callable
+import pkgutil
 
 import keras
 
 from components.data.encoding import Inputs
-from components.study.recipe import APPLICATIONS, UNITS, Model
-from components.training.models.dense import logistic, mlp
-from components.training.models.images import application, cnn, resnet
+from components.study.model_catalogue import MODELS
+from components.study.recipe import Model
 from components.training.models.layers import Layers, embedding_width, momentum
-from components.training.models.text import bilstm, textcnn, transformer
 
-__all__ = ["BUILDERS", "build", "embedding_width", "momentum"]
-
-BUILDERS: dict[str, Callable[[keras.KerasTensor, Layers, Inputs, tuple[int, ...]], keras.KerasTensor]] = {
-    "logistic": logistic,
-    "mlp": mlp,
-    "cnn": cnn,
-    "resnet": resnet,
-    "bilstm": bilstm,
-    "textcnn": textcnn,
-    "transformer": transformer,
-}
+__all__ = ["build", "embedding_width", "momentum"]
 
 
 def build(recipe: Model, inputs: Inputs, classes: int, steps: int, seed: int) -> keras.Model:
@@ -40,6 +27,6 @@ def build(recipe: Model, inputs: Inputs, classes: int, steps: int, seed: int) ->
     """
     rows = keras.Input(inputs.shape, name="encoded", dtype=inputs.dtype)
     layers = Layers(recipe, steps, seed)
-    builder = application if recipe.name.startswith(APPLICATIONS) else BUILDERS[recipe.name]
-    hidden = builder(rows, layers, inputs, recipe.units or UNITS.get(recipe.name, ()))
+    model = MODELS[recipe.name]
+    hidden = pkgutil.resolve_name(model.builder)(rows, layers, inputs, recipe.units or model.units)
     return keras.Model(rows, layers.output(hidden, classes), name=recipe.name.rpartition("/")[2])

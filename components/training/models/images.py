@@ -6,7 +6,7 @@ import keras
 
 from components.data.encoding import Inputs
 from components.errors import AssayError
-from components.study.recipe import APPLICATIONS
+from components.study.model_catalogue import APPLICATIONS
 from components.training.models.layers import Layers, features
 
 BLOCKS = 2  # residual blocks in a stage

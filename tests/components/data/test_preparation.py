@@ -13,7 +13,7 @@ from components.data.raw_values import Column
 from components.data.sources import Rows, read
 from components.data.splitting import stratified
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 
 def rows_of(x, y, **more) -> Rows:
@@ -35,7 +35,7 @@ def rows_of(x, y, **more) -> Rows:
     ],
 )
 def test_scikit_learns_rows_come_unchanged(name, shape, rows, classes, tmp_path):
-    found, bunch = read(Data(source=f"sklearn:{name}"), tmp_path), getattr(datasets, f"load_{name}")()
+    found, bunch = read(DatasetSpec(source=f"sklearn:{name}"), tmp_path), getattr(datasets, f"load_{name}")()
     assert found.x.shape == (rows, *shape)
     assert found.x.dtype == (np.float32 if name == "digits" else np.float64)
     np.testing.assert_array_equal(found.x.reshape(rows, -1), bunch.data)

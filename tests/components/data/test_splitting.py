@@ -10,7 +10,7 @@ from components.data.raw_values import Column
 from components.data.sources import Rows
 from components.data.splitting import TEST, TRAIN, UNUSED, VALIDATION, content, share_of, split, stratified
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 NAMES = ("a", "b", "c")
 
@@ -170,7 +170,7 @@ def labelled(draw) -> Rows:
 def test_every_split_is_disjoint_complete_and_keeps_its_rule(rows, rule, fraction):
     rows.groups = rows.groups if rule == "group" else None
     rows.times = rows.times if rule == "time" else None
-    data = Data.model_validate({**TABLE, "test": fraction})
+    data = DatasetSpec.model_validate({**TABLE, "test": fraction})
     same = content(rows)
     try:
         parts = split(rows, data, 4, same)
@@ -200,7 +200,7 @@ def test_every_split_is_disjoint_complete_and_keeps_its_rule(rows, rule, fractio
 def test_the_classes_have_their_shares_in_every_part(counts, fraction):
     y = np.repeat(np.arange(len(counts)), counts)
     rows = Rows(np.arange(len(y), dtype=np.float64)[:, None], y, NAMES[: len(counts)], (Column("c"),))
-    parts = split(rows, Data.model_validate({**TABLE, "test": fraction}), 3, content(rows))
+    parts = split(rows, DatasetSpec.model_validate({**TABLE, "test": fraction}), 3, content(rows))
     for one in parts:
         shares = np.bincount(y) / len(y)
         for part in (TRAIN, VALIDATION, TEST):
@@ -215,7 +215,7 @@ def test_the_same_rows_in_another_order_are_split_alike(different, in_groups, pl
     rng = np.random.default_rng(0)
     x, y = np.arange(40.0)[:, None] % different, np.arange(40) % 2
     of_group = rng.integers(0, 25, 40)
-    data, places = Data.model_validate(TABLE), np.array(places)
+    data, places = DatasetSpec.model_validate(TABLE), np.array(places)
 
     def parts(to: np.ndarray) -> np.ndarray:
         rows = Rows(x[to], y[to], NAMES[:2], (Column("c"),), groups=of_group[to] if in_groups else None)
@@ -229,7 +229,7 @@ def test_a_rare_class_in_groups_of_several_classes_is_in_every_part():
     groups = np.arange(120) // 4
     y = np.where((groups % 6 == 5) & (np.arange(120) % 4 == 3), 2, np.arange(120) % 2)
     rows = Rows(np.arange(120.0)[:, None], y, NAMES, (Column("c"),), groups=groups)
-    parts = split(rows, Data.model_validate(TABLE), 30, content(rows))
+    parts = split(rows, DatasetSpec.model_validate(TABLE), 30, content(rows))
     for one in parts:
         for part in (TRAIN, VALIDATION, TEST):
             assert set(y[one == part]) == {0, 1, 2}
@@ -242,13 +242,13 @@ def test_copies_of_a_group_go_with_it():
     groups = np.arange(60) // 3
     x[3], x[6] = x[2], x[5]
     rows = Rows(x, np.arange(60) % 2, NAMES[:2], (Column("c"),), groups=groups)
-    for one in split(rows, Data.model_validate({**TABLE, "validation": 0.4}), 10, content(rows)):
+    for one in split(rows, DatasetSpec.model_validate({**TABLE, "validation": 0.4}), 10, content(rows)):
         assert len(set(one[:9])) == 1
 
 
 def test_a_seeds_window_in_time_is_its_own():
     rows = Rows(np.arange(200.0)[:, None], np.arange(200) % 2, NAMES[:2], (Column("c"),), times=np.arange(200.0))
-    parts = split(rows, Data.model_validate(TABLE), 5, content(rows))
+    parts = split(rows, DatasetSpec.model_validate(TABLE), 5, content(rows))
     assert np.flatnonzero(parts[0] == TEST).tolist() == list(range(160, 200))
     begins = {int(np.flatnonzero(one)[0]) for one in parts}
     assert len(begins) == 5
@@ -261,20 +261,20 @@ def test_a_seeds_window_in_time_is_its_own():
 def tested_one_time_have_no_newest():
     rows = Rows(np.arange(20.0)[:, None], np.arange(20) % 2, NAMES[:2], (Column("c"),), times=np.zeros(20))
     with pytest.raises(AssayError, match="all 20 rows have the same time"):
-        split(rows, Data.model_validate(TABLE), 1, content(rows))
+        split(rows, DatasetSpec.model_validate(TABLE), 1, content(rows))
 
 
 def test_classes_that_follow_each_other_in_time_are_refused():
     rows = Rows(np.arange(40.0)[:, None], np.arange(40) // 35, NAMES[:2], (Column("c"),), times=np.arange(40.0))
     with pytest.raises(AssayError, match="are all of class 'a'"):
-        split(rows, Data.model_validate(TABLE), 1, content(rows))
+        split(rows, DatasetSpec.model_validate(TABLE), 1, content(rows))
 
 
 # Test rows of data that grows
 
 
 def held_out_of(rows: Rows, fraction: float = 0.2, **data: str) -> set[float]:
-    parts = split(rows, Data.model_validate({**TABLE, "test": fraction, **data}), 1, content(rows))
+    parts = split(rows, DatasetSpec.model_validate({**TABLE, "test": fraction, **data}), 1, content(rows))
     return set(rows.x[parts[0] == TEST, 0].tolist())
 
 
@@ -303,7 +303,7 @@ def test_a_group_that_grows_stays_on_its_side():
     rows.groups[1000:] = np.arange(100) * 2
     few = growing(1000, 5)
     assert few.groups is not None
-    parts = [split(each, Data.model_validate(TABLE), 1, content(each))[0] for each in (few, rows)]
+    parts = [split(each, DatasetSpec.model_validate(TABLE), 1, content(each))[0] for each in (few, rows)]
     sides = [set(of[part == TEST]) for of, part in zip((few.groups, rows.groups), parts, strict=True)]
     assert len(sides[0] & sides[1]) >= 0.9 * len(sides[0])
     assert len(sides[0]) in range(35, 46)

@@ -1,6 +1,7 @@
 """What the verdict says beside the main effect: other metrics, slices with harms, interactions; and on real data."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ class Made:
     """A cell with made-up validation predictions."""
 
     def __init__(self, real, validation: np.ndarray, truth: np.ndarray):
-        self.result = {**real.result, "validation": scores(validation, truth), "findings": []}
+        self.result = replace(real.result, validation=scores(validation, truth), findings=())
         self.preview = real.preview
         self._validation, self._real = validation, real
 
@@ -60,8 +61,8 @@ def test_other_metrics_are_positive_where_the_technique_improves_them(tiny):
                 [
                     sign
                     * (
-                        tiny.cell(f"{number}-{seed}").result["validation"][metric]
-                        - tiny.cell(f"0-{seed}").result["validation"][metric]
+                        tiny.cell(f"{number}-{seed}").result.validation[metric]
+                        - tiny.cell(f"0-{seed}").result.validation[metric]
                     )
                     for seed in (0, 1)
                 ]
@@ -75,7 +76,7 @@ def test_slices_are_the_classes_with_their_rows(tiny):
     assert sum(entry["rows"] for entry in slices) == pytest.approx(288)
     narrow = tiny.verdict["effects"][1]
     recall = [
-        np.mean([tiny.cell(f"2-{s}").result["recall"][d] - tiny.cell(f"0-{s}").result["recall"][d] for s in (0, 1)])
+        np.mean([tiny.cell(f"2-{s}").result.recall[d] - tiny.cell(f"0-{s}").result.recall[d] for s in (0, 1)])
         for d in range(10)
     ]
     assert narrow["by_slice"] == pytest.approx(recall)
@@ -153,7 +154,7 @@ def test_scores_by_row_are_the_cells_own(tiny):
     comparison = Comparison(tiny.study, gather(tiny.study, [str(tiny.folder / "cells")]), tiny.prepared)
     for metric, sign in (("accuracy", 1), ("loss", -1), ("macro_f1", 1), ("ece", -1)):
         ours = [sign * of_seed.mean() for of_seed in comparison.reference[metric]]
-        told = [tiny.cell(f"0-{seed}").result["validation"][metric] for seed in (0, 1)]
+        told = [tiny.cell(f"0-{seed}").result.validation[metric] for seed in (0, 1)]
         assert ours == pytest.approx(told)
 
 

@@ -1,8 +1,5 @@
 """A change of what decides numbers trains again, and a change of what is only said trains nothing."""
 
-import ast
-import importlib.util
-import re
 import shutil
 from pathlib import Path
 
@@ -10,9 +7,6 @@ import pytest
 
 from components.runtime import code_version
 from components.runtime.code_version import PACKAGE, decisive_code, source_version
-
-ROOT = PACKAGE.parent
-MODULE = re.compile(r"(components|pipeline)(\.[a-z_]+)+")
 
 
 @pytest.fixture
@@ -84,29 +78,3 @@ def test_the_hash_is_of_code_and_libraries(monkeypatch):
     ours = code_version.code_version()
     monkeypatch.setattr(code_version, "_version", lambda library: "0")
     assert code_version.code_version.__wrapped__() != ours
-
-
-def module_names(file: Path) -> set[str]:
-    """Return the strings of a source that look like modules of ours."""
-    strings = (node.value for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Constant))
-    return {text for text in strings if isinstance(text, str) and MODULE.fullmatch(text)}
-
-
-def exists(name: str) -> bool:
-    """Tell whether there is such a module, or such a thing in a module."""
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # its parent is no package
-        parent, _, leaf = name.rpartition(".")
-        return exists(parent) and hasattr(importlib.import_module(parent), leaf)
-
-
-def test_modules_that_are_named_in_strings_exist():
-    names = {
-        name
-        for folder in ("components", "pipeline")
-        for file in (ROOT / folder).rglob("*.py")
-        for name in module_names(file)
-    }
-    assert len(names) >= 8  # sources, and the modules that child processes run
-    assert [name for name in sorted(names) if not exists(name)] == []

@@ -23,7 +23,7 @@ from PIL import Image
 from sklearn import datasets
 
 from components.errors import AssayError
-from components.runtime.cells import CellResult
+from components.runtime.cells import FinishedCell
 from pipeline.commands.predict import Model, write
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_workplace")]
@@ -52,7 +52,7 @@ class Asked:
     @property
     def evaluated(self) -> np.ndarray:
         """The probabilities of the test rows, as they were scored."""
-        return CellResult(self.steps.folder / "verdict" / "winner").probabilities("test")
+        return FinishedCell(self.steps.folder / "verdict" / "winner").probabilities("test")
 
 
 def digits(run_steps, folder: Path) -> Asked:

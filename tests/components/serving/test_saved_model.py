@@ -22,7 +22,8 @@ from components.data.sources import Rows
 from components.errors import AssayError
 from components.serving import saved_model
 from components.serving.saved_model import RowError, Served, raw_rows, softmax
-from components.study.recipe import FITS, Model, Recipe
+from components.study.model_catalogue import MODELS
+from components.study.recipe import Model, Recipe
 from components.training import models
 
 SCALES = ("none", "minmax", "tanh", "standardize", "robust")
@@ -55,7 +56,7 @@ def prepared_texts(folder) -> Prepared:
 
 @pytest.mark.parametrize("name", [*models.BUILDERS, "applications/MobileNetV3Small"])
 def test_every_network_as_it_was_evaluated(request, tmp_path, name):
-    for kind in FITS[name]:
+    for kind in MODELS[name].kinds:
         folder = tmp_path / kind
         if kind == "text":
             prepared = prepared_texts(folder)

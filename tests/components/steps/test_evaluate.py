@@ -2,15 +2,18 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from made_up import write_result
 
 from components.evaluation.verdict import gather_findings, judge, median_seed
+from components.records import to_json
 from components.reporting.phrases import amount, chance, sentence
-from components.runtime.cells import CellResult
+from components.runtime.cells import RESULT, Diagnosis, FinishedCell
 from components.stats.metrics import scores
 from components.steps.evaluate import as_csv, as_markdown, gather
 from components.study.study import Study
@@ -33,8 +36,8 @@ def test_effects_are_paired_differences_on_validation_rows(tiny):
         of_seed = [
             direction
             * (
-                tiny.cell(f"{number}-{seed}").result["validation"]["accuracy"]
-                - tiny.cell(f"0-{seed}").result["validation"]["accuracy"]
+                tiny.cell(f"{number}-{seed}").result.validation["accuracy"]
+                - tiny.cell(f"0-{seed}").result.validation["accuracy"]
             )
             for seed in (0, 1)
         ]
@@ -44,16 +47,14 @@ def test_effects_are_paired_differences_on_validation_rows(tiny):
 
 def test_the_winner_has_the_best_mean_on_validation_rows_and_a_median_seed(tiny):
     arms = ("reference", "same", "narrow", "long")
-    means = [
-        np.mean([tiny.cell(f"{arm}-{seed}").result["validation"]["accuracy"] for seed in (0, 1)]) for arm in range(4)
-    ]
+    means = [np.mean([tiny.cell(f"{arm}-{seed}").result.validation["accuracy"] for seed in (0, 1)]) for arm in range(4)]
     winner = tiny.verdict["winner"]
     assert winner["arm"] == arms[int(np.argmax(means))]
     assert winner["mean"] == pytest.approx(max(means))
-    chosen = CellResult(tiny.folder / "verdict" / "winner").result
-    values = [tiny.cell(f"{arms.index(winner['arm'])}-{seed}").result["validation"]["accuracy"] for seed in (0, 1)]
-    assert chosen["seed"] == winner["seed"]
-    assert chosen["validation"]["accuracy"] == min(values)
+    chosen = FinishedCell(tiny.folder / "verdict" / "winner").result
+    values = [tiny.cell(f"{arms.index(winner['arm'])}-{seed}").result.validation["accuracy"] for seed in (0, 1)]
+    assert chosen.seed == winner["seed"]
+    assert chosen.validation["accuracy"] == min(values)
 
 
 def test_test_scores_are_the_mean_over_the_seeds(tiny):
@@ -134,7 +135,7 @@ def test_cells_may_come_in_several_folders(tiny, copied, tmp_path):
         shutil.move(copied / name, other / name)
     by_arm = gather(tiny.study, [str(other), str(copied)])
     assert list(by_arm) == ["reference", "same", "narrow", "long"]
-    assert [[cell.result["seed"] for cell in of] for of in by_arm.values()] == [[0, 1]] * 4
+    assert [[cell.result.seed for cell in of] for of in by_arm.values()] == [[0, 1]] * 4
 
 
 def with_values(copied: Path, values: dict[str, list[float]], y: np.ndarray, metric: str = "accuracy") -> None:
@@ -150,11 +151,10 @@ def with_values(copied: Path, values: dict[str, list[float]], y: np.ndarray, met
             made = np.full((len(truth), 10), (1 - certain) / 9, np.float32)
             made[np.arange(len(truth)), truth if metric == "loss" else predicted] = certain
             folder = copied / f"{arm}-{seed}"
-            result = json.loads((folder / "result.json").read_text())
-            result["validation"] = scores(made, truth)
-            for name in ("result.json", "validation.npy"):  # they are hard links to the store
+            result = FinishedCell(folder).result
+            for name in (RESULT, "validation.npy"):  # they are hard links to the store
                 (folder / name).unlink()
-            (folder / "result.json").write_text(json.dumps(result))
+            (folder / RESULT).write_text(to_json(replace(result, validation=scores(made, truth))))
             np.save(folder / "validation.npy", made)
 
 
@@ -193,7 +193,7 @@ def test_what_an_arm_removes_has_the_opposite_sign(tiny, copied, truth):
     by_arm = gather(study, [str(copied)])
     for arm, seconds in (("reference", 3.0), ("no dropout", 2.0)):
         for cell in by_arm[arm]:
-            cell.result["seconds"] = seconds
+            cell.result = replace(cell.result, seconds=seconds)
     effects = judge(study, by_arm, tiny.prepared)["effects"]
     assert [(effect["technique"], effect["removes"]) for effect in effects][:2] == [
         ("dropout", True),
@@ -319,30 +319,28 @@ def test_a_name_with_a_bar_does_not_break_the_table():
 
 
 def test_findings_are_gathered_by_arm_and_kind_with_what_has_none(tmp_path):
-    """Layers and sizes differ from seed to seed; the kind comes before the colon. The gravest is said first."""
-    texts = {
-        "reference": (["gradients vanish: layer a"], ["gradients vanish: layer b", "training diverges: c"]),
-        "sound": ([], []),
-        "wide": ([], ["units saturate: layer d"]),
-    }
+    """Layers and sizes differ from seed to seed. The gravest is said first."""
+    a, b = (Diagnosis("gradients vanish", layer, {"share": 1e-5}) for layer in "ab")
+    c = Diagnosis("training diverges", None, {"epoch": 2, "epochs": 3, "learning_rate": 1})
+    d = Diagnosis("units saturate", "d", {"share": 0.9})
     cells = {}
-    for arm, of_arm in texts.items():
-        for seed, found in enumerate(of_arm):
+    for arm, of_arm in {"reference": ((a,), (b, c)), "sound": ((), ()), "wide": ((), (d,))}.items():
+        for seed, findings in enumerate(of_arm):
             folder = tmp_path / f"{arm}-{seed}"
-            folder.mkdir()
-            (folder / "result.json").write_text(json.dumps({"findings": found}))
-            cells.setdefault(arm, []).append(CellResult(folder))
+            write_result(folder, seed=seed, findings=findings)
+            cells.setdefault(arm, []).append(FinishedCell(folder))
     found = gather_findings(cells)
     assert found == [
-        {"arm": "reference", "text": "training diverges: c", "seeds": 1, "cures": ["sound"]},
-        {"arm": "reference", "text": "gradients vanish: layer a", "seeds": 2, "cures": ["sound"]},
-        {"arm": "wide", "text": "units saturate: layer d", "seeds": 1, "cures": []},
+        {"arm": "reference", "diagnosis": asdict(c), "seeds": 1, "cures": ["sound"]},
+        {"arm": "reference", "diagnosis": asdict(a), "seeds": 2, "cures": ["sound"]},
+        {"arm": "wide", "diagnosis": asdict(d), "seeds": 1, "cures": []},
     ]
     lines = as_markdown({**verdict_of(effect("wide", 0.1, "helped")), "findings": found}).splitlines()
     assert lines[-3:] == [
-        "- reference: training diverges: c (1 of 5 seeds; not in sound)",
-        "- reference: gradients vanish: layer a (2 of 5 seeds; not in sound)",
-        "- wide: units saturate: layer d (1 of 5 seeds)",
+        "- reference: training diverges: the loss is not a finite number in epoch 2 of 3; lower train.learning_rate "
+        "(now 1) or clip gradients (train.clip_norm) (1 of 5 seeds; not in sound)",
+        "- reference: gradients vanish: layer a receives 1e-5 of the last layer's (2 of 5 seeds; not in sound)",
+        "- wide: units saturate: 90 % of the outputs of layer d are at an end (1 of 5 seeds)",
     ]
 
 

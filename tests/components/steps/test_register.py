@@ -20,10 +20,10 @@ from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
 from components.data.sources import read
 from components.registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, ROLLED_BACK_TAG, Registry
-from components.runtime.cells import CellResult
+from components.runtime.cells import FinishedCell
 from components.serving.saved_model import raw_rows
 from components.stats.metrics import scores
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 from components.tracking import client
 
 
@@ -176,7 +176,7 @@ def test_with_the_same_data_the_champions_own_answers_are_compared(run_steps, mo
     first = run_steps("kept answers", **POOR).all()
     monkeypatch.setattr("components.registry.challenger._answers", None)
     found = run_steps("kept answers", **GOOD).all().decision["difference"]
-    cell = CellResult(first.folder / "verdict" / "winner")
+    cell = FinishedCell(first.folder / "verdict" / "winner")
     rows = first.prepared.test_rows
     assert found["champion"] == pytest.approx(scores(cell.probabilities("test"), first.prepared.y[rows])["accuracy"])
     assert found["rows"] == len(rows)
@@ -193,7 +193,7 @@ def test_a_champion_of_other_data_is_scored_on_the_rows_that_it_has_not_seen(run
     difference = second.decision["difference"]
     assert difference["rows"] == len(before) < len(now)
     assert difference["champion"] == pytest.approx(np.mean(found == first.prepared.y[before]))
-    winner = CellResult(second.folder / "verdict" / "winner").probabilities("test")
+    winner = FinishedCell(second.folder / "verdict" / "winner").probabilities("test")
     of_both = np.isin(now, before)
     expected = scores(winner[of_both], np.array(second.prepared.y[now[of_both]]))["accuracy"]
     assert difference["challenger"] == pytest.approx(expected)
@@ -208,7 +208,7 @@ def test_a_champion_that_has_seen_most_test_rows_leaves_it_undecided(run_steps):
 
 
 def test_data_that_grows_is_compared_on_rows_that_are_new_to_both(run_steps, monkeypatch, tmp_path):
-    everything = read(Data(source="sklearn:digits"), tmp_path)
+    everything = read(DatasetSpec(source="sklearn:digits"), tmp_path)
     fewer = replace(everything, x=everything.x[:1500], y=everything.y[:1500])
     with monkeypatch.context() as patch:
         patch.setattr("components.data.preparation.read", lambda data, folder: fewer)
@@ -269,7 +269,7 @@ TABLE: dict[str, Any] = {
 def test_a_champion_for_other_classes_is_not_compared_by_class_numbers(run_steps, monkeypatch, tmp_path):
     """Class 0 of the one is not class 0 of the other; whoever renames or reorders classes has another problem."""
     run_steps("renamed", **TABLE).all()
-    iris = read(Data(source="sklearn:iris"), tmp_path)
+    iris = read(DatasetSpec(source="sklearn:iris"), tmp_path)
     others = replace(iris, y=2 - iris.y, classes=("a", "b", "c"))
     monkeypatch.setattr("components.data.preparation.read", lambda data, folder: others)
     decision = run_steps("renamed", **TABLE).all().decision
@@ -284,7 +284,7 @@ def test_a_table_is_served_from_a_data_frame(run_steps):
     frame = raw_rows(steps.prepared, steps.prepared.test_rows)
     found = model.predict(frame)
     assert list(found.columns) == ["setosa", "versicolor", "virginica"]
-    evaluated = CellResult(steps.folder / "verdict" / "winner").probabilities("test")
+    evaluated = FinishedCell(steps.folder / "verdict" / "winner").probabilities("test")
     np.testing.assert_allclose(found, evaluated, atol=1e-5)
     with pytest.raises(mlflow.exceptions.MlflowException, match="sepal"):
         model.predict(frame.drop(columns="sepal length (cm)"))
@@ -300,7 +300,7 @@ def test_texts_are_served_from_a_list_or_the_first_column_of_a_data_frame(run_st
     steps = run_steps("reviews", data=data, recipe={"model": {"embedding": 4}}, arms={}, seeds=1).all()
     model = mlflow.pyfunc.load_model("models:/reviews@champion")
     tested = frame.iloc[steps.prepared.test_rows]
-    evaluated = CellResult(steps.folder / "verdict" / "winner").probabilities("test")
+    evaluated = FinishedCell(steps.folder / "verdict" / "winner").probabilities("test")
     for given in (tested, tested["review"], tested["review"].tolist(), tested["review"].to_numpy(object)):
         np.testing.assert_allclose(model.predict(given), evaluated, atol=1e-5)
     with pytest.raises(mlflow.exceptions.MlflowException, match="the first column is 'id'; expected 'review'"):

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from sklearn import datasets
 
-from components.runtime.cells import CellResult
+from components.reporting.phrases import diagnosis_as_text
+from components.runtime.cells import FinishedCell
 
 pytestmark = pytest.mark.usefixtures("in_workplace")
 
@@ -22,7 +23,7 @@ FORTUNES = Path("/usr/share/games/fortunes")
 
 def evaluated(steps) -> np.ndarray:
     """The winner's probabilities of the test rows, as they were scored."""
-    return CellResult(steps.folder / "verdict" / "winner").probabilities("test")
+    return FinishedCell(steps.folder / "verdict" / "winner").probabilities("test")
 
 
 def names(steps) -> np.ndarray:
@@ -196,12 +197,12 @@ def test_vanishing_gradients_are_named_and_the_arm_that_cures_them(run_steps):
         seeds=2,
     ).all()
     found = steps.cell("0-0").result
-    assert found["diagnostics"]["dense_1"]["gradient_norm"][-1] < 1e-6
-    assert list(found["diagnostics"])[-1] == "logits"
-    assert found["findings"][0].startswith("gradients vanish: layer dense_")
+    assert found.diagnostics["dense_1"]["gradient_norm"][-1] < 1e-6
+    assert list(found.diagnostics)[-1] == "logits"
+    assert found.findings[0].kind == "gradients vanish"
     cured = steps.cell("1-0").result
-    assert cured["findings"] == []
-    assert cured["validation"]["accuracy"] > found["validation"]["accuracy"] + 0.2
+    assert cured.findings == ()
+    assert cured.validation["accuracy"] > found.validation["accuracy"] + 0.2
 
     (finding,) = steps.verdict["findings"]
     assert (finding["arm"], finding["seeds"], finding["cures"]) == ("reference", 2, ["batch norm"])
@@ -213,11 +214,11 @@ def test_vanishing_gradients_are_named_and_the_arm_that_cures_them(run_steps):
     runs = mlflow.MlflowClient().search_runs([steps.runs["experiment"]])
     by_name = {run.info.run_name: run for run in runs}
     bad, good, later = (by_name[name] for name in ("reference, seed 1", "batch norm, seed 0", "batch norm, seed 1"))
-    assert bad.data.tags["assay.findings"] == "; ".join(steps.cell("0-1").result["findings"])
+    assert bad.data.tags["assay.findings"] == "; ".join(map(diagnosis_as_text, steps.cell("0-1").result.findings))
     assert bad.data.tags["mlflow.note.content"].startswith("- gradients vanish")
     assert "assay.findings" not in good.data.tags
     for run, cell, points in ((bad, "0-1", 25), (good, "1-0", 25), (later, "1-1", 1)):
         history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "layers/dense_7/update_ratio")
-        values = steps.cell(cell).result["diagnostics"]["dense_7"]["update_ratio"]
+        values = steps.cell(cell).result.diagnostics["dense_7"]["update_ratio"]
         assert [point.value for point in history] == pytest.approx(values[-points:])
         assert history[-1].step == 24

@@ -1,14 +1,14 @@
-import json
 import os
 import shutil
 
 import numpy as np
 import pytest
+from made_up import RESULT_OF_A_CELL, write_result
 from small import rewritten
 from trainers import Silent, trainer_on
 
 from components.errors import AssayError
-from components.runtime.cells import CellResult, Store, hand_over
+from components.runtime.cells import RESULT, CellResult, FinishedCell, Store, hand_over
 from components.serving.saved_model import Served
 from components.stats.metrics import scores
 
@@ -22,8 +22,8 @@ def test_every_cell_is_handed_over_and_told(tiny):
     assert set(told) == {(cell.arm, cell.seed) for cell in cells}
     for cell in cells:
         result = tiny.cell(cell.id).result
-        assert told[cell.arm, cell.seed]["value"] == result["validation"]["accuracy"]
-        assert told[cell.arm, cell.seed]["epochs"] == result["epochs"] == len(result["curves"]["loss"])
+        assert told[cell.arm, cell.seed]["value"] == result.validation["accuracy"]
+        assert told[cell.arm, cell.seed]["epochs"] == result.epochs == len(result.curves["loss"])
 
 
 def test_an_arm_that_is_the_reference_is_not_trained_twice(tiny):
@@ -35,7 +35,7 @@ def test_scores_are_of_the_saved_predictions_and_those_of_the_saved_model(tiny):
     prepared, result = tiny.prepared, tiny.cell("0-1")
     validation = prepared.split(1)[1]
     y = np.array(prepared.y[validation])
-    assert result.result["validation"] == scores(result.probabilities("validation"), y)
+    assert result.result.validation == scores(result.probabilities("validation"), y)
     model = Served(result.model)
     for part, rows in (("validation", validation), ("test", prepared.test_rows)):
         np.testing.assert_allclose(model(np.array(prepared.x[rows])), result.probabilities(part), atol=1e-5)
@@ -43,10 +43,10 @@ def test_scores_are_of_the_saved_predictions_and_those_of_the_saved_model(tiny):
 
 def test_the_restored_epochs_scores_are_the_cells(tiny):
     result = tiny.cell("0-0").result
-    assert result["epoch"] < result["epochs"] - 1  # it stopped early, and went back
-    assert result["validation"]["loss"] == pytest.approx(result["curves"]["val_loss"][result["epoch"]], rel=1e-4)
-    accuracy = result["curves"]["val_accuracy"][result["epoch"]]
-    assert result["validation"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert result.epoch < result.epochs - 1  # it stopped early, and went back
+    assert result.validation["loss"] == pytest.approx(result.curves["val_loss"][result.epoch], rel=1e-4)
+    accuracy = result.curves["val_accuracy"][result.epoch]
+    assert result.validation["accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
 def test_a_second_run_trains_nothing(tiny, run_steps, in_workplace, monkeypatch):
@@ -68,7 +68,7 @@ def test_only_missing_cells_are_trained(run_steps, in_workplace, tmp_path, tiny)
     assert trained == {("reference", 1), ("narrow", 0), ("narrow", 1), ("long", 1)}
     for cell in steps.study.cells():
         resumed, whole = steps.cell(cell.id), tiny.cell(cell.id)
-        assert resumed.result["curves"] == whole.result["curves"]
+        assert resumed.result.curves == whole.result.curves
         np.testing.assert_array_equal(resumed.probabilities("test"), whole.probabilities("test"))
 
 
@@ -108,7 +108,7 @@ def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, di
     for name, prepared in (("clean", digits), ("other", poisoned)):
         trainer = trainer_on(prepared, study, tmp_path / name)
         cells = [(cell, trainer.train(cell, Silent())) for cell in study.cells()]
-        by_arm: dict[str, list[CellResult]] = {}
+        by_arm: dict[str, list[FinishedCell]] = {}
         for cell, result in cells:
             by_arm.setdefault(cell.arm, []).append(result)
         weights = [Served(result.model).network.get_weights() for _, result in cells]
@@ -134,10 +134,10 @@ def finished(tiny):
 
 
 def fill(folder) -> None:
-    (folder / "result.json").write_text("{}")
+    write_result(folder)
 
 
-def result_in(store: Store) -> dict:
+def result_in(store: Store) -> CellResult:
     """Return the result of the cell "key"."""
     cell = store.find("key")
     assert cell is not None
@@ -146,7 +146,7 @@ def result_in(store: Store) -> dict:
 
 def test_a_cell_is_found_by_its_key_on_the_same_data_alone(finished):
     store, key = finished
-    assert store.find(key).result["seed"] == 0
+    assert store.find(key).result.seed == 0
     assert store.find("another key") is None
     assert Store(store.folder, "other data").find(key) is None
 
@@ -188,7 +188,7 @@ def test_what_a_killed_process_left_behind_never_counts(tmp_path):
     assert store.find("key") is None
     with store.write("key") as folder:
         fill(folder)
-    assert result_in(store) == {}
+    assert result_in(store) == RESULT_OF_A_CELL
     store.clean("key")
     store.clean("key")
     assert {file.name for file in tmp_path.iterdir()} == {name, fresh.name, another.name}
@@ -197,10 +197,22 @@ def test_what_a_killed_process_left_behind_never_counts(tmp_path):
 def test_the_first_of_two_writers_wins(tmp_path):
     store = Store(tmp_path, "data")
     with store.write("key") as slow:
-        (slow / "result.json").write_text('{"who": "slow"}')
+        write_result(slow, seed=1)
         with store.write("key") as fast:
-            (fast / "result.json").write_text('{"who": "fast"}')
-    assert result_in(store) == {"who": "fast"}
+            write_result(fast, seed=2)
+    assert result_in(store).seed == 2
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("text", ['{"seed": 1, "validation": {"accuracy": 0.9}}', '{"schema": 99}', "", "[]"])
+def test_a_cell_of_another_form_counts_as_none_and_is_written_anew(tmp_path, text):
+    store = Store(tmp_path, "data")
+    store.path("key").mkdir()
+    (store.path("key") / RESULT).write_text(text)
+    assert store.find("key") is None
+    with store.write("key") as folder:
+        fill(folder)
+    assert result_in(store) == RESULT_OF_A_CELL
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -217,11 +229,10 @@ def test_finished_cells_can_be_read_by_others(tmp_path):
 def test_handing_over_twice_is_harmless(tmp_path):
     """A task that is tried again finds what its first try left."""
     cell = tmp_path / "cell"
-    cell.mkdir()
-    (cell / "result.json").write_text(json.dumps({"seed": 1}))
+    made = write_result(cell, seed=1)
     for _ in range(2):
-        hand_over(CellResult(cell), tmp_path / "target")
-    assert CellResult(tmp_path / "target").result == {"seed": 1}
+        hand_over(FinishedCell(cell), tmp_path / "target")
+    assert FinishedCell(tmp_path / "target").result == made
 
 
 def test_handing_over_copies_where_links_are_impossible(tmp_path, monkeypatch):
@@ -229,11 +240,10 @@ def test_handing_over_copies_where_links_are_impossible(tmp_path, monkeypatch):
         raise OSError("another file system")
 
     cell = tmp_path / "cell"
-    cell.mkdir()
     fill(cell)
     monkeypatch.setattr("os.link", refuse)
-    hand_over(CellResult(cell), tmp_path / "target")
-    assert CellResult(tmp_path / "target").result == {}
+    hand_over(FinishedCell(cell), tmp_path / "target")
+    assert FinishedCell(tmp_path / "target").result == RESULT_OF_A_CELL
 
 
 def test_rows_over_the_budget_are_streamed_with_the_same_result(digits, tmp_path, make_study):
@@ -243,6 +253,6 @@ def test_rows_over_the_budget_are_streamed_with_the_same_result(digits, tmp_path
     streamed = trainer_on(digits, study.model_copy(update={"memory": 200_000 / 2**30}), tmp_path / "streamed").train(
         cell, Silent()
     )
-    assert streamed.result["curves"] == held.result["curves"]
+    assert streamed.result.curves == held.result.curves
     for part in ("validation", "test"):
         np.testing.assert_array_equal(streamed.probabilities(part), held.probabilities(part))

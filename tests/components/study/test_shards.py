@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from components.study.recipe import APPLICATIONS, FITS
-from components.study.shards import COSTS, batch, batches, labels
+from components.study.model_catalogue import APPLICATIONS
+from components.study.shards import batch, batches, labels
 from pipeline.study_file import read_study
 
 
@@ -48,8 +48,7 @@ def test_equal_cells_share_a_batch_so_that_none_is_trained_twice():
             assert not arms & {"reference", "same", "again"} or {"reference", "same", "again"} <= arms
 
 
-def test_every_model_has_a_cost():
-    assert set(COSTS) == {name.split("/")[0] for name in FITS}
+def test_costly_models_share_a_batch_with_fewer_cells():
     long = study(f"recipe.model.name={APPLICATIONS}MobileNet", "arms={trees: {model.name: random_forest}}", seeds=2)
     first, second = batches(long, 2)
     assert {cell.arm for cell in first} == {"reference"}

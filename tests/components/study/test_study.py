@@ -9,24 +9,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from components.errors import StudyError
+from components.study.model_catalogue import MODELS
 from components.study.recipe import (
-    FITS,
-    FOR_TABLES,
-    FOR_TEXT,
-    GEOMETRY,
-    OWN,
-    TECHNIQUES,
-    UNITS,
-    VALUES,
+    APPLIES,
+    FOR_KIND,
     Augment,
-    ModelName,
     Recipe,
+    Stage,
     change,
     content_hash,
     merge,
     paths,
 )
 from components.study.study import Arm, Study, _file_hash
+from components.study.techniques import TECHNIQUES
 from components.study.validation_errors import explain
 
 HEAVY = ("tensorflow", "keras", "mlflow", "kfp", "sklearn", "pandas", "scipy")
@@ -62,7 +58,7 @@ def test_reading_a_study_loads_nothing_heavy():
 def test_images_get_a_cnn_with_augmentation_and_tables_the_textbook_mlp(make_study):
     image, table = make_study("sklearn:digits"), make_study("sklearn:iris")
     assert (image.data.kind, image.recipe.model.name, image.recipe.scale) == ("image", "cnn", "minmax")
-    assert image.recipe.augment.geometry()
+    assert image.recipe.augment.has("warp")
     assert (table.data.kind, table.recipe.model.name, table.recipe.scale) == ("table", "mlp", "standardize")
     assert not table.recipe.augment.on()
 
@@ -140,13 +136,11 @@ def test_an_arm_goes_back_to_what_all_models_have(make_study):
 
 
 def test_every_model_says_what_it_fits_and_its_defaults_are_possible(make_study):
-    assert set(FITS) == set(get_args(ModelName))
-    assert {*UNITS, *OWN} <= set(FITS)
     of_kind = {"image": "sklearn:digits", "table": "sklearn:iris", "text": "text:x.csv"}
-    for name, kinds in FITS.items():
+    for name, model in MODELS.items():
         for kind, source in of_kind.items():
             values = {"study": "s", "data": {"source": source}, "recipe": {"model": {"name": name}}}
-            if kind in kinds:
+            if kind in model.kinds:
                 assert Study.model_validate(values).recipe.model.name == name
             else:
                 assert f"{name} needs" in said(values)
@@ -154,7 +148,7 @@ def test_every_model_says_what_it_fits_and_its_defaults_are_possible(make_study)
 
 def test_the_schema_lists_the_models():
     described = Study.model_json_schema()["$defs"]["Model"]["properties"]["name"]
-    assert described["enum"] == list(get_args(ModelName))
+    assert described["enum"] == list(MODELS)
     for told in (
         "logistic, mlp (any data)",
         "cnn, resnet, applications/NAME (images)",
@@ -270,11 +264,16 @@ def test_an_arm_without_one_augmentation_is_about_that_augmentation(make_study):
 def test_the_techniques_of_a_recipe_are_those_that_are_on(make_study):
     augment = make_study(recipe={"augment": {"cutmix": 1, "horizontal_flip": True, "zoom": 0}}).recipe.augment
     assert augment.techniques() == ["rotate", "shift", "horizontal_flip", "cutmix"]
-    assert (augment.geometry(), augment.values(), augment.mixes(), augment.on()) == (True, False, True, True)
+    stages = {stage: augment.has(stage) for stage in get_args(Stage)}
+    assert stages == {"warp": True, "values": False, "mix": True, "words": False}
+    assert augment.on()
 
 
-def test_every_augmentation_moves_pixels_changes_values_or_mixes_rows():
-    assert {*GEOMETRY, *VALUES, *FOR_TEXT, "mixup", "cutmix"} == set(Augment.model_fields) > set(FOR_TABLES)
+def test_every_augmentation_says_where_it_applies():
+    assert list(APPLIES) == list(Augment.model_fields)
+    assert APPLIES["rand_augment"].stages == ("warp", "values")
+    assert FOR_KIND["table"] == ("noise", "mixup")
+    assert {*FOR_KIND["image"], *FOR_KIND["text"]} == set(APPLIES)
 
 
 def test_an_arm_may_set_a_key_of_a_part_that_is_off(make_study):
@@ -384,7 +383,7 @@ OF_ALL_ARMS = {"train.backend": "jax", "train.deterministic": True}
 
 def test_the_changes_above_are_every_leaf_of_the_recipe():
     leaves = {p for p in paths() if not any(q.startswith(f"{p}.") for q in paths())}
-    assert {*CHANGES, *OF_ALL_ARMS, *(f"augment.{name}" for name in FOR_TEXT)} == leaves
+    assert {*CHANGES, *OF_ALL_ARMS, *(f"augment.{name}" for name in FOR_KIND["text"])} == leaves
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,12 @@ def test_a_seeds_run_has_its_recipe_its_curves_and_the_restored_epochs_scores(ti
     assert run.data.params["computed.backend"] == "tensorflow"
     assert run.data.params["computed.precision"] == "float32"
     metrics = run.data.metrics
-    assert metrics["validation/accuracy"] == result["validation"]["accuracy"]
-    assert metrics["validation/macro_f1"] == result["validation"]["macro_f1"]
-    assert metrics["restored_epoch"] == result["epoch"]
-    assert metrics["recall/7"] == result["recall"][7]
+    assert metrics["validation/accuracy"] == result.validation["accuracy"]
+    assert metrics["validation/macro_f1"] == result.validation["macro_f1"]
+    assert metrics["restored_epoch"] == result.epoch
+    assert metrics["recall/7"] == result.recall[7]
     history = client.client().get_metric_history(run.info.run_id, "val_loss")
-    assert [(point.step, point.value) for point in history] == list(enumerate(result["curves"]["val_loss"]))
+    assert [(point.step, point.value) for point in history] == list(enumerate(result.curves["val_loss"]))
 
 
 def test_a_reused_cells_run_says_so_and_is_as_complete(tiny, logged):
@@ -202,8 +203,9 @@ def test_many_epochs_are_all_logged(opened, digits, tiny):
     study, runs = opened
     cell = tiny.cell("0-0")
     curve = [float(i) for i in range(251)]
-    cell.result |= {"curves": dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), curve), "epochs": 251}
-    cell.result["diagnostics"] = {"dense_1": {"dead": [0.0] * 251}}
+    curves = dict.fromkeys(("loss", "accuracy", "val_loss", "val_accuracy"), tuple(curve))
+    layers = {"dense_1": {"dead": (0.0,) * 251}}
+    cell.result = replace(cell.result, curves=curves, epochs=251, diagnostics=layers)
     log = CellLogger(runs, digits.schema).start(study.cells()[0])
     log.finish(cell, reused=True)
     history = client.client().get_metric_history(str(log.run_id), "loss")
@@ -214,8 +216,6 @@ def test_many_epochs_are_all_logged(opened, digits, tiny):
     "classes", [("a+", "a*", *"23456789"), ("", "/", *"23456789"), ("x" * 300, f"{'x' * 300}y", *"23456789")]
 )
 def test_every_class_keeps_its_recall_whatever_its_name(opened, digits, tiny, classes):
-    from dataclasses import replace
-
     study, runs = opened
     log = CellLogger(runs, replace(digits.schema, classes=classes)).start(study.cells()[0])
     log.finish(tiny.cell("0-0"), reused=True)
@@ -249,7 +249,7 @@ def test_six_processes_may_log_into_one_file_at_once(make_study, digits, tiny, i
     seeds = [run for run in runs_of(runs["experiment"], "crowded") if run.data.tags["assay.role"] == "seed"]
     assert sorted(int(run.data.tags["assay.seed"]) for run in seeds) == list(range(WRITERS * CELLS_EACH))
     assert {run.info.status for run in seeds} == {"FINISHED"}
-    curve = tiny.cell("0-0").result["curves"]["val_loss"]
+    curve = tiny.cell("0-0").result.curves["val_loss"]
     for run in seeds:
         history = client.client().get_metric_history(run.info.run_id, "val_loss")
         assert [point.value for point in history] == curve
@@ -262,11 +262,11 @@ def test_an_arms_run_has_the_mean_curves_scores_and_model_of_its_seeds(tiny, log
     run = next(run for run in logged if run.info.run_name == "long")
     results = [cell.result for cell in (tiny.cell("3-0"), tiny.cell("3-1"))]
     history = client.client().get_metric_history(run.info.run_id, "val_loss")
-    means = np.mean([result["curves"]["val_loss"] for result in results], axis=0)
+    means = np.mean([result.curves["val_loss"] for result in results], axis=0)
     assert [point.step for point in history] == list(range(len(means)))
     assert [point.value for point in history] == pytest.approx(means.tolist())
     for name in ("loss", "macro_f1"):
-        mean = np.mean([result["validation"][name] for result in results])
+        mean = np.mean([result.validation[name] for result in results])
         assert run.data.metrics[f"validation/{name}"] == pytest.approx(mean)
     files = {file.path for file in client.client().list_artifacts(run.info.run_id, "model")}
     assert {"model/encoder.json", "model/network.keras"} <= files
@@ -274,8 +274,8 @@ def test_an_arms_run_has_the_mean_curves_scores_and_model_of_its_seeds(tiny, log
 
 def test_curves_of_unequal_length_are_averaged_over_the_seeds_that_still_train(tiny):
     cells = [tiny.cell("3-0"), tiny.cell("3-1")]
-    cells[0].result["curves"] = {"loss": [4.0]}
-    cells[1].result["curves"] = {"loss": [2.0, 1.0]}
+    for cell, losses in zip(cells, ((4.0,), (2.0, 1.0)), strict=True):
+        cell.result = replace(cell.result, curves={"loss": losses})
     assert [(m.key, m.step, m.value) for m in study_log._mean_curves(cells)] == [("loss", 0, 3.0), ("loss", 1, 1.0)]
 
 

@@ -8,20 +8,20 @@ import sys
 from pathlib import Path
 
 from components.data.prepared import Prepared
-from components.runtime.cells import CellResult
+from components.runtime.cells import FinishedCell
 from components.study.study import Study
 from components.tracking.cell_log import CellLogger
 
 
 def main() -> None:
     study, runs, data, cell, *numbers = sys.argv[1:]
-    result = CellResult(cell)
+    result = FinishedCell(cell)
     logger = CellLogger(json.loads(Path(runs).read_text()), Prepared(data).schema)
     cells = Study.model_validate_json(study).cells()
     for number in numbers:
         log = logger.start(cells[int(number)])
-        for epoch in range(result.result["epochs"]):
-            log.epoch(epoch, {name: curve[epoch] for name, curve in result.result["curves"].items()})
+        for epoch in range(result.result.epochs):
+            log.epoch(epoch, {name: curve[epoch] for name, curve in result.result.curves.items()})
             log._send()  # no waiting for a batch to fill: as many writes as there can be
         log.finish(result, reused=False)
 

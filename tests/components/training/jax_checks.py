@@ -5,6 +5,7 @@ The process has two devices, of which most tests see one.
 
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -280,5 +281,5 @@ def test_a_cell_for_others_to_open(digits, make_study, tmp_path):
     study = make_study(recipe={"model": {"units": [8]}, "train": train}, arms={}, seeds=1)
     result = trainer_on(digits, study, tmp_path / "jax").train(study.cells()[0], Silent())
     expected = {"backend": "jax", "device": "cpu", "devices": 1, "precision": "bfloat16", "jit": True}
-    assert result.result["computed"] == expected
+    assert asdict(result.result.computed) == expected
     shutil.copytree(result.folder, Path(os.environ["JAX_CELL"]))

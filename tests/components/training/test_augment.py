@@ -7,9 +7,9 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
-from components.study.recipe import FOR_TABLES, Augment
+from components.study.recipe import FOR_KIND, Augment
 from components.training import augment as module
-from components.training.augment import RAND_COLOURS, RAND_GEOMETRY, STREAMS, Mixture, augment
+from components.training.augment import RAND_COLORS, RAND_GEOMETRY, STREAMS, Mixture, augment
 
 STEP = (3, 11)  # seed of the cell, number of the step
 
@@ -31,7 +31,7 @@ def drawn(x, recipe: Augment) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def colours() -> np.ndarray:
+def colors() -> np.ndarray:
     """Smooth random images of three channels in 0..1, of no symmetry and not square."""
     noise = np.random.default_rng(0).random((12, 13, 10, 3))
     smooth = ndimage.gaussian_filter(noise, (0, 1.5, 1.5, 0))
@@ -200,10 +200,10 @@ def test_techniques_do_not_share_draws():
     assert np.abs(correlations).max() < 5 / np.sqrt(4000)
 
 
-def test_whether_draws_are_compiled_does_not_matter(colours):
-    draws = {name: tf.constant(draw) for name, draw in drawn(colours, ALL).items()}
-    eager, mixture = module.change(tf.constant(colours), ALL, draws, tf.constant([0.3, 0.0, 1.0]), compiled=False)
-    compiled, compiled_mixture = both(colours, ALL, spread=[0.3, 0.0, 1.0])
+def test_whether_draws_are_compiled_does_not_matter(colors):
+    draws = {name: tf.constant(draw) for name, draw in drawn(colors, ALL).items()}
+    eager, mixture = module.change(tf.constant(colors), ALL, draws, tf.constant([0.3, 0.0, 1.0]), compiled=False)
+    compiled, compiled_mixture = both(colors, ALL, spread=[0.3, 0.0, 1.0])
     # Posterizing and solarizing jump: a rounding error may put a pixel on the other side.
     assert np.isclose(eager, compiled, atol=1e-4).mean() > 0.99
     assert mixture is not None
@@ -235,10 +235,10 @@ def rotation(angle: float) -> np.ndarray:
     return matrix(a=math.cos(angle), b=-math.sin(angle), d=math.sin(angle), e=math.cos(angle))
 
 
-def test_all_geometry_is_one_warp_of_the_product_of_its_maps(colours):
+def test_all_geometry_is_one_warp_of_the_product_of_its_maps(colors):
     recipe = Augment(rotate=40, shift=0.2, zoom=0.3, shear=20, horizontal_flip=True, vertical_flip=True)
-    warped, draws = run(colours, recipe), drawn(colours, recipe)
-    for row, image in enumerate(colours):
+    warped, draws = run(colors, recipe), drawn(colors, recipe)
+    for row, image in enumerate(colors):
         u = {name: draw[..., row] for name, draw in draws.items()}
         across, down = u["shift"]
         whole = (
@@ -260,44 +260,44 @@ def test_images_of_any_size_and_channels_are_warped(shape):
     assert np.isfinite(run(x, recipe)).all()
 
 
-def test_bytes_and_floats_of_the_same_image_are_augmented_alike(colours):
+def test_bytes_and_floats_of_the_same_image_are_augmented_alike(colors):
     """Only scaled rows come here; the range goes with them."""
     recipe = ALL.model_copy(update={"rand_augment": 0.0})
-    unit = run(colours, recipe, spread=[0.3, 0, 1])
-    raw = run(colours * 255, recipe, spread=[0.3 * 255, 0, 255])
+    unit = run(colors, recipe, spread=[0.3, 0, 1])
+    raw = run(colors * 255, recipe, spread=[0.3 * 255, 0, 255])
     np.testing.assert_allclose(raw / 255, unit, atol=1e-4)
 
 
 # Colours, by NumPy and Pillow
 
 
-def test_brightness_adds_a_part_of_the_range_and_stays_in_it(colours):
-    x = 10 * colours - 5
+def test_brightness_adds_a_part_of_the_range_and_stays_in_it(colors):
+    x = 10 * colors - 5
     changed = run(x, Augment(brightness=0.4), spread=[1, -5, 5])
     added = drawn(x, Augment(brightness=0.4))["brightness"] * 0.4 * 10
     np.testing.assert_allclose(changed, np.clip(x + added[:, None, None, None], -5, 5), atol=1e-5)
     assert np.abs(added).max() <= 4
 
 
-def test_the_range_may_be_each_channels_own(colours):
+def test_the_range_may_be_each_channels_own(colors):
     low, high = np.array([0, -1, 5]), np.array([1, 1, 8])
-    x = low + colours * (high - low)
+    x = low + colors * (high - low)
     changed = run(x, Augment(brightness=0.4, erase=0.3), spread=[[1, 1, 1], low, high])
-    unit = run(colours, Augment(brightness=0.4, erase=0.3))
+    unit = run(colors, Augment(brightness=0.4, erase=0.3))
     np.testing.assert_allclose((changed - low) / (high - low), unit, atol=1e-5)
 
 
-def test_contrast_scales_about_the_images_mean(colours):
-    changed = run(colours, Augment(contrast=0.8))
-    factor = 1 + 0.8 * drawn(colours, Augment(contrast=0.8))["contrast"][:, None, None, None]
-    mean = colours.mean(axis=(1, 2, 3), keepdims=True)
-    np.testing.assert_allclose(changed, np.clip(mean + factor * (colours - mean), 0, 1), atol=1e-5)
+def test_contrast_scales_about_the_images_mean(colors):
+    changed = run(colors, Augment(contrast=0.8))
+    factor = 1 + 0.8 * drawn(colors, Augment(contrast=0.8))["contrast"][:, None, None, None]
+    mean = colors.mean(axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(changed, np.clip(mean + factor * (colors - mean), 0, 1), atol=1e-5)
 
 
-def recoloured(colours, name: str, sign: float, magnitude: float) -> np.ndarray:
-    kind = tf.fill([len(colours)], RAND_COLOURS.index(name) if name in RAND_COLOURS else len(RAND_COLOURS))
-    random = module._Random((*RAND_COLOURS, "colour"), kind, tf.fill([len(colours)], sign), magnitude)
-    return module._recolour(tf.constant(colours), random).numpy()
+def recoloured(colors, name: str, sign: float, magnitude: float) -> np.ndarray:
+    kind = tf.fill([len(colors)], RAND_COLORS.index(name) if name in RAND_COLORS else len(RAND_COLORS))
+    random = module._Random((*RAND_COLORS, "color"), kind, tf.fill([len(colors)], sign), magnitude)
+    return module._recolor(tf.constant(colors), random).numpy()
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
@@ -307,14 +307,14 @@ def recoloured(colours, name: str, sign: float, magnitude: float) -> np.ndarray:
         ("identity", lambda image, factor: image),
         ("brightness", lambda image, factor: ImageEnhance.Brightness(image).enhance(factor)),
         ("contrast", lambda image, factor: ImageEnhance.Contrast(image).enhance(factor)),
-        ("colour", lambda image, factor: ImageEnhance.Color(image).enhance(factor)),
+        ("color", lambda image, factor: ImageEnhance.Color(image).enhance(factor)),
         ("autocontrast", lambda image, factor: ImageOps.autocontrast(image)),
         ("solarize", lambda image, factor: ImageOps.solarize(image, 128)),
         ("posterize", lambda image, factor: ImageOps.posterize(image, 6)),
     ],
 )
-def test_rand_augments_colours_are_pillows(colours, name, by_pillow, sign):
-    in_bytes = np.round(0.2 + 150 * colours).astype(np.uint8)
+def test_rand_augments_colors_are_pillows(colors, name, by_pillow, sign):
+    in_bytes = np.round(0.2 + 150 * colors).astype(np.uint8)
     ours = recoloured((in_bytes / 255).astype(np.float32), name, sign, 0.5)
     theirs = [np.asarray(by_pillow(Image.fromarray(image), 1 + sign * 0.45)) for image in in_bytes]
     # Pillow rounds to bytes, some operations more than once.
@@ -322,11 +322,11 @@ def test_rand_augments_colours_are_pillows(colours, name, by_pillow, sign):
 
 
 @pytest.mark.parametrize("name", RAND_GEOMETRY)
-def test_rand_augments_geometry_is_the_papers(colours, name):
+def test_rand_augments_geometry_is_the_papers(colors, name):
     for sign in (-1.0, 1.0):
         names = (*RAND_GEOMETRY, "identity")
         random = module._Random(names, tf.fill([12], names.index(name)), tf.fill([12], sign), 0.5)
-        warped = module._warp(tf.constant(colours), random.affine(13, 10)).numpy()
+        warped = module._warp(tf.constant(colors), random.affine(13, 10)).numpy()
         amount = sign * 0.5
         expected = {
             "rotate": rotation(amount * math.radians(30)),
@@ -335,7 +335,7 @@ def test_rand_augments_geometry_is_the_papers(colours, name):
             "translate_x": matrix(c=amount * 0.45 * 10),
             "translate_y": matrix(f=amount * 0.45 * 13),
         }[name]
-        np.testing.assert_allclose(warped[0], by_scipy(colours[0], expected), atol=1e-4)
+        np.testing.assert_allclose(warped[0], by_scipy(colors[0], expected), atol=1e-4)
 
 
 def test_rand_augment_draws_two_of_all_operations_for_each_row():
@@ -350,8 +350,8 @@ def test_rand_augment_draws_two_of_all_operations_for_each_row():
         assert 0 < np.mean(first.kind == second.kind) < 2 / operations
 
 
-def test_rand_augment_stays_in_the_range(colours):
-    changed = run(10 * colours - 5, Augment(rand_augment=1), spread=[1, -5, 5])
+def test_rand_augment_stays_in_the_range(colors):
+    changed = run(10 * colors - 5, Augment(rand_augment=1), spread=[1, -5, 5])
     assert changed.min() >= -5 - 1e-5
     assert changed.max() <= 5 + 1e-5
 
@@ -455,7 +455,7 @@ def test_without_mixing_labels_are_left_alone(images):
 
 def test_a_table_can_have_all_that_it_is_allowed():
     x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
-    recipe = Augment.model_validate(dict.fromkeys(FOR_TABLES, 0.5))
+    recipe = Augment.model_validate(dict.fromkeys(FOR_KIND["table"], 0.5))
     mixed, mixture = both(x, recipe, spread=np.ones((3, 3)))
     assert mixed.shape == x.shape
     assert mixture is not None

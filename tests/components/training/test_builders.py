@@ -1,6 +1,7 @@
 """What holds for every network, and what each is made of."""
 
 import inspect
+import pkgutil
 from typing import Any
 
 import keras
@@ -9,7 +10,8 @@ import pytest
 
 from components.data.encoding import NO_WORD, Inputs
 from components.errors import AssayError
-from components.study.recipe import APPLICATIONS, FITS, TREES, Model, Recipe
+from components.study.model_catalogue import APPLICATIONS, MODELS
+from components.study.recipe import Model, Recipe
 from components.training import models
 from components.training.backends.tensorflow_program import Program
 from components.training.engine import Split
@@ -19,7 +21,8 @@ from components.training.models.text import HEADS, WIDTHS, _attention
 IMAGE, TABLE, TEXT = Inputs((12, 10, 1)), Inputs((5,), flags=(1,), sizes=(4, 3)), Inputs((9,), (), (20,), "int32")
 OF = {"image": IMAGE, "table": TABLE, "text": TEXT}
 SMALL = {"units": [6, 4], "embedding": 8}
-CASES = [(name, kind) for name in models.BUILDERS for kind in FITS[name]]
+NETWORKS = [name for name, model in MODELS.items() if not model.trees and not name.startswith(APPLICATIONS)]
+CASES = [(name, kind) for name in NETWORKS for kind in MODELS[name].kinds]
 WITH_SWITCHES = [(name, kind) for name, kind in CASES if name != "logistic"]
 BACKBONE = {"name": "applications/MobileNetV3Small"}
 
@@ -54,11 +57,10 @@ def kernels(network: keras.Model) -> dict[str, np.ndarray]:
     return {weight.path: np.array(weight) for weight in found}
 
 
-def test_every_model_has_a_builder_or_is_trees_or_a_backbone():
-    rest = {name for name in FITS if not name.startswith(APPLICATIONS)}
-    assert rest == {*models.BUILDERS, *TREES}
+def test_every_model_has_a_builder_and_every_backbone_a_row():
+    assert all(inspect.isfunction(pkgutil.resolve_name(model.builder)) for model in MODELS.values())
     backbones = [name for name, value in vars(keras.applications).items() if inspect.isfunction(value)]
-    assert {f"{APPLICATIONS}{name}" for name in backbones} == set(FITS) - rest
+    assert {f"{APPLICATIONS}{name}" for name in backbones} == {name for name in MODELS if name.startswith(APPLICATIONS)}
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from components.data.encoding import Inputs
+from components.reporting.phrases import diagnosis_as_text
 from components.study.recipe import Recipe, Train, merge
 from components.training.backends.tensorflow_program import Program
-from components.training.diagnosis import QUANTITIES, by_layer, findings
+from components.training.diagnosis import QUANTITIES, by_layer, diagnose
 from components.training.engine import CURVES, Fit, Split
 
 SOUND = {"gradient_norm": 1.0, "weight_norm": 5.0, "update_ratio": 1e-3, "dead": 0.1, "spread": 0.5}
@@ -27,7 +28,7 @@ def made_up(epochs: int = 6, losses: list[float] | None = None, **layers: dict[s
 
 
 def told(fit: Fit, **train: Any) -> list[str]:
-    return findings(fit, 10, Train.model_validate(train))
+    return [diagnosis_as_text(diagnosis) for diagnosis in diagnose(fit, 10, Train.model_validate(train))]
 
 
 # In words
@@ -110,9 +111,9 @@ def test_a_divergence_is_named_without_diagnostics_too():
 def test_layers_have_what_they_have_as_json():
     fit = made_up(2, conv_1={"dead": np.nan, "gradient_norm": [1.0, np.inf]}, logits={"spread": np.nan, "dead": np.nan})
     found = by_layer(fit)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert json.loads(json.dumps(found, allow_nan=False))["conv_1"]["gradient_norm"] == [1.0, None]
     assert list(found["conv_1"]) == ["gradient_norm", "weight_norm", "update_ratio", "spread"]
-    assert found["conv_1"]["gradient_norm"] == [1.0, None]
+    assert found["conv_1"]["gradient_norm"] == (1.0, None)
     assert list(found["logits"]) == ["gradient_norm", "weight_norm", "update_ratio"]
 
 
@@ -129,7 +130,7 @@ def trained(digits):
         base = {"model": {"units": [32, 32]}, "train": {"epochs": 8, "early_stopping": None}}
         recipe = Recipe.model_validate(merge(base, changes))
         fit = Program(recipe, Inputs((8, 8, 1)), 10, 500).fit(split, recipe.train, 0, np.array([0.3, 0.0, 1.0]))
-        return findings(fit, 10, recipe.train), fit
+        return [diagnosis.kind for diagnosis in diagnose(fit, 10, recipe.train)], fit
 
     return train
 
@@ -154,14 +155,14 @@ def test_sound_trainings_have_no_findings(trained, changes):
 
 def test_a_learning_rate_far_too_high_kills_units(trained):
     found, _ = trained(model={"batch_norm": False}, train={"learning_rate": 1.0})
-    assert any(finding.startswith("units are dead: ") for finding in found)
+    assert "units are dead" in found
 
 
 def test_tanh_units_with_large_weights_saturate(trained):
     found, _ = trained(model={"batch_norm": False, "activation": "tanh"}, train={"learning_rate": 0.3})
-    assert any(finding.startswith("units saturate: ") for finding in found)
+    assert "units saturate" in found
 
 
 def test_a_tiny_learning_rate_is_said(trained):
     found, _ = trained(train={"learning_rate": 1e-7})
-    assert [finding.partition(":")[0] for finding in found] == ["updates are too small"]
+    assert found == ["updates are too small"]

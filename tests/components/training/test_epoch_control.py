@@ -69,7 +69,7 @@ def every_rate(steps: int = 3, curve: list[float] | None = None, **recipe) -> np
     for epoch, value in enumerate(curve or range(train.epochs, 0, -1)):
         rates.append(schedule.rates(epoch))
         seen.append(float(value))
-        schedule.saw({"val_loss": seen})
+        schedule.update({"val_loss": seen})
     return np.concatenate(rates)
 
 

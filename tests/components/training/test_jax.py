@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.runtime.cells import CellResult
+from components.runtime.cells import FinishedCell
 from components.serving.saved_model import Served
 
 CHECKS = Path(__file__).with_name("jax_checks.py")
@@ -38,7 +38,7 @@ def test_a_model_trained_by_jax_in_half_precision_gives_the_same_probabilities_i
     import keras
 
     assert keras.config.backend() == "tensorflow"
-    cell = CellResult(checked[1])
+    cell = FinishedCell(checked[1])
     model = Served(cell.model)
     assert {layer.compute_dtype for layer in model.network.layers if "relu" in layer.name} == {"bfloat16"}
     found = model(np.array(digits.x[digits.test_rows]))

@@ -14,7 +14,7 @@ from components.training import models
 from components.training.backends.tensorflow_program import Program
 from components.training.diagnosis import QUANTITIES
 from components.training.engine import Fit, Split
-from components.training.layer_watch import LOGITS, Watch
+from components.training.layer_watch import LOGITS, LayerStatistics
 
 TRAIN = 150
 SPREAD = np.array([0.3, 0.0, 1.0])
@@ -127,7 +127,7 @@ def test_training_is_bit_for_bit_the_same_without_diagnostics(split, changes):
 
 def test_every_layer_with_kernels_and_every_activation_is_watched():
     def layers(inputs: Inputs, **model: Any) -> tuple[str, ...]:
-        return Watch(models.build(Model.model_validate(model), inputs, 3, 10, 0), "relu").layers
+        return LayerStatistics(models.build(Model.model_validate(model), inputs, 3, 10, 0), "relu").layers
 
     image, text = Inputs((8, 8, 1)), Inputs((6,), sizes=(9,), dtype="int32")
     assert layers(image, name="cnn", units=[4, 4]) == ("conv_1", "conv_2", "dense_1", "logits")
@@ -153,7 +153,7 @@ def test_kernels_of_a_layer_are_measured_as_one_vector():
     """An LSTM from either end has four kernels; so has a network inside the network many."""
     text = Inputs((6,), sizes=(9,), dtype="int32")
     network = models.build(Model.model_validate({"name": "bilstm", "units": [3], "embedding": 4}), text, 3, 10, 0)
-    watch = Watch(network, "relu")
+    watch = LayerStatistics(network, "relu")
     rng = np.random.default_rng(0)
     shapes = [network.trainable_variables[i].shape for i in watch.kernels]
     gradients, before, after = ([rng.normal(size=shape).astype(np.float32) for shape in shapes] for _ in range(3))
@@ -171,7 +171,7 @@ def test_kernels_of_a_layer_are_measured_as_one_vector():
 
 def test_one_layer_that_breaks_does_not_hide_the_others():
     network = models.build(Model.model_validate({"units": [3, 2]}), Inputs((4,)), 2, 10, 0)
-    watch = Watch(network, "relu")
+    watch = LayerStatistics(network, "relu")
     kernels = [np.array(network.trainable_variables[i]) for i in watch.kernels]
     broken = [np.full_like(kernels[0], np.inf), *kernels[1:]]
     outputs = watch.network(np.ones((5, 4), np.float32), training=False)

@@ -14,11 +14,13 @@ from components.errors import AssayError
 from components.serving import saved_model, tree_files
 from components.serving.saved_model import Served, raw_rows
 from components.stats.metrics import scores
-from components.study.recipe import TREES, Recipe
+from components.study.model_catalogue import MODELS
+from components.study.recipe import Recipe
 from components.training.engine import CURVES, Split
 from components.training.feed import Streamed
 from components.training.trees import Forest
 
+TREES = [name for name, model in MODELS.items() if model.trees]
 TABLE = Inputs((3,), sizes=(4,))
 
 

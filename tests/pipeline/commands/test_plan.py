@@ -1,7 +1,6 @@
-import json
-
 import numpy as np
 import pytest
+from made_up import write_result
 
 from components.errors import UsageError
 from components.runtime.cells import Store
@@ -183,7 +182,7 @@ def test_finished_cells_tell_more_than_a_probe(tmp_path):
             rows = prepared.split(cell.seed)[1]
             made = rng.dirichlet(np.ones(3), len(rows)).astype(np.float32)
             np.save(folder / "validation.npy", made)
-            (folder / "result.json").write_text(json.dumps({"seconds": 2.5, "seed": cell.seed}))
+            write_result(folder, seconds=2.5, seed=cell.seed)
     found = probe(study, prepared, store)
     assert found.cells == 12
     assert found.seconds == dict.fromkeys(("reference", "a", "b", "c"), 2.5)

@@ -79,7 +79,8 @@ def test_a_loss_is_a_plain_number_and_a_winning_reference_has_one_line():
 
 def test_what_was_wrong_while_training_is_said_with_the_seeds_and_the_arms_that_cure_it():
     text = "gradients vanish: layer dense_1 receives 1e-7 of the last layer's"
-    finding = {"arm": "reference", "text": text, "seeds": 5, "cures": ["batch norm", "relu"]}
+    diagnosis = {"kind": "gradients vanish", "layer": "dense_1", "numbers": {"share": 1e-7}}
+    finding = {"arm": "reference", "diagnosis": diagnosis, "seeds": 5, "cures": ["batch norm", "relu"]}
     shown = " ".join(printed({**VERDICT, "findings": [finding]}).split())
     assert f"What was wrong while training: - reference: {text} (5 of 5 seeds; not in batch norm or relu)" in shown
     assert "wrong" not in printed(VERDICT)  # one of a version that knew no findings

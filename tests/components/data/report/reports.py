@@ -8,7 +8,7 @@ from components.data import report
 from components.data.raw_values import Column
 from components.data.sources import Rows
 from components.data.splitting import TEST, TRAIN, VALIDATION, content
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 NAN = np.nan
 SOURCES = {"image": "tfds:made", "table": "table:made.csv", "text": "text:made.csv"}
@@ -23,7 +23,7 @@ def parts_of(rows: Rows, test=(), validation=()) -> np.ndarray:
 
 def inspect(rows: Rows, test=(), validation=(), parts=None, **data) -> dict:
     kind = "image" if rows.x.ndim > 2 else "text" if rows.words else "table"
-    described = Data.model_validate({"source": SOURCES[kind], "kind": kind, **data})
+    described = DatasetSpec.model_validate({"source": SOURCES[kind], "kind": kind, **data})
     parts = parts_of(rows, test, validation) if parts is None else parts
     return report.inspect(described, rows, content(rows), parts)
 

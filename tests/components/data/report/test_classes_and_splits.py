@@ -7,7 +7,7 @@ from components.data import report
 from components.data.report.markdown import markdown
 from components.data.sources import Rows
 from components.data.splitting import content, split
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 
 def rows_of(many=60, **more) -> Rows:
@@ -15,7 +15,7 @@ def rows_of(many=60, **more) -> Rows:
 
 
 def split_of(rows: Rows, seeds=3, **options) -> dict:
-    data = Data.model_validate({"source": "table:made.csv", **options})
+    data = DatasetSpec.model_validate({"source": "table:made.csv", **options})
     parts = split(rows, data, seeds, content(rows))
     return report.inspect(data, rows, content(rows), parts)
 
@@ -42,7 +42,7 @@ def test_the_sources_own_test_is_named():
 def test_a_test_split_of_the_source_that_is_not_used_is_mentioned():
     rows = table(np.random.default_rng(0).normal(size=(40, 2)), [0, 1] * 20, splits={"test": np.arange(10)})
     assert "its own test rows (10)" in finding(inspect(rows, test=[1, 2]), "own-test-rows")["text"]
-    described = Data.model_validate({"source": "tfds:made", "kind": "table", "test": "test"})
+    described = DatasetSpec.model_validate({"source": "tfds:made", "kind": "table", "test": "test"})
     assert names(report.inspect(described, rows, content(rows), parts_of(rows, range(10)))) == []
 
 

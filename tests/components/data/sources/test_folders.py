@@ -14,7 +14,7 @@ from PIL import Image
 from components.data.preparation import prepare
 from components.data.sources import Rows, read
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 
 def picture(file: Path, seed: int) -> None:
@@ -52,7 +52,7 @@ class Source:
 
     def read(self, folder: Path | str, scratch: Path, **data) -> Rows:
         scratch.mkdir(exist_ok=True)
-        return read(Data.model_validate({"source": f"{self.scheme}:{folder}", **data}), scratch)
+        return read(DatasetSpec.model_validate({"source": f"{self.scheme}:{folder}", **data}), scratch)
 
     def names(self, *names: str) -> tuple[str, ...]:
         return tuple(f"{name}{self.ending}" for name in names)

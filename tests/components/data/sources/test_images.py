@@ -14,7 +14,7 @@ from components.data.image_files import ORIENTATION
 from components.data.preparation import prepare
 from components.data.sources import images, read
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 GREY = np.arange(30, dtype=np.uint8).reshape(5, 6) * 8
 
@@ -31,7 +31,7 @@ def noise(seed: int, *shape: int) -> np.ndarray:
 
 def read_images(folder: Path, scratch: Path, **data):
     scratch.mkdir(exist_ok=True)
-    return read(Data(source=f"images:{folder}", **data), scratch)
+    return read(DatasetSpec(source=f"images:{folder}", **data), scratch)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from components.data.raw_values import Column, category, is_missing, numbers
 from components.data.sources import Rows, read
 from components.errors import AssayError
 from components.formatting import MANY
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 CSV = """species,island,bill,wild,target
 adelie,dream,39.1,true,yes
@@ -30,7 +30,7 @@ adelie,,1e3,,yes
 
 
 def read_table(file: Path, **data) -> Rows:
-    return read(Data.model_validate({"source": f"table:{file}", **data}), file.parent)
+    return read(DatasetSpec.model_validate({"source": f"table:{file}", **data}), file.parent)
 
 
 @pytest.fixture

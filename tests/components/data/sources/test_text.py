@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from components.data.raw_values import tokens
 from components.data.sources import Rows, read
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 CSV = """text,target,who,when
 "Well, well",good,ann,2026-01-02
@@ -23,7 +23,7 @@ no no",bad,ann,2026-01-03
 
 
 def read_text(path: Path, scratch: Path | None = None, **data) -> Rows:
-    return read(Data.model_validate({"source": f"text:{path}", **data}), scratch or path.parent)
+    return read(DatasetSpec.model_validate({"source": f"text:{path}", **data}), scratch or path.parent)
 
 
 def texts(rows: Rows) -> list[str]:

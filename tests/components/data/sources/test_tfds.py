@@ -29,7 +29,7 @@ from components.data.sources import Rows, read
 from components.data.sources import tfds as source
 from components.data.splitting import TEST, TRAIN, VALIDATION, content, split
 from components.errors import AssayError
-from components.study.dataset import Data
+from components.study.dataset import DatasetSpec
 
 # tensorflow-datasets, of protobuf
 pytestmark = pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")
@@ -259,18 +259,18 @@ class TestTensorflowDatasets:
         assert "\n" not in str(caught.value)
 
     def test_rows_are_written_where_the_study_reads_them(self, tmp_path):
-        found = read(Data(source="tfds:assay_digits"), tmp_path)
+        found = read(DatasetSpec(source="tfds:assay_digits"), tmp_path)
         assert isinstance(found.x, np.memmap)
         assert found.x.filename == tmp_path / "x.npy"
         np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), found.x)
 
     def test_batches_of_any_size_give_the_same_rows(self, tmp_path, monkeypatch):
-        whole = np.array(read(Data(source="tfds:assay_digits"), tmp_path).x)
+        whole = np.array(read(DatasetSpec(source="tfds:assay_digits"), tmp_path).x)
         monkeypatch.setattr(source, "BATCH_BYTES", 64 * 7)
-        np.testing.assert_array_equal(read(Data(source="tfds:assay_digits"), tmp_path).x, whole)
+        np.testing.assert_array_equal(read(DatasetSpec(source="tfds:assay_digits"), tmp_path).x, whole)
 
     def test_a_split_without_labels_is_left_out_and_told_of(self, tmp_path):
-        found = read(Data(source="tfds:assay_half/lengths", kind="table"), tmp_path)
+        found = read(DatasetSpec(source="tfds:assay_half/lengths", kind="table"), tmp_path)
         assert {split: len(rows) for split, rows in found.splits.items()} == {"train": 40}
         assert [finding.text for finding in found.findings] == ["splits without labels are left out: unsupervised"]
         np.testing.assert_array_equal(found.y, found.x[:, 0] > 4)
@@ -278,20 +278,20 @@ class TestTensorflowDatasets:
     def test_texts_are_read_in_the_order_of_the_labels(self, tmp_path):
         texts = source.texts(tfds.builder("assay_half/texts"), "train", "text")
         assert set(texts) == {"good", "", "gr\u00fc\u00df dich", "caf\ufffd", "a\nb"}
-        lengths = read(Data(source="tfds:assay_half/lengths", kind="table"), tmp_path).x[:, 0]
+        lengths = read(DatasetSpec(source="tfds:assay_half/lengths", kind="table"), tmp_path).x[:, 0]
         assert len(texts) == 40
         # "caf\ufffd" has one byte in the data set.
         assert [len(text.replace("\ufffd", "?").encode()) for text in texts] == lengths.tolist()
 
     def test_text_becomes_words(self, tmp_path):
-        found = read(Data(source="tfds:assay_half/texts", kind="text"), tmp_path)
+        found = read(DatasetSpec(source="tfds:assay_half/texts", kind="text"), tmp_path)
         assert found.words == ("a", "b", "caf", "dich", "good", "gr\u00fc\u00df", "\ufffd")
         assert found.x.shape == (40, 2)
         assert {split: len(rows) for split, rows in found.splits.items()} == {"train": 40}
         good = found.x[:, 0] == 5
         assert good.sum() == 8
         assert (found.x[good, 1] == 0).all()
-        lengths = read(Data(source="tfds:assay_half/lengths", kind="table"), tmp_path)
+        lengths = read(DatasetSpec(source="tfds:assay_half/lengths", kind="table"), tmp_path)
         np.testing.assert_array_equal(found.y, lengths.y)
 
     def test_a_disk_without_room_is_told_before_anything_is_written(self, tmp_path, monkeypatch):
@@ -299,7 +299,7 @@ class TestTensorflowDatasets:
             "components.data.sources.shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(9, 9, 0)
         )
         with pytest.raises(AssayError, match=r"the rows need 0.0 GB, and .* has 0.0 GB left; make room"):
-            read(Data(source="tfds:assay_digits"), tmp_path)
+            read(DatasetSpec(source="tfds:assay_digits"), tmp_path)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -350,7 +350,7 @@ def placed(root, from_url) -> Path:
 
 
 def read_downloads(tmp_path: Path) -> Rows:
-    return read(Data(source="tfds:assay_downloads"), tmp_path)
+    return read(DatasetSpec(source="tfds:assay_downloads"), tmp_path)
 
 
 def assert_is_whole(rows: Rows) -> None:
@@ -562,7 +562,7 @@ class TestDownloads:
 
     def test_what_must_be_fetched_by_hand_is_said_in_the_words_of_the_data_set(self, root, tmp_path):
         with pytest.raises(AssayError) as caught:
-            read(Data(source="tfds:assay_by_hand"), tmp_path)
+            read(DatasetSpec(source="tfds:assay_by_hand"), tmp_path)
         manual = root / "downloads" / "manual"
         assert str(caught.value).splitlines()[0] == (
             f"tfds:assay_by_hand must be downloaded by hand, to the folder {manual} (manual_dir), where nothing is: "
@@ -571,9 +571,9 @@ class TestDownloads:
         manual.mkdir(parents=True)
         (manual / "other.txt").write_text("")
         with pytest.raises(AssayError, match=r"could not be prepared .* What must be downloaded by hand: Sign in at"):
-            read(Data(source="tfds:assay_by_hand"), tmp_path)
+            read(DatasetSpec(source="tfds:assay_by_hand"), tmp_path)
         (manual / "digits.txt").write_text("digits")
-        assert len(read(Data(source="tfds:assay_by_hand"), tmp_path).y) == 360
+        assert len(read(DatasetSpec(source="tfds:assay_by_hand"), tmp_path).y) == 360
 
 
 class TestDamage:
@@ -625,7 +625,7 @@ def fashion(page, tmp_path_factory) -> Rows:
     """The 70,000 images, prepared by tensorflow-datasets from the copied files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tfds.core.constants, "DATA_DIR", str(page / "tensorflow_datasets"))
-        return read(Data(source="tfds:fashion_mnist"), tmp_path_factory.mktemp("fashion"))
+        return read(DatasetSpec(source="tfds:fashion_mnist"), tmp_path_factory.mktemp("fashion"))
 
 
 @pytest.mark.slow
@@ -646,11 +646,14 @@ def test_debians_fashion_mnist_is_prepared_from_its_files(fashion):
 @needs_debians_files
 def test_a_folder_per_class_of_the_same_images_is_the_same_data(page, fashion, tmp_path):
     """The same rows, in the same order for every draw, in the same parts: so a study gives the same numbers."""
-    folders = Data(source=f"images:{page / 'fashion'}", test="test")
+    folders = DatasetSpec(source=f"images:{page / 'fashion'}", test="test")
     found = read(folders, tmp_path)
     one, other = content(fashion), content(found)
     np.testing.assert_array_equal(one.digests[one.order], other.digests[other.order])
     np.testing.assert_array_equal(fashion.y[one.order], found.y[other.order])
-    parts = split(fashion, Data(source="tfds:fashion_mnist", test="test"), 2, one), split(found, folders, 2, other)
+    parts = (
+        split(fashion, DatasetSpec(source="tfds:fashion_mnist", test="test"), 2, one),
+        split(found, folders, 2, other),
+    )
     np.testing.assert_array_equal(parts[0][:, one.order], parts[1][:, other.order])
     assert [np.count_nonzero(parts[0][0] == part) for part in (TRAIN, VALIDATION, TEST)] == [48000, 12000, 10000]
