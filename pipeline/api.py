@@ -29,13 +29,14 @@ from pipeline.study_file import read_study, study_name
 if TYPE_CHECKING:
     import pandas as pd
 
+    from components.serving.saved_model import Served
     from pipeline.commands.plan import Plan
     from pipeline.commands.predict import Model
     from pipeline.runners.run_folder import RunFolder
     from pipeline.runners.runner import RunnerMaker
 
-StudySource = Union[str, Path, Mapping[str, Any], Study, "pd.DataFrame"]
-Overrides = Mapping[str, Any] | Sequence[str]
+StudySource = Union[str, Path, Mapping[str, object], Study, "pd.DataFrame"]
+Overrides = Mapping[str, object] | Sequence[str]
 
 __all__ = ["AssayError", "Result", "StoppedError", "Winner"]
 __all__ += ["champion", "compare", "load_study", "plan", "predict", "run"]
@@ -120,7 +121,7 @@ class Winner:
         self.mean: float = winner["mean"]
         self._verdict = verdict
 
-    def predict(self, rows: Any) -> "pd.DataFrame":
+    def predict(self, rows: object) -> "pd.DataFrame":
         """Return the probability of each class, a row for each of the rows.
 
         Args:
@@ -137,7 +138,7 @@ class Winner:
         return f"Winner(arm={self.arm!r}, seed={self.seed}, mean={self.mean:.4f})"
 
     @cached_property
-    def _model(self) -> Any:
+    def _model(self) -> "Served":
         from components.tracking.latest import winners_model
         from pipeline.commands.quiet import native_libraries_silent
 
@@ -254,10 +255,8 @@ def run(
         raise UsageError(f"no runner is called {on!r}; expected one of {', '.join(RUNNERS)}")
     if on == "local" and (image or gpu):
         raise UsageError("--image and --gpu are for `--on docker`; here the steps use what is installed, and every GPU")
-    if budget is not None and (retrain or study_if_drift):
-        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
-    if budget is not None and seeds is not None:
-        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
+    if budget is not None:
+        _refuse_beside_budget(seeds, retrain or study_if_drift)
     described = load_study(study, overrides, seeds, target=target, retrain=retrain, study_if_drift=study_if_drift)
     tasks, asides = fan_out or default_fan_out(), _asides()
     maker = RUNNERS[on](RunnerOptions(image, gpu, lambda text: asides.print(text, markup=False, soft_wrap=True)))
@@ -266,6 +265,13 @@ def run(
     else:
         finished = _within(budget, described, tasks, maker, asides)
     return Result(finished.verdict, finished.decision, finished)
+
+
+def _refuse_beside_budget(seeds: int | None, retrain: bool) -> None:
+    if retrain:
+        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
+    if seeds is not None:
+        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
 
 
 def compare(study: str) -> Result:
@@ -282,7 +288,7 @@ def compare(study: str) -> Result:
     return Result(*latest(study_name(study)))
 
 
-def predict(model: str, rows: Any) -> "pd.DataFrame":
+def predict(model: str, rows: object) -> "pd.DataFrame":
     """Return the probability of each class, a row for each of the rows.
 
     Args:
@@ -393,6 +399,6 @@ def _written(frame: "pd.DataFrame") -> Path:
     return file
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """Return a number of NumPy, or a path, as JSON can hold it."""
     return value.item() if hasattr(value, "item") else str(value)

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import AssayError
 from components.formatting import nearest
@@ -20,6 +20,9 @@ from components.tracking.client import (
     without_login,
 )
 
+if TYPE_CHECKING:
+    from components.serving.saved_model import Served
+
 
 def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return the verdict and the decision of the study's latest finished run, out of MLflow alone.
@@ -35,8 +38,8 @@ def latest(study: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     return read["verdict.json"], read["decision.json"]
 
 
-def winners_model(verdict: dict[str, Any]) -> Any:
-    """Return the saved model of a verdict's winner, out of MLflow; a `components.serving.saved_model.Served`.
+def winners_model(verdict: dict[str, Any]) -> "Served":
+    """Return the saved model of a verdict's winner, out of MLflow.
 
     Raises:
         AssayError: when its run is not there any more.

@@ -54,16 +54,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
     Returns:
         Its number, and those that it has replaced.
     """
-    fields = what_runs(client, study)
-    body = api.V2beta1RecurringRun(
-        display_name=name,
-        description=f"assay schedule {study.study}: {cron.words()}",
-        trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron.kubeflow())),
-        mode=api.RecurringRunMode.ENABLE,
-        max_concurrency="1",
-        no_catchup=True,
-        **fields,
-    )
+    body = _wanted(client, study, name, cron)
     present = [one for one in _ours(client) if one.display_name == name]
     same = [one for one in present if _same(one, body)]
     known = {one.recurring_run_id for one in present}
@@ -81,6 +72,18 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
     for old in replaced:
         _delete(client, old)
     return number, replaced
+
+
+def _wanted(client: Client, study: Study, name: str, cron: Cron) -> api.V2beta1RecurringRun:
+    return api.V2beta1RecurringRun(
+        display_name=name,
+        description=f"assay schedule {study.study}: {cron.words()}",
+        trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron.kubeflow())),
+        mode=api.RecurringRunMode.ENABLE,
+        max_concurrency="1",
+        no_catchup=True,
+        **what_runs(client, study),
+    )
 
 
 def schedules(client: Client) -> list[Schedule]:

@@ -3,6 +3,7 @@
 import json
 import platform
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def reproduce(study: Study, verdict: dict[str, Any], cells: Cells, prepared: Pre
         "study": text,
         "address": data_address("text/yaml", text.encode()),
         "versions": versions,
-        "computed": cells[REFERENCE][0].result.computed,
+        "computed": asdict(cells[REFERENCE][0].result.computed),
         "code": code_version()[:12],
         "fingerprint": prepared.schema.fingerprint,
         "run": verdict.get("run"),
