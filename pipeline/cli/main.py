@@ -348,11 +348,11 @@ def doctor(
 ) -> None:
     """Say what is missing, unreachable or of a wrong version, and how to mend it."""
     from pipeline.commands.doctor import CHECK_SECONDS, checks, examine, show
-    from pipeline.commands.doctor.finding import DEEP_SECONDS
+    from pipeline.commands.doctor.check_result import DEEP_SECONDS
 
-    found = examine(checks(cluster, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
-    show(Console(highlight=False), found)
-    raise typer.Exit(any(finding.state == "missing" for finding in found.values()))
+    results = examine(checks(cluster, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
+    show(Console(highlight=False), results)
+    raise typer.Exit(any(result.state == "missing" for result in results.values()))
 
 
 app.add_typer(cluster_commands)
