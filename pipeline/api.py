@@ -13,6 +13,7 @@ import io
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,6 +41,9 @@ Overrides = Mapping[str, object] | Sequence[str]
 
 __all__ = ["AssayError", "Result", "StoppedError", "Winner"]
 __all__ += ["champion", "compare", "load_study", "plan", "predict", "run"]
+
+# Of tqdm, with which MLflow draws downloads: it would like ipywidgets.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 DATA = Path(".assay/data")  # of data frames, below the working folder
 
@@ -94,7 +98,9 @@ class Result:
         from pipeline.terminal.show import show_verdict
 
         text = io.StringIO()
-        show_verdict(Console(file=text, width=80, force_jupyter=False), self.verdict, self.decision)
+        show_verdict(
+            Console(file=text, width=80, force_jupyter=False, force_terminal=False), self.verdict, self.decision
+        )
         return text.getvalue().strip()
 
     def _repr_html_(self) -> str:

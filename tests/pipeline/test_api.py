@@ -33,7 +33,7 @@ def test_all_that_is_listed_is_there():
     for name in pipeline.__all__:
         assert getattr(pipeline, name)
     with pytest.raises(AttributeError, match="no attribute 'rum'"):
-        _ = pipeline.rum  # pyright: ignore[reportAttributeAccessIssue]
+        _ = pipeline.rum
 
 
 def test_a_study_is_a_name_a_file_a_source_a_mapping_or_a_study():
