@@ -43,7 +43,7 @@ audit: $(READY) ## Ask for known vulnerabilities in the pinned packages
 		echo "Not audited: no service tells of vulnerabilities here." >&2; \
 	fi
 
-bench: $(READY) ## Measure speed and memory (not quality, which takes hours)
+bench: $(READY) ## Measure speed, memory and false claims (not quality, which takes hours)
 	@set -e; for script in $(filter-out %/quality.py,$(sort $(wildcard benchmarks/[a-z]*.py))); do \
 		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); \
 	done

@@ -1,6 +1,5 @@
 """Images a second: Assay's augmentation against Keras' layers one after another and against `ImageDataGenerator`.
-
-Run: python benchmarks/augment.py [--rounds 7]
+One round takes about 20 s on 2 cores.
 
 All sides rotate (10 degrees), shift (0.1), zoom (0.1) and flip the same float32 batches, bilinearly, edges repeated
 outwards, drawing anew for every image. They run in one process with TensorFlow's own choice of threads, in turn in
@@ -13,22 +12,18 @@ counted.
                 iterator, which would cost it more
 """
 
-import argparse
-import os
-import platform
 import time
 from collections.abc import Callable
-from statistics import median
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from _common import chosen, parser, report_speeds, start
 
-SHAPES = {(28, 28, 1): 64, (64, 64, 3): 64, (224, 224, 3): 32}  # and the rows of a batch
+CASES = {"28x28x1": 64, "64x64x3": 64, "224x224x3": 32}  # shapes, and the rows of a batch
 ROTATE, SHIFT, ZOOM = 10, 0.1, 0.1
 GENERATOR_ROWS = 32  # of a batch; more take seconds and change no ratio
-SECONDS = 0.4  # a side runs at least this long in a round
+SECONDS, SECONDS_SMALL = 0.4, 0.02  # a side runs at least this long in a round
 
 
-def sides(shape: tuple[int, int, int], rows: int) -> dict[str, tuple[Callable[[], object], int]]:
+def sides(shape: tuple[int, ...], rows: int) -> dict[str, tuple[Callable[[], object], int]]:
     """Return for each side a function that augments a batch, and how many rows that has."""
     import keras
     import numpy as np
@@ -75,32 +70,26 @@ def sides(shape: tuple[int, int, int], rows: int) -> dict[str, tuple[Callable[[]
     }
 
 
-def speed(batch: Callable[[], object], rows: int) -> float:
+def speed(batch: Callable[[], object], rows: int, seconds: float) -> float:
     """Return images a second, by the clock on the wall."""
-    start, done = time.perf_counter(), 0
-    while time.perf_counter() - start < SECONDS:
+    begin, done = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
         batch()
         done += rows
-    return done / (time.perf_counter() - start)
+    return done / (time.perf_counter() - begin)
 
 
 def main() -> None:
     """Print for each shape the images a second of each side, and the ratios by round."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds")
-    for shape, rows in SHAPES.items():
-        measured = sides(shape, rows)
+    options = parser(__doc__, rounds=7, cases=CASES).parse_args()
+    start(options)
+    seconds = SECONDS_SMALL if options.small else SECONDS
+    for case in chosen(options, dict.fromkeys(CASES)):
+        measured = sides(tuple(map(int, case.split("x"))), CASES[case])
         for batch, _ in measured.values():
-            batch()
-        speeds = [{name: speed(*side) for name, side in measured.items()} for _ in range(rounds)]
-        print(f"{'x'.join(map(str, shape))}, {rows} rows a batch")
-        for name in measured:
-            of, ratios = [one[name] for one in speeds], [one["assay"] / one[name] for one in speeds]
-            line = f"  {name:9}  {median(of):9,.0f} images/s ({min(of):,.0f} to {max(of):,.0f})"
-            ratio = f"; assay / {name} {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-            print(line if name == "assay" else line + ratio)
+            batch()  # traces and compiles
+        print(f"{case}, {CASES[case]} rows a batch")
+        report_speeds([{name: speed(*side, seconds) for name, side in measured.items()} for _ in range(options.rounds)])
 
 
 if __name__ == "__main__":

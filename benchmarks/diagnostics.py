@@ -1,37 +1,33 @@
-"""What diagnostics cost: the same cells trained with them and without.
-
-Run: python benchmarks/diagnostics.py [--rounds 7]
+"""What diagnostics cost: processor time of the same cells trained with them, against that without.
+One round takes about 3 min on 2 cores.
 
 In every round each case trains two seeds with diagnostics and two without, in one process on one thread, as a train
 step does on data this small. The first cell of a program also builds and traces it, which the second does not. An arm
 of five seeds, the default, has one of the former for four of the latter: so they are weighed. Which side comes first
 changes from round to round. Seconds are those of the processor, since other processes would blur a few per cent.
 
-    digits     the default recipe on 1,149 images of 8x8, 30 epochs
     iris       the default recipe on 96 rows, 60 epochs
+    digits     the default recipe on 1,149 images of 8x8, 30 epochs
     28x28      the default recipe on 5,745 images (digits, enlarged and repeated), 4 epochs
 """
 
-import argparse
-import os
-import platform
 import tempfile
 import time
 from statistics import median
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from _common import chosen, parser, spread, start
 
 CASES: dict[str, tuple[str, int]] = {
-    "digits": ("sklearn:digits", 30),
     "iris": ("sklearn:iris", 60),
+    "digits": ("sklearn:digits", 30),
     "28x28": ("sklearn:digits", 4),
 }
 SEEDS = 5  # as many as a study has by default
 COPIES = 5
 
 
-def prepared(case: str) -> tuple[Any, Any, Any, int, Any]:
+def prepared(case: str, small: bool) -> tuple[Any, Any, Any, int, Any]:
     """Return recipe, rows, inputs, number of classes and the spread that augmentation measures with."""
     import numpy as np
 
@@ -42,7 +38,7 @@ def prepared(case: str) -> tuple[Any, Any, Any, int, Any]:
     from components.training.engine import Split
 
     source, epochs = CASES[case]
-    train = {"epochs": epochs, "early_stopping": {"patience": 1000}}
+    train = {"epochs": 1 if small else epochs, "early_stopping": {"patience": 1000}}
     study = Study.model_validate({"study": case, "data": {"source": source}, "recipe": {"train": train}, "seeds": 1})
     with tempfile.TemporaryDirectory() as folder:
         rows = prepare(study, folder)
@@ -63,54 +59,44 @@ def seconds(recipe: Any, split: Any, inputs: Any, classes: int, spread: Any, on:
     from components.training.backends.tensorflow_program import Program
 
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"diagnostics": on})})
-    start = time.process_time()
+    begin = time.process_time()
     program = Program(recipe, inputs, classes, len(split.y))
     program.fit(split, recipe.train, 0, spread)
     middle = time.process_time()
     program.fit(split, recipe.train, 1, spread)
-    return middle - start, time.process_time() - middle
+    return middle - begin, time.process_time() - middle
 
 
 def main() -> None:
     """Print for each case the seconds with diagnostics and without, and what they cost, by round."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES))
-    options = parser.parse_args()
+    options = parser(__doc__, rounds=7, cases=CASES).parse_args()
+    start(options)
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.rounds} rounds")
-    for case in options.cases:
-        rows = prepared(case)
+    for case in chosen(options, dict.fromkeys(CASES)):
+        rows = prepared(case, options.small)
         seconds(*rows, True)  # TensorFlow itself starts with the first program
-        sides = {
-            number: {on: seconds(*rows, on) for on in ((True, False) if number % 2 else (False, True))}
-            for number in range(options.rounds)
-        }
-        report(case, list(sides.values()))
+        orders = [(True, False) if number % 2 else (False, True) for number in range(options.rounds)]
+        report(case, [{on: seconds(*rows, on) for on in order} for order in orders])
 
 
 def report(case: str, rounds: list[dict[bool, tuple[float, float]]]) -> None:
     """Print what the rounds of one case gave."""
+    cells = [
+        {on: {"five seeds": weighed(*of), "first": of[0], "later": of[1]} for on, of in one.items()} for one in rounds
+    ]
+    without = median(one[False]["five seeds"] for one in cells)
+    print(f"{case}: {without:.2f} s a cell without; diagnostics cost, median (least to greatest):")
+    for name in cells[0][True]:
+        print(f"  {name:10}  {spread([100 * (one[True][name] / one[False][name] - 1) for one in cells], '+.1f')} %")
 
-    def weighed(first: float, second: float) -> float:
-        return (first + (SEEDS - 1) * second) / SEEDS
 
-    def cost(sides: dict[bool, tuple[float, float]]) -> list[float]:
-        return [100 * (w / wo - 1) for w, wo in zip(sides[True], sides[False], strict=True)]
-
-    of_study = [100 * (weighed(*sides[True]) / weighed(*sides[False]) - 1) for sides in rounds]
-    without = [weighed(*sides[False]) for sides in rounds]
-    print(f"{case}: {median(without):.2f} s a cell without; diagnostics cost, median (least to greatest):")
-    costs = {
-        "five seeds": of_study,
-        **{name: [cost(sides)[i] for sides in rounds] for i, name in enumerate(("first", "later"))},
-    }
-    for name, of in costs.items():
-        print(f"  {name:10}  {median(of):+5.1f} %  ({min(of):+.1f} to {max(of):+.1f})")
+def weighed(first: float, second: float) -> float:
+    """Return the seconds a cell of a study of so many seeds."""
+    return (first + (SEEDS - 1) * second) / SEEDS
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""How good the trained models are, and what they cost: real runs on full data, three seeds each.
-
-Run: python benchmarks/quality.py [--case digits ...] [--folder KEEP]
+"""Test accuracy of real runs on full data, against the processor time that they take; each round is a seed of its own.
+One round takes about 1 min on 2 cores, and half an hour with Fashion-MNIST.
 
 Each seed is a cell of a study's reference arm, trained in a process of its own with all cores. Test rows are scored
 once, with the weights of the epoch that counts on the validation rows. The time is processor time of the whole process,
@@ -11,17 +10,16 @@ docs/fashion-mnist.md, TFDS_DATA_DIR). With --folder a run that was stopped cont
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import mean, stdev
+from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from _common import Files, answer, average, chosen, launch, parser, start
 
-SEEDS = 3
+TFDS = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "fashion_mnist"
+PREPARED = Files(TFDS, "prepare it as docs/fashion-mnist.md says (apt install dataset-fashion-mnist)")
 FASHION = {"source": "tfds:fashion_mnist", "test": "test", "validation": 0.05}
 # Clothes are photographed upright and in the middle: mirrored they are still clothes, turned they are not.
 CLOTHES = {"rotate": 0, "zoom": 0, "shift": 0.07, "horizontal_flip": True}
@@ -34,9 +32,9 @@ COSINE = {
     "early_stopping": False,
     "precision": "bfloat16",
 }
-CASES = {
-    "digits": {"data": {"source": "sklearn:digits"}},
+CASES: dict[str, dict[str, Any]] = {
     "iris": {"data": {"source": "sklearn:iris"}},
+    "digits": {"data": {"source": "sklearn:digits"}},
     "breast_cancer": {"data": {"source": "sklearn:breast_cancer"}, "recipe": {"model": {"name": "logistic"}}},
     "fashion cnn": {
         "data": FASHION,
@@ -57,13 +55,14 @@ CASES = {
 }
 
 
-def train(case: str, seed: int, folder: Path) -> dict[str, float]:
-    """Train one seed in this process; returns its accuracies and processor minutes."""
+def train(case: str, seed: int, seeds: int, small: bool, folder: Path) -> dict[str, float]:
+    """Train one of so many seeds in this process; returns its accuracies and processor minutes."""
     from components.data import scaling
     from components.data.preparation import prepare
     from components.data.prepared import Prepared
     from components.runtime.cells import Store
     from components.runtime.events import Step
+    from components.study.recipe import merge
     from components.study.study import Study
     from components.training.trainer import Trainer
 
@@ -71,11 +70,13 @@ def train(case: str, seed: int, folder: Path) -> dict[str, float]:
         def epoch(self, epoch: int, values: dict[str, float]) -> None:
             print(case, seed, epoch, {name: round(value, 4) for name, value in values.items()}, file=sys.stderr)
 
-    study = Study.model_validate({"study": case, "arms": {}, "seeds": SEEDS, **CASES[case]})
-    if not (folder / "data").exists():
+    epochs = {"recipe": {"train": {"epochs": 1}}} if small else {}
+    study = Study.model_validate(merge({"study": case, "arms": {}, "seeds": seeds, **CASES[case]}, epochs))
+    data = folder / f"data-{seeds}"  # more seeds are prepared anew; finished cells are found all the same
+    if not data.exists():
         prepare(study, folder / "unfinished")
-        (folder / "unfinished").rename(folder / "data")
-    prepared = Prepared(folder / "data")
+        (folder / "unfinished").rename(data)
+    prepared = Prepared(data)
     scaling.write(study, prepared, folder / "scalers.json")
     store = Store(folder / "store", prepared.schema.fingerprint)
     trainer = Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
@@ -92,37 +93,31 @@ def train(case: str, seed: int, folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Print for each case the test accuracy of the seeds, and what they took."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--case", choices=tuple(CASES), nargs="+", default=list(CASES))
-    parser.add_argument("--folder", type=Path, help="keep data and finished cells here")
-    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    made = parser(__doc__, rounds=3, cases=CASES)
+    made.add_argument("--folder", type=Path, help="keep data and finished cells here; a run that was stopped continues")
+    made.add_argument("--seed", type=int, help=argparse.SUPPRESS)
+    options = made.parse_args()
     if options.seed is not None:
-        print(json.dumps(train(options.case[0], options.seed, options.folder)))
+        (case,) = options.case
+        print(json.dumps(train(case, options.seed, options.rounds, options.small, options.folder)))
         return
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    start(options)
     with tempfile.TemporaryDirectory() as temporary:
-        for case in options.case:
+        for case in chosen(options, {case: PREPARED if of["data"] is FASHION else None for case, of in CASES.items()}):
             folder = (options.folder or Path(temporary)) / case.replace(" ", "-")
             folder.mkdir(parents=True, exist_ok=True)
-            report(case, [run(case, seed, folder) for seed in range(SEEDS)])
-
-
-def run(case: str, seed: int, folder: Path) -> dict[str, float]:
-    """Train one seed in a process of its own."""
-    command = [sys.executable, __file__, "--case", case, "--seed", str(seed), "--folder", str(folder)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+            told = ["--case", case, "--rounds", options.rounds, "--folder", folder, *["--small"] * options.small]
+            seeds = range(options.rounds)
+            report(case, [answer(launch(__file__, *told, "--seed", seed, stderr=None)) for seed in seeds])
 
 
 def report(case: str, seeds: list[dict[str, float]]) -> None:
     """Print what the seeds of one case gave."""
-    accuracy = [seed["test"] for seed in seeds]
+    each = ", ".join(f"{seed['test']:.4f}" for seed in seeds)
     minutes = ", ".join(f"{seed['minutes']:.1f}" for seed in seeds)
     epochs = ", ".join(str(seed["epochs"]) for seed in seeds)
-    each = ", ".join(f"{value:.4f}" for value in accuracy)
     print(
-        f"{case}: test accuracy {mean(accuracy):.4f} (sd {stdev(accuracy):.4f}; {each}); epochs {epochs}; "
+        f"{case}: test accuracy {average([seed['test'] for seed in seeds])}, each {each}; epochs {epochs}; "
         f"processor minutes {minutes}"
     )
 

@@ -1,6 +1,5 @@
 """Images a second in training: Assay's engine against a plain `model.fit` and against PyTorch, the same network.
-
-Run: python benchmarks/train.py [--rounds 7] [--torch PYTHON]
+One round takes about 1 min on 2 cores.
 
 All sides train on the first 6,400 images of Fashion-MNIST (Debian's package dataset-fashion-mnist; without it on random
 ones), in batches of 128, in memory, shuffled every epoch, with Adam and without augmentation. The network is the recipe
@@ -32,34 +31,28 @@ between operations instead of two it takes 20.6, and a resnet's 109 instead of 9
 
 import argparse
 import gzip
-import json
-import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from statistics import median
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from _common import FASHION, parser, report_speeds, start
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
-ROWS, BATCH, CLASSES = 6400, 128, 10
+ROWS, ROWS_SMALL, BATCH, CLASSES = 6400, 256, 128, 10
 UNITS, DROPOUT, RATE = (32, 64), 0.3, 0.001
 THREADS = 2
 Turn = Callable[[], None]  # called at the end of every epoch
 
 
-def rows() -> tuple[np.ndarray, np.ndarray]:
+def images(rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Return images, float32 (rows, 28, 28, 1) in 0..1, and labels, int32 (rows,); random without Debian's files."""
-    if not FASHION.is_dir():
+    if FASHION.missing:
         random = np.random.default_rng(0)
-        return random.random((ROWS, 28, 28, 1), np.float32), random.integers(0, CLASSES, ROWS, np.int32)
-    pixels = gzip.decompress((FASHION / "train-images-idx3-ubyte.gz").read_bytes())[16 : 16 + ROWS * 784]
-    labels = gzip.decompress((FASHION / "train-labels-idx1-ubyte.gz").read_bytes())[8 : 8 + ROWS]
+        return random.random((rows, 28, 28, 1), np.float32), random.integers(0, CLASSES, rows, np.int32)
+    pixels = gzip.decompress((FASHION.at / "train-images-idx3-ubyte.gz").read_bytes())[16 : 16 + rows * 784]
+    labels = gzip.decompress((FASHION.at / "train-labels-idx1-ubyte.gz").read_bytes())[8 : 8 + rows]
     x = np.frombuffer(pixels, np.uint8).reshape(-1, 28, 28, 1).astype(np.float32) / 255
     return x, np.frombuffer(labels, np.uint8).astype(np.int32)
 
@@ -154,73 +147,72 @@ def threads(tf) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 
 
-def train(side: str, rounds: int) -> None:
-    """Train in this process, an epoch for every line on standard input, and print its seconds; first one unasked."""
-    start: float | None = None
+def train(side: str, rows: int, rounds: int) -> None:
+    """Train in this process, an epoch for every line on standard input; prints images a second."""
+    begin = float("-inf")
 
     def turn() -> None:
-        nonlocal start
-        print(json.dumps(time.perf_counter() - start if start else None), flush=True)
+        nonlocal begin
+        print(rows / (time.perf_counter() - begin), flush=True)
         if not sys.stdin.readline():
             raise SystemExit
-        start = time.perf_counter()
+        begin = time.perf_counter()
 
-    SIDES[side](*rows(), rounds + 1, turn)
+    SIDES[side](*images(rows), rounds + 1, turn)
 
 
 class Side:
-    """A side in a process of its own, that has traced and warmed up and waits for its turn."""
+    """A side in a process of its own, which waits for its turn after every epoch."""
 
-    def __init__(self, name: str, interpreter: str, rounds: int):
-        """Start it and wait for the end of its first epoch."""
-        command = [interpreter, __file__, "--side", name, "--rounds", str(rounds)]
+    def __init__(self, name: str, options: argparse.Namespace):
+        """Start its first epoch, which traces and compiles."""
+        interpreter = options.torch if name == "pytorch" else sys.executable
+        command = [interpreter, __file__, "--side", name, "--rounds", str(options.rounds), *["--small"] * options.small]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.name = name
-        self._answer()
 
     def epoch(self) -> float:
         """Train an epoch; returns images a second."""
         assert self.process.stdin
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return ROWS / json.loads(self._answer())
+        return self.answer()
 
     def end(self) -> None:
         """End the process."""
         self.process.communicate()
 
-    def _answer(self) -> str:
+    def answer(self) -> float:
+        """Wait for the end of an epoch; returns images a second."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit(f"{self.name} failed with {self.process.wait()}")
-        return line
+        return float(line)
 
 
 def main() -> None:
     """Print for each side the images a second, and the ratios by round."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--torch", metavar="PYTHON", default=sys.executable, help="an interpreter that has PyTorch")
-    parser.add_argument("--side", choices=tuple(SIDES), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    made = parser(__doc__, rounds=7)
+    made.add_argument("--torch", metavar="PYTHON", default=sys.executable, help="an interpreter that has PyTorch")
+    made.add_argument("--side", choices=tuple(SIDES), help=argparse.SUPPRESS)
+    options = made.parse_args()
+    rows = ROWS_SMALL if options.small else ROWS
     if options.side:
-        train(options.side, options.rounds)
+        train(options.side, rows, options.rounds)
         return
+    start(options, f"{rows:,} {'random images' if FASHION.missing else 'images of Fashion-MNIST'}")
     names = list(SIDES)
     if subprocess.run([options.torch, "-c", "import torch"], capture_output=True, check=False).returncode:
-        print(f"{options.torch} has no PyTorch, which is left out; name an interpreter that has with --torch")
+        print("pytorch is left out: this interpreter has no PyTorch; name one that has with --torch PYTHON")
         names.remove("pytorch")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.rounds} rounds")
-    sides = [Side(name, options.torch if name == "pytorch" else sys.executable, options.rounds) for name in names]
+    sides = [Side(name, options) for name in names]
+    for side in sides:
+        side.answer()
     speeds = [{side.name: side.epoch() for side in sides} for _ in range(options.rounds)]
     for side in sides:
         side.end()
-    for name in names:
-        of, ratios = [one[name] for one in speeds], [one["assay"] / one[name] for one in speeds]
-        line = f"  {name:19}  {median(of):6,.0f} images/s ({min(of):,.0f} to {max(of):,.0f})"
-        ratio = f"; assay / {name} {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        print(line if name == "assay" else line + ratio)
+    report_speeds(speeds)
 
 
 if __name__ == "__main__":
