@@ -5,8 +5,9 @@ import shlex
 import sys
 import tempfile
 import traceback
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +18,7 @@ from pipeline import __version__
 from pipeline.cli.cluster import app as cluster_commands
 from pipeline.cli.options import RetrainOption, StudyIfDriftOption, with_cluster, with_options
 from pipeline.cli.schedule import app as schedule_commands
+from pipeline.runners.runner import RUNNERS
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.settings import Cluster
@@ -34,7 +36,7 @@ StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
 
 BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
 
-Runner = Literal["local", "docker"]
+On = StrEnum("On", list(RUNNERS))
 
 
 def main() -> None:
@@ -91,7 +93,7 @@ class RunOptions(NamedTuple):
             show_default=False,
         ),
     ] = None
-    on: Annotated[Runner, typer.Option(help="Run each step as a process here, or in a Docker container.")] = "local"
+    on: Annotated[On, typer.Option(help="Run each step as a process here, or in a Docker container.")] = On("local")
     image: Annotated[
         str | None,
         typer.Option(
