@@ -92,7 +92,7 @@ def test_a_result_of_mlflow_tells_and_answers(finished, monkeypatch):
     assert list(answers.columns) == ["setosa", "versicolor", "virginica"]
     assert list(answers.index) == ["first", "second"]
     pd.testing.assert_frame_equal(answers, predict("iris", rows))
-    rows.to_csv("two.csv")
+    rows.to_csv("two.csv", index=False)
     assert predict("iris", "two.csv").to_numpy().tolist() == answers.to_numpy().tolist()
     with pytest.raises(AssayError, match="columns are missing: petal width"):
         result.winner.predict(rows.drop(columns="petal width (cm)"))
