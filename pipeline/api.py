@@ -13,6 +13,7 @@ import io
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,26 +30,22 @@ from pipeline.study_file import read_study, study_name
 if TYPE_CHECKING:
     import pandas as pd
 
+    from components.evaluation.verdict import Verdict
+    from components.registry.decision import Decision
+    from components.serving.saved_model import Served
     from pipeline.commands.plan import Plan
     from pipeline.commands.predict import Model
     from pipeline.runners.run_folder import RunFolder
     from pipeline.runners.runner import RunnerMaker
 
-StudySource = Union[str, Path, Mapping[str, Any], Study, "pd.DataFrame"]
-Overrides = Mapping[str, Any] | Sequence[str]
+StudySource = Union[str, Path, Mapping[str, object], Study, "pd.DataFrame"]
+Overrides = Mapping[str, object] | Sequence[str]
 
-__all__ = [
-    "AssayError",
-    "Result",
-    "StoppedError",
-    "Winner",
-    "champion",
-    "compare",
-    "load_study",
-    "plan",
-    "predict",
-    "run",
-]
+__all__ = ["AssayError", "Result", "StoppedError", "Winner"]
+__all__ += ["champion", "compare", "load_study", "plan", "predict", "run"]
+
+# Of tqdm, with which MLflow draws downloads: it would like ipywidgets.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 DATA = Path(".assay/data")  # of data frames, below the working folder
 
@@ -63,14 +60,16 @@ class Result:
         finished: the run that has just ended; None where the result comes from MLflow.
     """
 
-    verdict: dict[str, Any]
-    decision: dict[str, Any] | None
+    verdict: "Verdict"
+    decision: "Decision | None"
     finished: Finished | None = None
 
     @property
     def sentence(self) -> str:
         """The answer, in words."""
-        return self.verdict["sentence"]
+        from components.reporting.phrases import sentence
+
+        return sentence(self.verdict)
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -91,7 +90,7 @@ class Result:
         """The page report.html, out of MLflow."""
         from pipeline.commands.report import save_report
 
-        return save_report(self.verdict["mlflow"]["run_id"], None)
+        return save_report(self.verdict.mlflow.run_id if self.verdict.mlflow else None, None)
 
     @cached_property
     def winner(self) -> "Winner":
@@ -103,7 +102,9 @@ class Result:
         from pipeline.terminal.show import show_verdict
 
         text = io.StringIO()
-        show_verdict(Console(file=text, width=80, force_jupyter=False), self.verdict, self.decision)
+        show_verdict(
+            Console(file=text, width=80, force_jupyter=False, force_terminal=False), self.verdict, self.decision
+        )
         return text.getvalue().strip()
 
     def _repr_html_(self) -> str:
@@ -122,15 +123,13 @@ class Winner:
         mean: of its scores on the validation rows.
     """
 
-    def __init__(self, verdict: dict[str, Any]):
+    def __init__(self, verdict: "Verdict"):
         """Take the winner out of a verdict; its model is fetched when it is asked."""
-        winner = verdict["winner"]
-        self.arm: str = winner["arm"]
-        self.seed: int = winner["seed"]
-        self.mean: float = winner["mean"]
+        winner = verdict.winner
+        self.arm, self.seed, self.mean = winner.arm, winner.seed, winner.mean
         self._verdict = verdict
 
-    def predict(self, rows: Any) -> "pd.DataFrame":
+    def predict(self, rows: object) -> "pd.DataFrame":
         """Return the probability of each class, a row for each of the rows.
 
         Args:
@@ -147,7 +146,7 @@ class Winner:
         return f"Winner(arm={self.arm!r}, seed={self.seed}, mean={self.mean:.4f})"
 
     @cached_property
-    def _model(self) -> Any:
+    def _model(self) -> "Served":
         from components.tracking.latest import winners_model
         from pipeline.commands.quiet import native_libraries_silent
 
@@ -264,10 +263,8 @@ def run(
         raise UsageError(f"no runner is called {on!r}; expected one of {', '.join(RUNNERS)}")
     if on == "local" and (image or gpu):
         raise UsageError("--image and --gpu are for `--on docker`; here the steps use what is installed, and every GPU")
-    if budget is not None and (retrain or study_if_drift):
-        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
-    if budget is not None and seeds is not None:
-        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
+    if budget is not None:
+        _refuse_beside_budget(seeds, retrain or study_if_drift)
     described = load_study(study, overrides, seeds, target=target, retrain=retrain, study_if_drift=study_if_drift)
     tasks, asides = fan_out or default_fan_out(), _asides()
     maker = RUNNERS[on](RunnerOptions(image, gpu, lambda text: asides.print(text, markup=False, soft_wrap=True)))
@@ -276,6 +273,13 @@ def run(
     else:
         finished = _within(budget, described, tasks, maker, asides)
     return Result(finished.verdict, finished.decision, finished)
+
+
+def _refuse_beside_budget(seeds: int | None, retrain: bool) -> None:
+    if retrain:
+        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
+    if seeds is not None:
+        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
 
 
 def compare(study: str) -> Result:
@@ -287,12 +291,12 @@ def compare(study: str) -> Result:
     Raises:
         AssayError: when MLflow has no such study, or none of its runs is finished.
     """
-    from components.tracking.latest import latest
+    from components.registry.latest import latest
 
     return Result(*latest(study_name(study)))
 
 
-def predict(model: str, rows: Any) -> "pd.DataFrame":
+def predict(model: str, rows: object) -> "pd.DataFrame":
     """Return the probability of each class, a row for each of the rows.
 
     Args:
@@ -367,8 +371,9 @@ def _asides() -> Console:
 
     Rich's bar would need the package ipywidgets there.
     """
-    in_notebook = Console().is_jupyter
-    return Console(file=sys.stdout if in_notebook else sys.stderr, highlight=False, force_jupyter=False)
+    if Console().is_jupyter:
+        return Console(file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=False)
+    return Console(stderr=True, highlight=False)
 
 
 def seen_from_here(path: Path) -> Path:
@@ -402,6 +407,6 @@ def _written(frame: "pd.DataFrame") -> Path:
     return file
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> object:
     """Return a number of NumPy, or a path, as JSON can hold it."""
     return value.item() if hasattr(value, "item") else str(value)

@@ -7,9 +7,9 @@ then run wrongly.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kfp import compiler, dsl
 
@@ -19,6 +19,8 @@ PIPELINE = "assay"
 
 # "python" in the name keeps kfp.local from warning about every task.
 IMAGE = f"assay-python:{__version__}"
+
+Placed = Callable[[dsl.PipelineTask, str], dsl.PipelineTask]
 
 
 def _always(task: dsl.PipelineTask) -> dsl.PipelineTask:
@@ -99,16 +101,8 @@ class Outcome(NamedTuple):
     decision: dsl.Artifact
 
 
-def build(settle: Callable[[str, dsl.PipelineTask], object]) -> Any:
-    """Return the pipeline `assay`.
-
-    Args:
-        settle: called with the name and the task of every step, to give it what its place needs.
-    """
-
-    def placed(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
-        settle(step, task)
-        return _always(task)
+def _batch_pipeline(placed: Placed) -> dsl.base_component.BaseComponent:
+    """Return the body of the loop; `placed` gives its step what it needs."""
 
     @dsl.pipeline(name="one-batch")
     def one_batch(
@@ -119,9 +113,25 @@ def build(settle: Callable[[str, dsl.PipelineTask], object]) -> Any:
         scalers: dsl.Input[dsl.Artifact],
         runs: dsl.Input[dsl.Artifact],
     ) -> dsl.Artifact:
-        """Train one batch: the body of the loop."""
+        """Train one batch."""
         task = train(batch=batch, fan_out=fan_out, store=store, data=data, scalers=scalers, runs=runs)
         return placed(task, "train").outputs["cells"]
+
+    return one_batch
+
+
+def build(settle: Callable[[str, dsl.PipelineTask], object]) -> dsl.base_component.BaseComponent:
+    """Return the pipeline `assay`.
+
+    Args:
+        settle: called with the name and the task of every step, to give it what its place needs.
+    """
+
+    def placed(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
+        settle(step, task)
+        return _always(task)
+
+    one_batch = _batch_pipeline(placed)
 
     @dsl.pipeline(
         name=PIPELINE, description="Says which technique improved the model, by how much, and how sure that is."
@@ -155,9 +165,9 @@ def build(settle: Callable[[str, dsl.PipelineTask], object]) -> Any:
 assay = build(lambda step, task: None)
 
 
-def compile_pipeline(arguments: dict[str, object], pipeline: Any = assay) -> str:
+def compile_pipeline(arguments: Mapping[str, object], pipeline: dsl.base_component.BaseComponent = assay) -> str:
     """Return a pipeline that `build` made as the YAML that Kubeflow Pipelines takes, with the arguments as defaults."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "assay.yaml"
-        compiler.Compiler().compile(pipeline, str(file), pipeline_parameters=arguments)
+        compiler.Compiler().compile(pipeline, str(file), pipeline_parameters=dict(arguments))
         return file.read_text("utf-8")

@@ -35,7 +35,7 @@ class Document:
     """A study, or a cluster's profile, as it was written: its values, and where each of them stands."""
 
     name: str
-    values: dict[str, Any]
+    values: dict[str, object]
     root: yaml.Node | None = None
 
     def locate(self, error: StudyError) -> str:
@@ -52,7 +52,7 @@ class _Override:
 
     option: str
     path: tuple[str, ...]
-    value: Any
+    value: object
 
 
 def ready_studies() -> dict[str, str]:
@@ -63,7 +63,7 @@ def ready_studies() -> dict[str, str]:
 
 
 def read_study(
-    study: str | Mapping[str, Any],
+    study: str | Mapping[str, object],
     overrides: list[str],
     seeds: int | None,
     retrain: bool = False,
@@ -152,7 +152,7 @@ def read_document(study: str) -> Document:
     )
 
 
-def _from_source(source: str) -> dict[str, Any]:
+def _from_source(source: str) -> dict[str, object]:
     """Return the study of a source with nothing else said, named after the source."""
     scheme, _, name = source.partition(":")
     if scheme in SOURCE_TYPES and SOURCE_TYPES[scheme].is_path:
@@ -282,14 +282,14 @@ def _parse_override(text: str) -> _Override:
         raise UsageError(f"{option}: the value is not YAML: {getattr(error, 'problem', None) or error}") from None
 
 
-def _put(values: Any, path: tuple[str, ...], value: Any) -> dict[str, Any]:
+def _put(values: object, path: tuple[str, ...], value: object) -> dict[str, object]:
     """Return the values with one more at the path; what is in the way and no mapping (`augment: none`) is replaced."""
     before = values if isinstance(values, Mapping) else {}
     inner = _put(before.get(path[0]), path[1:], value) if path[1:] else value
     return {**before, path[0]: inner}
 
 
-def _validated(values: dict[str, Any]) -> Study:
+def _validated(values: Mapping[str, object]) -> Study:
     """Return the study.
 
     Raises:
@@ -340,6 +340,6 @@ def _lines(part: BaseModel, values: Mapping[str, Any], left_out: set[str], depth
             yield from _lines(value, values[name], left_out, depth + 1)
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: object) -> str:
     """Return a value as YAML on one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()

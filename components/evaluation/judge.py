@@ -19,8 +19,8 @@ from components.evaluation.verdict import (
     Interaction,
     MlflowRun,
     Reference,
-    Slice,
     TestScores,
+    ValidationSlice,
     Verdict,
     Winner,
 )
@@ -104,7 +104,7 @@ def judge(
     means = {arm: float(np.mean([cell.result.validation[metric] for cell in of])) for arm, of in cells.items()}
     curve = _curve([reference, *others], cells, prepared, metric)
     cut = slicings(prepared, study.slices)
-    slices = _slices(cut, study.slices, comparison.rows)
+    slices = _slices(cut, comparison.rows)
     gains = [_gain(arm, study, comparison, prepared, cut) for arm in arms]  # one arm's scores are in memory at a time
     enough = [
         of.rows >= SLICE_ROWS and all(np.isfinite(gain.in_slices[place].values).all() for gain in gains)
@@ -169,13 +169,13 @@ def gather_findings(cells: Cells) -> tuple[Finding, ...]:
     )
 
 
-def _slices(cut: Sequence[Slicing], columns: Sequence[str], rows: Rows) -> tuple[Slice, ...]:
+def _slices(cut: Sequence[Slicing], rows: Rows) -> tuple[ValidationSlice, ...]:
     """Return the slices: the classes, and then the values of each column."""
-    found: list[Slice] = []
-    for column, slicing in zip((None, *columns), cut, strict=True):
-        of_seeds = [np.bincount(slicing.codes[of_seed], minlength=len(slicing.names)) for of_seed in rows]
-        for name, size in zip(slicing.names, np.mean(of_seeds, axis=0), strict=True):
-            found.append(Slice(column, name.removeprefix(f"{column or 'class'}: "), float(size)))
+    found: list[ValidationSlice] = []
+    for slicing in cut:
+        of_seeds = [np.bincount(slicing.codes[of_seed], minlength=len(slicing.slices)) for of_seed in rows]
+        for part, size in zip(slicing.slices, np.mean(of_seeds, axis=0), strict=True):
+            found.append(ValidationSlice(part.column, part.value, float(size)))
     return tuple(found)
 
 
@@ -191,7 +191,7 @@ def _gain(arm: Arm, study: Study, comparison: Comparison, prepared: Prepared, cu
         of_slice
         for slicing in cut
         for of_slice in paired_in_slices(
-            comparison.rows, gains["accuracy"], comparison.units, slicing.codes, len(slicing.names)
+            comparison.rows, gains["accuracy"], comparison.units, slicing.codes, len(slicing.slices)
         )
     ]
     return _Gain(
@@ -235,7 +235,7 @@ def _effects(
 
 
 def _harms(
-    effects: Sequence[ArmEffect], gains: Sequence[_Gain], slices: Sequence[Slice], enough: Sequence[bool]
+    effects: Sequence[ArmEffect], gains: Sequence[_Gain], slices: Sequence[ValidationSlice], enough: Sequence[bool]
 ) -> tuple[Harm, ...]:
     """Return the slices that a technique makes worse for sure, the worst first."""
     places = [place for place, able in enumerate(enough) if able]

@@ -7,29 +7,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from components.data.retraining import Retraining
+from components.data.slices import Slice
 from components.runtime.cells import Diagnosis
 from components.stats.learning_curve import LearningCurve
 from components.stats.paired_effects import Effect, Estimate
 
 
 @dataclass(frozen=True)
-class Slice:
-    """A part of the rows that is looked at by itself.
+class ValidationSlice(Slice):
+    """A slice with its number of validation rows, in the mean over the seeds."""
 
-    Attributes:
-        column: of the table; None of a class.
-        value: in the column, or the class, as text.
-        rows: validation rows in it, in the mean over the seeds.
-    """
-
-    column: str | None
-    value: str
     rows: float
-
-    @property
-    def name(self) -> str:
-        """What it is called, such as `class: 6` or `island: Biscoe`."""
-        return f"{self.column or 'class'}: {self.value}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +60,7 @@ class Harm(Estimate):
 
     arm: str
     technique: str
-    slice: Slice
+    slice: ValidationSlice
     p_holm: float
 
 
@@ -188,7 +176,7 @@ class Verdict:
     reference: Reference
     seconds: dict[str, float]
     effects: tuple[ArmEffect, ...]
-    slices: tuple[Slice, ...]
+    slices: tuple[ValidationSlice, ...]
     harms: tuple[Harm, ...]
     interactions: tuple[Interaction, ...]
     dropped: dict[str, float]

@@ -135,7 +135,7 @@ def _short(value: float) -> str:
 
 def harm_as_text(harm: Harm) -> str:
     """Return a harm of the verdict in words: `shift costs class 6 4.1 points`."""
-    where = f"{harm.slice.column or 'class'} {harm.slice.value}"
+    where = f"{harm.slice.column} {harm.slice.value}"
     return f"{harm.technique} costs {where} {abs(100 * harm.effect):.1f} points"
 
 

@@ -39,9 +39,8 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
         try:
             if prepared.study.promote:
                 with this.span("report"):
-                    judged = from_json(
-                        Verdict, (Path(verdict) / "report" / "verdict.json").read_bytes(), "verdict.json"
-                    )
+                    text = (Path(verdict) / "report" / "verdict.json").read_bytes()
+                    judged = from_json(Verdict, text, "verdict.json")
                     winner = FinishedCell(Path(verdict) / "winner")
                     challenger = Challenger.of(prepared, judged.winner.arm, winner)
                 made = register_winner(this, registry, study_runs, challenger, by)

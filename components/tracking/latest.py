@@ -1,8 +1,10 @@
 """A study's latest finished run in MLflow, and its pages."""
 
+import tempfile
 from typing import TYPE_CHECKING
 
 from components.errors import AssayError
+from components.evaluation.verdict import Verdict
 from components.formatting import nearest
 from components.tracking import ui_views
 from components.tracking.client import (
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from components.serving.saved_model import Served
 
-def winners_model(verdict: dict[str, Any]) -> Any:
-    """Return the saved model of a verdict's winner, out of MLflow; a `components.serving.saved_model.Served`.
+
+def winners_model(verdict: Verdict) -> "Served":
+    """Return the saved model of a verdict's winner, out of MLflow.
 
     Raises:
         AssayError: when its run is not there any more.
@@ -31,8 +35,8 @@ def winners_model(verdict: dict[str, Any]) -> Any:
     from components.serving.saved_model import Served
 
     check_store()
-    api, at, arm = client(), verdict["mlflow"], verdict["winner"]["arm"]
-    arms = search_runs(api, at["experiment_id"], verdict["run"], "arm", at["run_id"])
+    api, at, arm = client(), verdict.mlflow, verdict.winner.arm
+    arms = search_runs(api, at.experiment_id, verdict.run, "arm", at.run_id) if at and verdict.run else []
     run_id = next((run.info.run_id for run in arms if run.data.tags["assay.arm"] == arm), None)
     if run_id is None:
         raise AssayError(f"MLflow has no run of the arm {arm!r} any more; `assay run` makes it again")

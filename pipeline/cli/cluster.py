@@ -1,14 +1,13 @@
 """The commands of `assay` that run a study on a cluster: submit, status, wait, logs, cancel."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from components.errors import UsageError
 from components.runtime.events import STEPS
 from pipeline.cli.options import (
-    Asked,
     CookieOption,
     HostOption,
     NamespaceOption,
@@ -18,11 +17,13 @@ from pipeline.cli.options import (
     SetOption,
     StudyArgument,
     StudyIfDriftOption,
+    StudyOptions,
     TokenOption,
     asides,
     connect,
     where_mlflow_is,
     with_cluster,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from pipeline.kubeflow.settings import Cluster
 
 app = typer.Typer()
+
+# Of the options of `submit`, those that are settings of the cluster as they are.
+CLUSTER_KEYS = (
+    *("host", "namespace", "experiment", "image", "gpu", "gpu_type", "cpu", "memory", "fan_out", "pvc"),
+    *("service_account", "token_file", "cookie_file"),
+)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's number, as `submit` says it.")]
 ExperimentOption = Annotated[
@@ -56,56 +63,49 @@ TolerationOption = Annotated[
 ServiceAccountOption = Annotated[str | None, typer.Option(help="Of all steps.", show_default=False)]
 
 
+class SubmitOptions(NamedTuple):
+    """The options of `submit`."""
+
+    study: StudyArgument
+    host: HostOption = None
+    namespace: NamespaceOption = None
+    profile: ProfileOption = None
+    overrides: SetOption = None
+    seeds: SeedsOption = None
+    experiment: ExperimentOption = None
+    image: ImageOption = None
+    gpu: GpuOption = None
+    gpu_type: GpuTypeOption = None
+    cpu: CpuOption = None
+    memory: MemoryOption = None
+    fan_out: FanOutOption = None
+    pvc: PvcOption = None
+    node_selector: SelectorOption = None
+    toleration: TolerationOption = None
+    service_account: ServiceAccountOption = None
+    token_file: TokenOption = None
+    cookie_file: CookieOption = None
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False
+    retrain: RetrainOption = False
+    study_if_drift: StudyIfDriftOption = False
+
+    def settings(self) -> dict[str, object]:
+        """Return those that are keys of a cluster's settings."""
+        named = {name: value for name, value in self._asdict().items() if name in CLUSTER_KEYS}
+        return {**named, "node_selector": _labels(self.node_selector), "tolerations": tuple(self.toleration or ())}
+
+
 @app.command()
-def submit(
-    study: StudyArgument,
-    host: HostOption = None,
-    namespace: NamespaceOption = None,
-    profile: ProfileOption = None,
-    overrides: SetOption = None,
-    seeds: SeedsOption = None,
-    experiment: ExperimentOption = None,
-    image: ImageOption = None,
-    gpu: GpuOption = None,
-    gpu_type: GpuTypeOption = None,
-    cpu: CpuOption = None,
-    memory: MemoryOption = None,
-    fan_out: FanOutOption = None,
-    pvc: PvcOption = None,
-    node_selector: SelectorOption = None,
-    toleration: TolerationOption = None,
-    service_account: ServiceAccountOption = None,
-    token_file: TokenOption = None,
-    cookie_file: CookieOption = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False,
-    retrain: RetrainOption = False,
-    study_if_drift: StudyIfDriftOption = False,
-) -> None:
+@with_options(SubmitOptions)
+def submit(given: SubmitOptions) -> None:
     """Run a study on a Kubeflow cluster."""
-    options = {
-        "host": host,
-        "namespace": namespace,
-        "experiment": experiment,
-        "image": image,
-        "gpu": gpu,
-        "gpu_type": gpu_type,
-        "cpu": cpu,
-        "memory": memory,
-        "fan_out": fan_out,
-        "pvc": pvc,
-        "node_selector": _labels(node_selector),
-        "tolerations": tuple(toleration or ()),
-        "service_account": service_account,
-        "token_file": token_file,
-        "cookie_file": cookie_file,
-    }
-    described = Asked(study, overrides, seeds, retrain, study_if_drift).read()
+    described = StudyOptions(given.study, given.overrides, given.seeds, given.retrain, given.study_if_drift).read()
 
     from pipeline.kubeflow.runner import ClusterRunner
     from pipeline.kubeflow.runs import page
     from pipeline.kubeflow.settings import read_cluster
 
-    client, say = connect(read_cluster(study, profile, options)), asides()
+    client, say = connect(read_cluster(given.study, given.profile, given.settings())), asides()
     if warning := client.check():
         say(warning)
     runner = ClusterRunner(client)
@@ -117,7 +117,7 @@ def submit(
         say(f"without --image the cluster must have {client.cluster.image_name()} already: no registry has it")
     if not client.cluster.pvc:
         say("without --pvc a run that fails starts anew the next time: nothing keeps its finished cells")
-    if wait:
+    if given.wait:
         _follow(runner)
     else:
         say(f"`assay wait {runner.number} --host {client.host}` waits for its end")

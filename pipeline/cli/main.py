@@ -5,8 +5,9 @@ import shlex
 import sys
 import tempfile
 import traceback
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,8 +16,9 @@ from rich.text import Text
 from components.errors import AssayError, UsageError
 from pipeline import __version__
 from pipeline.cli.cluster import app as cluster_commands
-from pipeline.cli.options import RetrainOption, StudyIfDriftOption, with_cluster
+from pipeline.cli.options import RetrainOption, StudyIfDriftOption, with_cluster, with_options
 from pipeline.cli.schedule import app as schedule_commands
+from pipeline.runners.runner import RUNNERS
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.settings import Cluster
@@ -34,7 +36,7 @@ StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
 
 BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
 
-Runner = Literal["local", "docker"]
+On = StrEnum("On", list(RUNNERS))
 
 
 def main() -> None:
@@ -72,15 +74,16 @@ def _assay(
     pass
 
 
-@app.command()
-def run(
-    study: Annotated[str | None, typer.Argument(help=STUDY, show_default=False)] = None,
+class RunOptions(NamedTuple):
+    """The options of `run`; they are called as those of `pipeline.api.run` are."""
+
+    study: Annotated[str | None, typer.Argument(help=STUDY, show_default=False)] = None
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Override a value, as in recipe.train.epochs=5; repeatable."),
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Train each arm with this many seeds.", show_default=False)] = None,
-    budget: Annotated[str | None, typer.Option(help=BUDGET, show_default=False)] = None,
+    ] = None
+    seeds: Annotated[int | None, typer.Option(help="Train each arm with this many seeds.", show_default=False)] = None
+    budget: Annotated[str | None, typer.Option(help=BUDGET, show_default=False)] = None
     fan_out: Annotated[
         int | None,
         typer.Option(
@@ -89,40 +92,34 @@ def run(
             "Default: one a core, at most 8; 2 where there is a GPU.",
             show_default=False,
         ),
-    ] = None,
-    on: Annotated[Runner, typer.Option(help="Run each step as a process here, or in a Docker container.")] = "local",
+    ] = None
+    on: Annotated[On, typer.Option(help="Run each step as a process here, or in a Docker container.")] = On("local")
     image: Annotated[
         str | None,
         typer.Option(
             help="With --on docker: this image. Default: this version's, built when needed.", show_default=False
         ),
-    ] = None,
-    gpu: Annotated[bool, typer.Option("--gpu", help="With --on docker: give the containers the NVIDIA GPUs.")] = False,
-    retrain: RetrainOption = False,
-    study_if_drift: StudyIfDriftOption = False,
-) -> None:
+    ] = None
+    gpu: Annotated[bool, typer.Option("--gpu", help="With --on docker: give the containers the NVIDIA GPUs.")] = False
+    retrain: RetrainOption = False
+    study_if_drift: StudyIfDriftOption = False
+
+
+@app.command()
+@with_options(RunOptions)
+def run(given: RunOptions) -> None:
     """Run a study and print what helped; a run that was stopped is continued."""
     from pipeline import api
     from pipeline.study_file import ready_studies
 
-    if study is None:
+    if given.study is None:
         raise UsageError(f"which study? The ready ones are {', '.join(ready_studies())}: try `assay run digits`")
     try:
-        result = api.run(
-            study,
-            overrides or [],
-            seeds,
-            budget=budget,
-            fan_out=fan_out,
-            on=on,
-            image=image,
-            gpu=gpu,
-            retrain=retrain,
-            study_if_drift=study_if_drift,
-        )
+        result = api.run(**{**given._asdict(), "overrides": given.overrides or ()})
     except api.StoppedError as error:
         again = shlex.join(["assay", *sys.argv[1:]])
         _stop(f"stopped; `{again}` continues: {error.kept} of {error.total} cells are kept", error.exit_code)
+
     from pipeline.terminal.show import show_time, show_verdict
 
     screen, finished = Console(highlight=False), result.finished
@@ -130,7 +127,7 @@ def run(
     show_verdict(screen, result.verdict, result.decision)
     show_time(screen, finished.events, finished.begun, finished.ended)
     log = api.seen_from_here(finished.folder / "run.log")
-    screen.print(f"All runs: `assay ui`. This table again: `assay compare {study}`. Log: {log}", markup=False)
+    screen.print(f"All runs: `assay ui`. This table again: `assay compare {given.study}`. Log: {log}", markup=False)
 
 
 @app.command()
@@ -353,11 +350,11 @@ def doctor(
 ) -> None:
     """Say what is missing, unreachable or of a wrong version, and how to mend it."""
     from pipeline.commands.doctor import CHECK_SECONDS, checks, examine, show
-    from pipeline.commands.doctor.finding import DEEP_SECONDS
+    from pipeline.commands.doctor.check_result import DEEP_SECONDS
 
-    found = examine(checks(cluster, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
-    show(Console(highlight=False), found)
-    raise typer.Exit(any(finding.state == "missing" for finding in found.values()))
+    results = examine(checks(cluster, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
+    show(Console(highlight=False), results)
+    raise typer.Exit(any(result.state == "missing" for result in results.values()))
 
 
 app.add_typer(cluster_commands)

@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 from rich.console import Console
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from components.study.study import Study
     from pipeline.kubeflow.client import Client
     from pipeline.kubeflow.settings import Cluster
+
+Options = TypeVar("Options")
 
 StudyArgument = Annotated[str, typer.Argument(help="As for `run`.", show_default=False)]
 SetOption = Annotated[
@@ -52,7 +54,7 @@ CookieOption = Annotated[
 ]
 
 
-class Asked(NamedTuple):
+class StudyOptions(NamedTuple):
     """A study as the command line names it.
 
     Attributes:
@@ -81,10 +83,10 @@ class Asked(NamedTuple):
 
     def arguments(self) -> list[str]:
         """Return what tells `assay run` the same."""
-        told = [part for override in self.overrides or () for part in ("--set", override)]
-        told += ["--seeds", str(self.seeds)] if self.seeds is not None else []
-        told += ["--retrain"] * self.retrain + ["--study-if-drift"] * self.study_if_drift
-        return [self.study, *told]
+        arguments = [part for override in self.overrides or () for part in ("--set", override)]
+        arguments += ["--seeds", str(self.seeds)] if self.seeds is not None else []
+        arguments += ["--retrain"] * self.retrain + ["--study-if-drift"] * self.study_if_drift
+        return [self.study, *arguments]
 
 
 def _settings(
@@ -114,6 +116,21 @@ def with_cluster(command: Callable[..., None]) -> Callable[..., None]:
     with_options.__signature__ = inspect.Signature([*own, *options.values()])  # pyright: ignore
     with_options.__annotations__ = {}  # typer would look for the names in those of the command
     return with_options
+
+
+def with_options(kind: Callable[..., Options]) -> Callable[[Callable[[Options], None]], Callable[..., None]]:
+    """Return what gives a command the fields of a named tuple as its options; the command gets the tuple."""
+
+    def wrap(command: Callable[[Options], None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_fields(**given: object) -> None:
+            command(kind(**given))
+
+        with_fields.__signature__ = inspect.signature(kind)  # pyright: ignore
+        with_fields.__annotations__ = {}  # as above
+        return with_fields
+
+    return wrap
 
 
 def connect(cluster: "Cluster") -> "Client":

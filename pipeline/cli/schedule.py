@@ -4,13 +4,12 @@ import shlex
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from components.errors import UsageError
 from pipeline.cli.options import (
-    Asked,
     CookieOption,
     HostOption,
     NamespaceOption,
@@ -20,14 +19,19 @@ from pipeline.cli.options import (
     SetOption,
     StudyArgument,
     StudyIfDriftOption,
+    StudyOptions,
     TokenOption,
     asides,
     connect,
     where_mlflow_is,
     with_cluster,
+    with_options,
 )
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from components.study.study import Study
     from pipeline.kubeflow.settings import Cluster
     from pipeline.schedules.cron import Cron
 
@@ -48,12 +52,13 @@ class Place(StrEnum):
     DOCKER = "docker"
 
 
-@app.command()
-def schedule(
-    study: StudyArgument,
+class ScheduleOptions(NamedTuple):
+    """The options of `schedule`."""
+
+    study: StudyArgument
     cron: Annotated[
         str, typer.Option(metavar="LINE", help='Five fields: "0 2 * * *" is every day at 02:00.', show_default=False)
-    ],
+    ]
     timezone: Annotated[
         str | None,
         typer.Option(
@@ -62,53 +67,64 @@ def schedule(
             "rule, or this machine's.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     name: Annotated[
         str | None,
         typer.Option(help="The study's by default; the same name again replaces the schedule.", show_default=False),
-    ] = None,
+    ] = None
     on: Annotated[
         Place, typer.Option(help="local and docker print a line for crontab, or with --timezone a systemd timer.")
-    ] = Place.CLUSTER,
-    host: HostOption = None,
-    namespace: NamespaceOption = None,
-    profile: ProfileOption = None,
-    overrides: SetOption = None,
-    seeds: SeedsOption = None,
-    token_file: TokenOption = None,
-    cookie_file: CookieOption = None,
-    retrain: RetrainOption = False,
-    study_if_drift: StudyIfDriftOption = False,
-) -> None:
-    """Run a study again and again; what the cluster gives it stands in its section `cluster` or a profile."""
-    from pipeline.kubeflow.settings import read_cluster, zone
-    from pipeline.schedules.cron import minutes_between, next_change, read_cron
+    ] = Place.CLUSTER
+    host: HostOption = None
+    namespace: NamespaceOption = None
+    profile: ProfileOption = None
+    overrides: SetOption = None
+    seeds: SeedsOption = None
+    token_file: TokenOption = None
+    cookie_file: CookieOption = None
+    retrain: RetrainOption = False
+    study_if_drift: StudyIfDriftOption = False
 
-    times = read_cron(cron)
+
+@app.command()
+@with_options(ScheduleOptions)
+def schedule(given: ScheduleOptions) -> None:
+    """Run a study again and again; what the cluster gives it stands in its section `cluster` or a profile."""
+    from pipeline.kubeflow.settings import zone
+    from pipeline.schedules.cron import read_cron
+
+    times = read_cron(given.cron)
     try:
-        clock = zone(timezone) if timezone else None
+        clock = zone(given.timezone) if given.timezone else None
     except ValueError as error:
         raise UsageError(f"--timezone: {error}") from None
-    asked = Asked(study, overrides, seeds, retrain, study_if_drift)
-    described = asked.read()
-    called, now = name or described.study, datetime.now(UTC)
-    if on is not Place.CLUSTER:
-        _print_for_this_machine(asked, times, timezone, called, on)
-        return
-    options = {"host": host, "namespace": namespace, "token_file": token_file, "cookie_file": cookie_file}
-    client, say = connect(read_cluster(study, profile, options)), asides()
-    there = zone(client.cluster.timezone)
-    ahead = minutes_between(clock, there, now) if clock else 0
-    moved = times.moved(ahead)
+    asked = StudyOptions(given.study, given.overrides, given.seeds, given.retrain, given.study_if_drift)
+    study = asked.read()
+    name = given.name or study.study
+    if given.on is Place.CLUSTER:
+        _put_on_cluster(given, study, name, times, clock)
+    else:
+        _print_for_this_machine(asked, times, given.timezone, name, given.on)
+
+
+def _put_on_cluster(given: ScheduleOptions, study: "Study", name: str, times: "Cron", clock: "ZoneInfo | None") -> None:
+    from pipeline.kubeflow.settings import read_cluster, zone
+    from pipeline.schedules.cron import minutes_between, next_change
+
+    login = {"host": given.host, "namespace": given.namespace}
+    login |= {"token_file": given.token_file, "cookie_file": given.cookie_file}
+    client, say = connect(read_cluster(given.study, given.profile, login)), asides()
+    there, now = zone(client.cluster.timezone), datetime.now(UTC)
+    moved = times.moved(minutes_between(clock, there, now) if clock else 0)
     upcoming = times.next(now, clock or there, NEXT_TIMES)
 
     from pipeline.kubeflow.recurring_runs import put
 
     if warning := client.check():
         say(warning)
-    number, replaced = put(client, described, called, moved)
+    number, replaced = put(client, study, name, moved)
     typer.echo(number)
-    say(f"{called}: {times.words()}, {timezone or client.cluster.timezone}; next {_dates(upcoming)}")
+    say(f"{name}: {times.words()}, {given.timezone or client.cluster.timezone}; next {_dates(upcoming)}")
     if clock and (change := next_change(clock, there, now)):
         say(
             f"the cluster's clock is {client.cluster.timezone}: from {change:%Y-%m-%d} on it would be at another hour; "
@@ -116,7 +132,7 @@ def schedule(
         )
     for old in replaced:
         say(f"replaced {old.id}" + ("" if old.enabled else ", which was paused: the new one is not"))
-    say(where_mlflow_is(client.cluster, described.study))
+    say(where_mlflow_is(client.cluster, study.study))
 
 
 @schedules_app.command("list")
@@ -127,11 +143,11 @@ def list_schedules(cluster: "Cluster") -> None:
     from pipeline.kubeflow.settings import zone
 
     clock = zone(cluster.timezone)
-    for one in schedules(connect(cluster)):
-        times = one.read()
-        when = f"{times.words()}, {cluster.timezone}" if times else one.cron
-        upcoming = f"next {_dates(times.next(datetime.now(UTC), clock, 1))}" if times and one.enabled else ""
-        typer.echo(f"{one.name}  {'on' if one.enabled else 'paused'}  {when}  {upcoming}".rstrip())
+    for found in schedules(connect(cluster)):
+        times = found.read()
+        when = f"{times.words()}, {cluster.timezone}" if times else found.cron
+        upcoming = f"next {_dates(times.next(datetime.now(UTC), clock, 1))}" if times and found.enabled else ""
+        typer.echo(f"{found.name}  {'on' if found.enabled else 'paused'}  {when}  {upcoming}".rstrip())
 
 
 @schedules_app.command("pause")
@@ -161,7 +177,7 @@ def delete_schedule(cluster: "Cluster", name: NameArgument) -> None:
     delete(connect(cluster), name)
 
 
-def _print_for_this_machine(asked: Asked, times: "Cron", timezone: str | None, name: str, on: Place) -> None:
+def _print_for_this_machine(asked: StudyOptions, times: "Cron", timezone: str | None, name: str, on: Place) -> None:
     from pipeline.kubeflow.settings import zone
     from pipeline.schedules.timers import crontab, systemd
 

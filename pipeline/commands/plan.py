@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from components.evaluation.verdict import Verdict
 
 CHOICES = (3, 5, 10, 20, 30, 50)  # seeds that a plan tells about, beside the study's own
-MOST_PROBED = 20  # seeds of which a probe can tell: what more of them share is known only when some are finished
+MAX_PROBED = 20  # seeds of which a probe can tell: what more of them share is known only when some are finished
 OVERHEAD_SECONDS = 20.0  # that a run takes beside training: starting its steps, MLflow, figures
 SCREENING_SEEDS = 3
-FEWEST_SEEDS = 3  # after a screening: fewer decide nothing
+MIN_SEEDS = 3  # after a screening: fewer decide nothing
 ENOUGH_SEEDS = 20  # where a budget pays for so many of all arms, none is dropped
-MOST_SEEDS = 50
+MAX_SEEDS = 50
 RESERVE = 0.9  # share of a budget that is planned for: training may take longer than it did
 
 
@@ -82,7 +82,7 @@ class Plan:
 
     def rows(self) -> list[tuple[int, float, float | None]]:
         """Return for some numbers of seeds, and for the study's own, the seconds and what they show."""
-        told = [n for n in CHOICES if self.probe.cells or n <= MOST_PROBED]
+        told = [n for n in CHOICES if self.probe.cells or n <= MAX_PROBED]
         return [(n, self.seconds(n), self.shows(n)) for n in sorted({*told, self.study.seeds})]
 
 
@@ -139,9 +139,9 @@ def first_stage(plan: Plan, budget: float) -> tuple[Study, bool]:
 
         least = duration(plan.seconds(2) / RESERVE)
         raise UsageError(f"--budget {duration(budget)} pays for less than two seeds; expected at least {least}")
-    if plan.comparisons > 1 and SCREENING_SEEDS + FEWEST_SEEDS <= seeds < ENOUGH_SEEDS:
+    if plan.comparisons > 1 and SCREENING_SEEDS + MIN_SEEDS <= seeds < ENOUGH_SEEDS:
         return study.model_copy(update={"seeds": SCREENING_SEEDS, "promote": False}), True
-    return study.model_copy(update={"seeds": min(seeds, MOST_SEEDS)}), False
+    return study.model_copy(update={"seeds": min(seeds, MAX_SEEDS)}), False
 
 
 def within_budget(plan: Plan, budget: float) -> str:
@@ -171,7 +171,7 @@ def second_stage(plan: Plan, verdict: "Verdict", took: float, left: float) -> St
 
     def affordable(dropped: dict[str, float]) -> int:
         a_seed = a_second * sum(of for arm, of in seconds.items() if arm not in dropped)
-        return int(np.clip((RESERVE * left - OVERHEAD_SECONDS) / a_seed, FEWEST_SEEDS, MOST_SEEDS))
+        return int(np.clip((RESERVE * left - OVERHEAD_SECONDS) / a_seed, MIN_SEEDS, MAX_SEEDS))
 
     variances = {effect.arm: float(np.var(effect.differences, ddof=1)) for effect in effects}
     typical = float(np.median(list(variances.values())))

@@ -76,7 +76,7 @@ class Model:
         schema = loaded.metadata.get_input_schema()
         self.takes_files = self.served.files or (schema is not None and schema.input_types()[0] == np.uint8)
 
-    def predict(self, rows: Any) -> pd.DataFrame:
+    def predict(self, rows: object) -> pd.DataFrame:
         """Return the probability of each class, a row for each of the rows.
 
         Args:
@@ -131,7 +131,7 @@ def _version(api: "MlflowClient", uri: str, name: str, which: str) -> str:
     return str(int(which))
 
 
-def probabilities(served: saved_model.Served, rows: Any) -> pd.DataFrame:
+def probabilities(served: saved_model.Served, rows: object) -> pd.DataFrame:
     """Return the probability of each class, a row for each of the raw rows.
 
     Raises:

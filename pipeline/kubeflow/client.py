@@ -10,7 +10,7 @@ import os
 import re
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -28,9 +28,9 @@ CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 TRIES = 4
 BACKOFF_SECONDS = 1.0  # doubled with each try
-LONGEST_PAUSE = 60.0  # whatever Retry-After says
+MAX_PAUSE_SECONDS = 60.0  # whatever Retry-After says
 PAGE = 100
-LONGEST_MESSAGE = 300  # characters of what a server says
+MAX_MESSAGE = 300  # characters of what a server says
 JSON = "application/json"
 LOGIN = f"log in again, and give the token or the cookie by --token-file, --cookie-file, {TOKEN} or {COOKIE}"
 BUSY = 429
@@ -40,6 +40,7 @@ VERSION = re.compile(r"(\d+)\.(\d+)")
 SDK = importlib.metadata.version("kfp")
 
 Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 
 class ClusterError(AssayError):
@@ -124,8 +125,8 @@ class Client:
         )
 
     def ask(
-        self, what: str, call: Callable[..., Any], once: bool = False, plain: bool = False, **arguments: Any
-    ) -> Any:
+        self, what: str, call: Callable[..., Answer], once: bool = False, plain: bool = False, **arguments: object
+    ) -> Answer:
         """Call an operation of the API.
 
         A login that was renewed meanwhile (a token's file is read before every try) is tried at once, a server that
@@ -145,11 +146,7 @@ class Client:
             login = self._log_in()
             pause = BACKOFF_SECONDS * 2 ** (attempt - 1)
             try:
-                answer = call(**arguments, _request_timeout=self._timeout)
-                self._answered = True
-                if not plain and not self.api.last_response.getheader("content-type", "").startswith(JSON):
-                    raise ClusterError(f"{self.host} answers with a page, not with data; {LOGIN}, and check the path")
-                return answer
+                return self._call(call, plain, arguments)
             except api.ApiException as error:
                 self._answered = True
                 if error.status == 401 and credentials(self.cluster) != login and attempt < TRIES:
@@ -157,20 +154,33 @@ class Client:
                 failed = self._refusal(what, error)
                 again = error.status == BUSY or (error.status in UNSURE and not once)
                 pause = _asked_pause(error, pause)
-            except AttributeError as error:  # it stumbles over its own report of a failed TLS handshake
-                if not isinstance(error.__context__, api.ApiException):
-                    raise
-                raise ClusterError(
-                    f"no safe connection to {self.host}: it has no certificate that is trusted here; check "
-                    f"https://, or name the file with your own authority's in {CERTIFICATES}"
-                ) from None
             except urllib3.exceptions.HTTPError as error:
                 failed = self._silence(what, error, once)
                 again = self._answered and not (once and failed.unsure)
             if not again or attempt == TRIES:
                 raise failed from None
-            time.sleep(min(pause, LONGEST_PAUSE))
+            time.sleep(min(pause, MAX_PAUSE_SECONDS))
         raise AssertionError("unreachable")
+
+    def _call(self, call: Callable[..., Answer], plain: bool, arguments: Mapping[str, object]) -> Answer:
+        """Call an operation once.
+
+        Raises:
+            ClusterError: when the answer is a page instead of data, or nobody trusts the server's certificate.
+        """
+        try:
+            answer = call(**arguments, _request_timeout=self._timeout)
+        except AttributeError as error:  # it stumbles over its own report of a failed TLS handshake
+            if not isinstance(error.__context__, api.ApiException):
+                raise
+            raise ClusterError(
+                f"no safe connection to {self.host}: it has no certificate that is trusted here; check "
+                f"https://, or name the file with your own authority's in {CERTIFICATES}"
+            ) from None
+        self._answered = True
+        if not plain and not self.api.last_response.getheader("content-type", "").startswith(JSON):
+            raise ClusterError(f"{self.host} answers with a page, not with data; {LOGIN}, and check the path")
+        return answer
 
     def ensure(self, find: Callable[[], Found | None], create: Callable[[], Found]) -> Found:
         """Return what is there, or make it.
@@ -195,13 +205,13 @@ class Client:
         return found
 
     def named(
-        self, field: str, name: str, call: Callable[..., Any], namespaced: bool = True, **arguments: Any
+        self, field: str, name: str, call: Callable[..., Any], namespaced: bool = True, **arguments: object
     ) -> list[Any]:
         """Return what a list operation has under a display name."""
         predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
         where = {"namespace": self.cluster.namespace} if namespaced and self.cluster.namespace else {}
         found = self.pages(field, call, filter=json.dumps({"predicates": [predicate]}), **where, **arguments)
-        return [one for one in found if one.display_name == name]
+        return [entry for entry in found if entry.display_name == name]
 
     def pages(self, field: str, call: Callable[..., Any], **arguments: Any) -> list[Any]:
         """Return all that a list operation has, page by page."""
@@ -275,7 +285,7 @@ def older_than_sdk(version: str) -> bool:
     return bool(there) and there < here
 
 
-def message(said: Any) -> str:
+def message(said: object) -> str:
     """Return what a server says of an error in one line: its body, or the error of a run or task."""
     if not isinstance(said, str):
         text = getattr(said, "message", None) or ""
@@ -287,7 +297,7 @@ def message(said: Any) -> str:
         keys = ("message", "error_message", "error")  # the second one where a file is uploaded or a log is read
         text = next(filter(None, map(body.get, keys)), "") if isinstance(body, dict) else ""
     text = " ".join(str(text).split())
-    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}..."
 
 
 def _asked_pause(error: api.ApiException, otherwise: float) -> float:

@@ -54,58 +54,61 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
     Returns:
         Its number, and those that it has replaced.
     """
-    fields = what_runs(client, study)
-    body = api.V2beta1RecurringRun(
-        display_name=name,
-        description=f"assay schedule {study.study}: {cron.words()}",
-        trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron.kubeflow())),
-        mode=api.RecurringRunMode.ENABLE,
-        max_concurrency="1",
-        no_catchup=True,
-        **fields,
-    )
-    present = [one for one in _ours(client) if one.display_name == name]
-    same = [one for one in present if _same(one, body)]
-    known = {one.recurring_run_id for one in present}
+    body = _wanted(client, study, name, cron)
+    present = [run for run in _ours(client) if run.display_name == name]
+    same = [run for run in present if _same(run, body)]
+    known = {run.recurring_run_id for run in present}
 
     def find() -> str | None:
-        found = same or [one for one in _ours(client) if one.display_name == name and one.recurring_run_id not in known]
-        return found[0].recurring_run_id if found else None
+        new = [run for run in _ours(client) if run.display_name == name and run.recurring_run_id not in known]
+        return next((run.recurring_run_id for run in same or new), None)
 
     def create() -> str:
         call = client.recurring.recurring_run_service_create_recurring_run
         return client.ask(f"make the schedule {name}", call, once=True, recurring_run=body).recurring_run_id
 
     number = client.ensure(find, create)
-    replaced = [_schedule(one) for one in present if one.recurring_run_id != number]
+    replaced = [_schedule(run) for run in present if run.recurring_run_id != number]
     for old in replaced:
         _delete(client, old)
     return number, replaced
 
 
+def _wanted(client: Client, study: Study, name: str, cron: Cron) -> api.V2beta1RecurringRun:
+    return api.V2beta1RecurringRun(
+        display_name=name,
+        description=f"assay schedule {study.study}: {cron.words()}",
+        trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=cron.kubeflow())),
+        mode=api.RecurringRunMode.ENABLE,
+        max_concurrency="1",
+        no_catchup=True,
+        **what_runs(client, study),
+    )
+
+
 def schedules(client: Client) -> list[Schedule]:
     """Return Assay's schedules in the namespace, by name; other pipelines' are none of ours."""
-    return sorted((_schedule(one) for one in _ours(client)), key=lambda one: one.name)
+    return sorted((_schedule(run) for run in _ours(client)), key=lambda schedule: schedule.name)
 
 
 def pause(client: Client, name: str) -> None:
     """Let no more runs start; one that runs goes on."""
-    for one in _find(client, name):
+    for schedule in _find(client, name):
         call = client.recurring.recurring_run_service_disable_recurring_run
-        client.ask(f"pause the schedule {name}", call, recurring_run_id=one.id)
+        client.ask(f"pause the schedule {name}", call, recurring_run_id=schedule.id)
 
 
 def resume(client: Client, name: str) -> None:
     """Let runs start again, from the next time on."""
-    for one in _find(client, name):
+    for schedule in _find(client, name):
         call = client.recurring.recurring_run_service_enable_recurring_run
-        client.ask(f"resume the schedule {name}", call, recurring_run_id=one.id)
+        client.ask(f"resume the schedule {name}", call, recurring_run_id=schedule.id)
 
 
 def delete(client: Client, name: str) -> None:
     """Delete a schedule; its runs stay."""
-    for one in _find(client, name):
-        _delete(client, one)
+    for schedule in _find(client, name):
+        _delete(client, schedule)
 
 
 def _ours(client: Client) -> list[api.V2beta1RecurringRun]:
@@ -113,32 +116,30 @@ def _ours(client: Client) -> list[api.V2beta1RecurringRun]:
     if pipeline is None:
         return []
     where = {"namespace": client.cluster.namespace} if client.cluster.namespace else {}
-    found = client.pages("recurring_runs", client.recurring.recurring_run_service_list_recurring_runs, **where)
+    runs = client.pages("recurring_runs", client.recurring.recurring_run_service_list_recurring_runs, **where)
     return [
-        one
-        for one in found
-        if one.pipeline_version_reference and one.pipeline_version_reference.pipeline_id == pipeline
+        run for run in runs if run.pipeline_version_reference and run.pipeline_version_reference.pipeline_id == pipeline
     ]
 
 
-def _schedule(one: api.V2beta1RecurringRun) -> Schedule:
-    timed = one.trigger and one.trigger.cron_schedule
-    return Schedule(one.recurring_run_id, one.display_name, one.status == ENABLED, timed.cron if timed else "")
+def _schedule(run: api.V2beta1RecurringRun) -> Schedule:
+    timed = run.trigger and run.trigger.cron_schedule
+    return Schedule(run.recurring_run_id, run.display_name, run.status == ENABLED, timed.cron if timed else "")
 
 
-def _same(one: api.V2beta1RecurringRun, wanted: api.V2beta1RecurringRun) -> bool:
+def _same(run: api.V2beta1RecurringRun, wanted: api.V2beta1RecurringRun) -> bool:
     """Tell whether a recurring run is on and is what is wanted."""
-    present = _schedule(one)
+    present = _schedule(run)
     return (
         present.enabled
         and present.cron == wanted.trigger.cron_schedule.cron
-        and one.pipeline_version_reference == wanted.pipeline_version_reference
-        and bool(one.runtime_config)
-        and one.runtime_config.parameters == wanted.runtime_config.parameters
-        and one.experiment_id == wanted.experiment_id
-        and wanted.service_account in (None, one.service_account)  # the server fills in its default
-        and bool(one.no_catchup)
-        and str(one.max_concurrency) == wanted.max_concurrency
+        and run.pipeline_version_reference == wanted.pipeline_version_reference
+        and bool(run.runtime_config)
+        and run.runtime_config.parameters == wanted.runtime_config.parameters
+        and run.experiment_id == wanted.experiment_id
+        and wanted.service_account in (None, run.service_account)  # the server fills in its default
+        and bool(run.no_catchup)
+        and str(run.max_concurrency) == wanted.max_concurrency
     )
 
 
@@ -149,19 +150,19 @@ def _find(client: Client, name: str) -> list[Schedule]:
         UsageError: when there is none.
     """
     known = schedules(client)
-    found = [one for one in known if one.name == name]
+    found = [schedule for schedule in known if schedule.name == name]
     if not found:
         where = f" in the namespace {client.cluster.namespace}" if client.cluster.namespace else ""
-        names = sorted({one.name for one in known})
+        names = sorted({schedule.name for schedule in known})
         hint = f"expected {did_you_mean(name, names)}" if names else "`assay schedule STUDY --cron ...` makes one"
         raise UsageError(f"no schedule is called {name!r}{where}; {hint}")
     return found
 
 
-def _delete(client: Client, one: Schedule) -> None:
+def _delete(client: Client, schedule: Schedule) -> None:
     call = client.recurring.recurring_run_service_delete_recurring_run
     try:
-        client.ask(f"delete the schedule {one.name}", call, recurring_run_id=one.id)
+        client.ask(f"delete the schedule {schedule.name}", call, recurring_run_id=schedule.id)
     except ClusterError as error:
         if error.status != 404:  # somebody else was faster
             raise

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 from urllib.parse import quote
+
+import kfp_server_api as api
 
 from components.errors import UsageError
 from components.runtime.events import STEPS
@@ -145,7 +146,7 @@ def page(client: Client, number: str) -> str:
     return f"{client.host}/#/runs/details/{number}"
 
 
-def _steps(client: Client, run: Any) -> Iterator[Step]:
+def _steps(client: Client, run: api.V2beta1Run) -> Iterator[Step]:
     """Yield the tasks that are steps; Kubeflow's own (drivers, loops, the pods below a step) are not."""
     tasks = (run.run_details and run.run_details.task_details) or []
     by_hash = {_hash(task.pod_name): task for task in tasks if task.pod_name}
@@ -174,7 +175,7 @@ def _log(client: Client, number: str, pod: str) -> str | None:
     query = {"podname": pod, "runid": number, "podnamespace": client.cluster.namespace or ""}
     for path, arguments in ((of_api, {}), ("/k8s/pod/logs", query)):
 
-        def read(path: str = path, arguments: dict[str, str] = arguments, **more: Any) -> str | None:
+        def read(path: str = path, arguments: dict[str, str] = arguments, **more: object) -> str | None:
             client.api.call_api(path, "GET", query_params=list(arguments.items()), **more)
             answer = client.api.last_response
             return None if answer.getheader("content-type", "").startswith("text/html") else answer.data
@@ -200,7 +201,7 @@ def _hash(name: str) -> str:
     return name.rpartition("-")[2]
 
 
-def _pods(task: Any, by_hash: dict[str, Any]) -> Iterator[str]:
+def _pods(task: "api.V2beta1PipelineTaskDetail", by_hash: "dict[str, api.V2beta1PipelineTaskDetail]") -> Iterator[str]:
     """Yield the pods that run a step: the executor below it, or where it may be tried again the tries below that."""
     below = [by_hash.get(_hash(child.pod_name or "")) for child in task.child_tasks or []]
     executors = [task for task in below if task is not None and task.display_name.startswith(EXECUTOR)]

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -72,7 +72,7 @@ class Cluster(Part):
 
     @field_validator("cpu", "memory", "shm", mode="before")
     @classmethod
-    def _numbers_are_text(cls, value: Any) -> Any:
+    def _numbers_are_text(cls, value: object) -> object:
         """Take `cpu: 4` as YAML reads it."""
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
@@ -173,7 +173,7 @@ def zone(name: str) -> ZoneInfo:
         raise ValueError(f"no time zone is called {name!r}; expected one such as UTC or Europe/Berlin") from None
 
 
-def read_cluster(study: str | None, profile: Path | None, options: Mapping[str, Any]) -> Cluster:
+def read_cluster(study: str | None, profile: Path | None, options: Mapping[str, object]) -> Cluster:
     """Return the settings: the study's section, over it the profile, over it the options that were given.
 
     Where none says where MLflow is, this machine's own MLFLOW_TRACKING_URI does, if it is a server for others.
@@ -186,7 +186,7 @@ def read_cluster(study: str | None, profile: Path | None, options: Mapping[str, 
     Raises:
         UsageError: for anything wrong; the message names the file and line, or the option.
     """
-    settings: dict[str, Any] = {}
+    settings: dict[str, object] = {}
     if study is not None:
         document = read_document(study)
         section = document.values.get(CLUSTER)
@@ -218,12 +218,12 @@ def _with_own_mlflow(cluster: Cluster) -> Cluster:
         raise UsageError(f"{TRACKING}: {explain(error, Cluster).args[0]}") from None
 
 
-def _profile(file: Path) -> tuple[Any, Document]:
+def _profile(file: Path) -> tuple[dict[str, object], Document]:
     document = read_yaml(file)
     return document.values, document
 
 
-def _checked(values: Any, document: Document, place: tuple[str, ...]) -> dict[str, Any]:
+def _checked(values: object, document: Document, place: tuple[str, ...]) -> dict[str, object]:
     """Return the values when they alone are right.
 
     Raises:
@@ -235,4 +235,4 @@ def _checked(values: Any, document: Document, place: tuple[str, ...]) -> dict[st
         raise UsageError(document.locate(explain(error, Cluster, place))) from None
     except StudyError as error:
         raise UsageError(document.locate(error)) from None
-    return dict(values)
+    return dict(values) if isinstance(values, dict) else {}  # nothing else is valid

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,31 +42,20 @@ def upload(client: Client) -> tuple[str, str]:
 
     pipeline = client.ensure(lambda: pipeline_id(client), create_pipeline)
 
-    def find() -> str | None:
-        found = client.named(
-            "pipeline_versions",
-            version,
-            client.pipelines.pipeline_service_list_pipeline_versions,
-            namespaced=False,
-            pipeline_id=pipeline,
-        )
+    def find_version() -> str | None:
+        call = client.pipelines.pipeline_service_list_pipeline_versions
+        found = client.named("pipeline_versions", version, call, namespaced=False, pipeline_id=pipeline)
         return found[0].pipeline_version_id if found else None
 
-    def create() -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"{version}.yaml"
-            file.write_text(text, "utf-8")
-            made = client.ask(
-                "upload the pipeline",
-                client.uploads.upload_pipeline_version,
-                once=True,
-                uploadfile=str(file),
-                name=version,
-                pipelineid=pipeline,
-            )
-        return made.pipeline_version_id
+    return pipeline, client.ensure(find_version, lambda: _upload_version(client, pipeline, version, text))
 
-    return pipeline, client.ensure(find, create)
+
+def _upload_version(client: Client, pipeline: str, version: str, text: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{version}.yaml"
+        file.write_text(text, "utf-8")
+        call = partial(client.uploads.upload_pipeline_version, uploadfile=str(file), name=version, pipelineid=pipeline)
+        return client.ask("upload the pipeline", call, once=True).pipeline_version_id
 
 
 def experiment(client: Client, study: Study) -> str:

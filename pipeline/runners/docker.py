@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
@@ -29,6 +29,9 @@ from pipeline import __version__
 from pipeline.runners import graph_process
 from pipeline.runners.process import ProcessRunner
 from pipeline.runners.run_folder import OpenRun, RunFolder
+
+if TYPE_CHECKING:
+    from kfp.local import DockerRunner as KfpDockerRunner
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = "docker/Dockerfile"
@@ -49,6 +52,9 @@ IMAGE_FOLDER = Path("/usr/local/lib")  # where the image has Python
 LAST_LINES = 15
 
 STEP_LABEL, RUN_LABEL, STUDY_LABEL, FOLDER_LABEL = "assay.step", "assay.run", "assay.study", "assay.folder"
+
+
+Volumes = dict[str, dict[str, str]]  # by the path here: the path inside as `bind`, and the `mode`
 
 
 class Containers:
@@ -101,7 +107,7 @@ class DockerRunner(ProcessRunner):
                 _remove(self._labels)
 
 
-def container_runner(run: RunFolder) -> Any:
+def container_runner(run: RunFolder) -> "KfpDockerRunner":
     """Return kfp's runner for a run; to be called in the working folder, by the process that runs the graph."""
     from kfp import local
 
@@ -109,7 +115,7 @@ def container_runner(run: RunFolder) -> Any:
     study, containers = Study.model_validate_json(state["arguments"]["study"]), state["containers"]
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED)}
     mounts = _mounts(study, home, environment)
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if containers["gpu"]:
         options["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
     else:
@@ -286,7 +292,7 @@ def _user_folder() -> Path:
     return Path("/tmp") if IMAGE_FOLDER.is_relative_to(folder) else folder
 
 
-def _replace_run(number: str, mounts: dict[str, dict[str, str]]) -> None:
+def _replace_run(number: str, mounts: Volumes) -> None:
     """Replace kfp's function that runs a container.
 
     That one lets the engine remove a container when it ends, and asks afterwards how it ended; where it is too late it
@@ -298,7 +304,7 @@ def _replace_run(number: str, mounts: dict[str, dict[str, str]]) -> None:
     """
     from kfp.local import docker_task_handler
 
-    def run(client: DockerClient, image: str, command: list[str], volumes: dict[str, Any], **more: Any) -> int:
+    def run(client: DockerClient, image: str, command: list[str], volumes: Volumes, **more: object) -> int:
         return _run(client, command, image=number, volumes={**mounts, **volumes}, **more)
 
     docker_task_handler.run_docker_container = run

@@ -10,12 +10,11 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pipeline.runners.run_folder import RunFolder
 
 
-def main(task_runner: Callable[[RunFolder], Any] | None = None) -> None:
+def main(task_runner: Callable[[RunFolder], object] | None = None) -> None:
     """Run the graph with the arguments in the folder's run.json, and leave verdict.json and decision.json there.
 
     Args:
@@ -53,7 +52,7 @@ def _run_side_by_side(tasks: int) -> None:
     from kfp.local.orchestrator import enhanced_dag_orchestrator
 
     class Executor(enhanced_dag_orchestrator.ParallelExecutor):
-        def __init__(self, *_: Any, **__: Any):
+        def __init__(self, *_: object, **__: object):
             super().__init__()
             self.conservative_max = self.max_workers = tasks
 

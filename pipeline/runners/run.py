@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from components.errors import AssayError
 from components.runtime.devices import cores, gpus
@@ -18,6 +18,10 @@ from components.runtime.events import Event
 from components.study.study import Study
 from pipeline.runners.run_folder import OpenRun, RunFolder, open_run
 from pipeline.runners.runner import Runner, RunnerMaker
+
+if TYPE_CHECKING:
+    from components.evaluation.verdict import Verdict
+    from components.registry.decision import Decision
 
 MAX_TASKS = 8  # side by side unless the user says more: each holds TensorFlow and its rows in memory
 TASKS_ON_GPU = 2  # one computes while the other reads; their networks share the GPU's memory
@@ -46,16 +50,16 @@ class Finished:
 
     Attributes:
         folder: the run's folder.
-        verdict: see `components.steps.evaluate`.
-        decision: see `components.registry.challenger`.
+        verdict: of the study.
+        decision: the registry's.
         events: of this sitting; what an earlier one did, before it was killed, is not in it.
         begun: seconds since the epoch.
         ended: seconds since the epoch.
     """
 
     folder: Path
-    verdict: dict[str, Any]
-    decision: dict[str, Any]
+    verdict: "Verdict"
+    decision: "Decision"
     events: list[Event]
     begun: float
     ended: float

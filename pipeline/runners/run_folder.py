@@ -16,13 +16,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import AssayError
 from components.runtime.devices import cores
 from components.runtime.events import EVENTS, THREADS, TRACKING, Event
 from components.study.shards import arguments
 from components.study.study import Study
+
+if TYPE_CHECKING:
+    from components.evaluation.verdict import Verdict
+    from components.registry.decision import Decision
 
 BEGUN = "run_begun"  # our own event: what stands behind the last one is of this sitting
 LOCK_SECONDS = 2.0  # how long the children of a killed run may take to go
@@ -105,16 +109,21 @@ class OpenRun(RunFolder):
         events, self._read_to = read_events(self.events, self._read_to)
         return events
 
-    def results(self) -> list[dict[str, Any]]:
+    def results(self) -> tuple["Verdict", "Decision"]:
         """Return the verdict and the decision.
 
         Raises:
             AssayError: where the graph has left none.
         """
         try:
-            return [json.loads((self.folder / f"{name}.json").read_text()) for name in RESULTS]
+            verdict, decision = ((self.folder / f"{name}.json").read_bytes() for name in RESULTS)
         except FileNotFoundError:
             raise self.failure() from None
+        from components.evaluation.verdict import Verdict  # these bring SciPy, which no other command needs
+        from components.records import from_json
+        from components.registry.decision import Decision
+
+        return from_json(Verdict, verdict, "verdict.json"), from_json(Decision, decision, "decision.json")
 
     def keep_decision(self) -> None:
         """Keep what a step that failed has decided, when MLflow could not be told."""

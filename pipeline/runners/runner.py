@@ -4,21 +4,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from components.runtime.events import Event
-from components.study.study import Study
-
 if TYPE_CHECKING:
+    from components.runtime.events import Event
+    from components.study.study import Study
     from pipeline.runners.run_folder import OpenRun
 
 
 class Runner(Protocol):
     """Where a study runs: processes or containers of this machine, or a cluster (`pipeline.kubeflow.runner`)."""
 
-    def start(self, study: Study) -> None:
+    def start(self, study: "Study") -> None:
         """Begin to run the study, without waiting for it."""
         ...
 
-    def events(self) -> Iterator[list[Event]]:
+    def events(self) -> "Iterator[list[Event]]":
         """Yield what is new, again and again, until the run has ended; an empty list where nothing is.
 
         Raises:

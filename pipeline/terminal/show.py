@@ -2,7 +2,7 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -39,6 +39,7 @@ def show_verdict(console: Console, verdict: "Verdict", decision: "Decision | Non
         decision: the registry's; None where nothing was decided.
     """
     from components.reporting import phrases
+    from components.reporting.retraining import sentences
 
     console.print()
     _show_list(console, "Retraining:", sentences(verdict.retrain) if verdict.retrain else ())

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from components.data.slices import CLASS
 from components.evaluation.verdict import ArmEffect, Verdict
 from components.reporting.html_report.charts import Axis, Plot, Strip, spread
 from components.reporting.html_report.texts import change, minus, tick, unit
@@ -90,7 +91,7 @@ def slices(verdict: Verdict) -> dict[str, Any] | None:
     most = float(np.nanmax(np.abs(values[:, chosen]))) or 1.0
     sure = {(harm.arm, harm.slice) for harm in verdict.harms}
     return {
-        "names": [(slices[i].column or "", slices[i].value) for i in chosen],
+        "names": [("" if slices[i].column == CLASS else slices[i].column, slices[i].value) for i in chosen],
         "rows_of": [slices[i].rows for i in chosen],
         "hidden": len(known) - len(chosen),
         "lines": [

@@ -16,14 +16,14 @@ from rich.text import Text
 from components.errors import AssayError
 from components.tracking.client import tracking_uri
 from pipeline.commands.doctor import machine as machine
-from pipeline.commands.doctor.finding import Finding, State
+from pipeline.commands.doctor.check_result import CheckResult, State
 from pipeline.commands.doctor.servers import check_mlflow, check_pipelines
 from pipeline.kubeflow.settings import Cluster
 
 CHECK_SECONDS = 10.0  # for all of a check
 STYLES: dict[State, str] = {"ok": "green", "warning": "yellow", "missing": "bold red"}
 
-Check = Callable[[], Finding]
+Check = Callable[[], CheckResult]
 
 
 def checks(cluster: Cluster, deep: bool) -> dict[str, Check]:
@@ -46,46 +46,46 @@ def checks(cluster: Cluster, deep: bool) -> dict[str, Check]:
     }
 
 
-def examine(to_check: dict[str, Check], seconds: float) -> dict[str, Finding]:
-    """Run checks side by side; one that fails or takes too long is a finding, too.
+def examine(to_check: dict[str, Check], seconds: float) -> dict[str, CheckResult]:
+    """Run checks side by side; one that fails or takes too long has a result, too.
 
     Args:
         to_check: by name.
         seconds: what has not answered by then counts as missing. Its thread is left behind.
     """
-    answers: queue.Queue[tuple[str, Finding]] = queue.Queue()
+    answers: queue.Queue[tuple[str, CheckResult]] = queue.Queue()
 
     def ask(name: str, check: Check) -> None:
         try:
-            found = check()
+            result = check()
         except AssayError as error:
-            found = Finding("missing", str(error))
+            result = CheckResult("missing", str(error))
         except Exception as error:  # whatever it is: one check must not hide what the others found
-            found = Finding("missing", f"can't be checked: {type(error).__name__}: {error}")
-        answers.put((name, found))
+            result = CheckResult("missing", f"can't be checked: {type(error).__name__}: {error}")
+        answers.put((name, result))
 
     for name, check in to_check.items():
         threading.Thread(target=ask, args=(name, check), daemon=True).start()
-    found: dict[str, Finding] = {}
+    results: dict[str, CheckResult] = {}
     deadline = time.monotonic() + seconds
-    while len(found) < len(to_check):
+    while len(results) < len(to_check):
         try:
-            name, finding = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            name, result = answers.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             break
-        found[name] = finding
-    late = Finding("missing", f"no answer within {seconds:g} s", "look whether something in between drops packets")
-    return {name: found.get(name, late) for name in to_check}
+        results[name] = result
+    late = CheckResult("missing", f"no answer within {seconds:g} s", "look whether something in between drops packets")
+    return {name: results.get(name, late) for name in to_check}
 
 
-def show(console: Console, found: dict[str, Finding]) -> None:
+def show(console: Console, results: dict[str, CheckResult]) -> None:
     """Print what was found as a table, each mend below what it mends."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("check", "", "found"):
         table.add_column(heading, overflow="fold")
-    for name, finding in found.items():
-        told = Text(finding.told)
-        if finding.mend:
-            told.append(f"\n-> {finding.mend}", style="bold")
-        table.add_row(name, Text(finding.state, style=STYLES[finding.state]), told)
+    for name, result in results.items():
+        text = Text(result.told)
+        if result.mend:
+            text.append(f"\n-> {result.mend}", style="bold")
+        table.add_row(name, Text(result.state, style=STYLES[result.state]), text)
     console.print(table)

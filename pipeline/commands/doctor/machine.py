@@ -10,7 +10,7 @@ from pathlib import Path
 
 from components.errors import AssayError
 from components.runtime.devices import gpus
-from pipeline.commands.doctor.finding import ANSWER_SECONDS, DEEP_SECONDS, Finding, State
+from pipeline.commands.doctor.check_result import ANSWER_SECONDS, DEEP_SECONDS, CheckResult, State
 from pipeline.kubeflow.settings import IMAGE
 
 DISTRIBUTION = "assay-pipeline"
@@ -20,18 +20,18 @@ MEMORY = (GIGABYTE // 2, 2 * GIGABYTE)  # TensorFlow alone takes half of the fir
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, in bytes
 
 
-def check_python() -> Finding:
+def check_python() -> CheckResult:
     """Compare this Python with what Assay's package asks for."""
     from packaging.specifiers import SpecifierSet
 
     wanted = importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"]
     here = ".".join(str(part) for part in sys.version_info[:3])
     if SpecifierSet(wanted).contains(here):
-        return Finding("ok", f"{here}, {sys.executable}")
-    return Finding("missing", f"{here} at {sys.executable}; Assay wants {wanted}", "make setup PYTHON=python3.12")
+        return CheckResult("ok", f"{here}, {sys.executable}")
+    return CheckResult("missing", f"{here} at {sys.executable}; Assay wants {wanted}", "make setup PYTHON=python3.12")
 
 
-def check_packages(wanted: Sequence[str] | None = None) -> Finding:
+def check_packages(wanted: Sequence[str] | None = None) -> CheckResult:
     """Compare the installed packages with requirements such as `numpy>=2.0`, by default those of Assay itself.
 
     A requirement of an extra counts only where its package is installed.
@@ -51,8 +51,10 @@ def check_packages(wanted: Sequence[str] | None = None) -> Finding:
         else:
             fine += installed is not None
     if wrong:
-        return Finding("missing", "; ".join(wrong), "make setup, or pip install --constraint docker/constraints.txt .")
-    return Finding("ok", f"{fine} have a version that fits")
+        return CheckResult(
+            "missing", "; ".join(wrong), "make setup, or pip install --constraint docker/constraints.txt ."
+        )
+    return CheckResult("ok", f"{fine} have a version that fits")
 
 
 def _installed(name: str) -> str | None:
@@ -65,23 +67,23 @@ def _installed(name: str) -> str | None:
     return None
 
 
-def check_disk() -> Finding:
+def check_disk() -> CheckResult:
     """Look for room in this folder, where runs are kept."""
     return _enough(shutil.disk_usage(Path.cwd()).free, DISK, "free here", "make room")
 
 
-def check_memory() -> Finding:
+def check_memory() -> CheckResult:
     """Look for memory that a training process can have."""
     return _enough(_memory(), MEMORY, "available", "close programs, or run with --fan-out 1")
 
 
-def _enough(found: int, wanted: tuple[int, int], where: str, mend: str) -> Finding:
+def _enough(found: int, wanted: tuple[int, int], where: str, mend: str) -> CheckResult:
     """Compare a number of bytes with the least that is needed and the least that is comfortable."""
     told = f"{found / GIGABYTE:.1f} GB {where}"
     if found >= wanted[1]:
-        return Finding("ok", told)
+        return CheckResult("ok", told)
     state: State = "warning" if found >= wanted[0] else "missing"
-    return Finding(state, f"{told}; {wanted[1] / GIGABYTE:.1f} GB are comfortable", mend)
+    return CheckResult(state, f"{told}; {wanted[1] / GIGABYTE:.1f} GB are comfortable", mend)
 
 
 def _memory() -> int:
@@ -97,7 +99,7 @@ def _memory() -> int:
         return available
 
 
-def check_gpu(deep: bool) -> Finding:
+def check_gpu(deep: bool) -> CheckResult:
     """Look for NVIDIA's GPUs, and whether TensorFlow can use them.
 
     Args:
@@ -105,18 +107,18 @@ def check_gpu(deep: bool) -> Finding:
     """
     models = gpus() or _listed_by_driver()
     if not models:
-        return Finding("ok", "none; the CPU computes")
+        return CheckResult("ok", "none; the CPU computes")
     told = ", ".join(models)
     if not any((package.name or "").startswith("nvidia-cudnn") for package in importlib.metadata.distributions()):
-        return Finding("warning", f"{told}, but no CUDA for TensorFlow", f"pip install '{DISTRIBUTION}[gpu]'")
+        return CheckResult("warning", f"{told}, but no CUDA for TensorFlow", f"pip install '{DISTRIBUTION}[gpu]'")
     if not deep:
-        return Finding("ok", f"{told}, and CUDA's libraries; --deep asks TensorFlow")
+        return CheckResult("ok", f"{told}, and CUDA's libraries; --deep asks TensorFlow")
     seen = _seen_by_libraries()
     blind = [name for name, devices in seen.items() if devices == 0]
     if blind:
         mend = "compare the CUDA version that `nvidia-smi` prints with the nvidia- packages; JAX wants jax[cuda12]"
-        return Finding("warning", f"{told}, but {' and '.join(blind)} can't use it", mend)
-    return Finding("ok", f"{told}, usable by {' and '.join(seen)}")
+        return CheckResult("warning", f"{told}, but {' and '.join(blind)} can't use it", mend)
+    return CheckResult("ok", f"{told}, usable by {' and '.join(seen)}")
 
 
 def _listed_by_driver() -> list[str]:
@@ -141,33 +143,33 @@ def _seen_by_libraries() -> dict[str, int]:
     return seen
 
 
-def check_docker() -> Finding:
+def check_docker() -> CheckResult:
     """Ask the Docker engine for its version; it is needed by what runs in containers only."""
     state: State = "missing" if os.environ.get("DOCKER_HOST") else "warning"
     if not shutil.which("docker"):
-        return Finding(
+        return CheckResult(
             state, "not installed; only runs in containers need it", "https://docs.docker.com/engine/install/"
         )
     done = _command("docker", "version", "--format", "{{.Server.Version}}")
     if done.returncode == 0:
-        return Finding("ok", f"engine {done.stdout.strip()}")
+        return CheckResult("ok", f"engine {done.stdout.strip()}")
     reason = _last_line(done.stderr)
     if "permission denied" in reason.lower():
         mend = "sudo usermod --append --groups docker $USER, then log in again; who may do so is as good as root"
-        return Finding(state, "the engine is there, and you may not use it", mend)
-    return Finding(
+        return CheckResult(state, "the engine is there, and you may not use it", mend)
+    return CheckResult(
         state, f"the engine does not answer: {reason}", "start it (sudo systemctl start docker), or see DOCKER_HOST"
     )
 
 
-def check_image() -> Finding:
+def check_image() -> CheckResult:
     """Look whether Assay's image is built."""
     if not shutil.which("docker") or _command("docker", "version").returncode:
-        return Finding("ok", "not looked for, as no engine answers")
+        return CheckResult("ok", "not looked for, as no engine answers")
     done = _command("docker", "image", "inspect", "--format", "{{.Id}}", IMAGE)
     if done.returncode == 0:
-        return Finding("ok", f"{IMAGE}, {done.stdout.strip().removeprefix('sha256:')[:12]}")
-    return Finding("warning", f"there is no image {IMAGE}", "`assay run STUDY --on docker` builds it")
+        return CheckResult("ok", f"{IMAGE}, {done.stdout.strip().removeprefix('sha256:')[:12]}")
+    return CheckResult("warning", f"there is no image {IMAGE}", "`assay run STUDY --on docker` builds it")
 
 
 def _command(*words: str, seconds: float = ANSWER_SECONDS) -> subprocess.CompletedProcess[str]:

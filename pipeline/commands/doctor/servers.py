@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from components.errors import AssayError
 from components.tracking.client import SQLITE, check_reachable, without_login
-from pipeline.commands.doctor.finding import ANSWER_SECONDS, Finding
+from pipeline.commands.doctor.check_result import ANSWER_SECONDS, CheckResult
 from pipeline.kubeflow.settings import Cluster
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FORWARD = "kubectl port-forward --namespace kubeflow service/ml-pipeline-ui 8080:80, then --host http://localhost:8080"
 
 
-def check_mlflow(uri: str, deep: bool) -> Finding:
+def check_mlflow(uri: str, deep: bool) -> CheckResult:
     """Ask the tracking server whether it is there, lets us in, and has a version that fits.
 
     Args:
@@ -28,47 +28,47 @@ def check_mlflow(uri: str, deep: bool) -> Finding:
         try:
             check_reachable(uri)
         except AssayError as error:
-            return Finding("missing", str(error))
+            return CheckResult("missing", str(error))
         where = uri.removeprefix(SQLITE) if uri.startswith(SQLITE) else f"a {uri.partition(':')[0]} database"
-        return Finding("ok", f"no server; runs are kept in {where}")
+        return CheckResult("ok", f"no server; runs are kept in {where}")
     shown, base = without_login(uri), uri.rstrip("/")
     health = _get(f"{base}/health", {})
     if isinstance(health, str):
-        return Finding(
+        return CheckResult(
             "missing", f"nobody answers at {shown}: {health}", "start the server, or mend MLFLOW_TRACKING_URI"
         )
     if health.status_code != 200 or health.text.strip() != "OK":
         mend = "mend MLFLOW_TRACKING_URI; it is the address of MLflow's own page"
-        return Finding("missing", f"what answers at {shown} is not MLflow ({health.status_code} for /health)", mend)
+        return CheckResult("missing", f"what answers at {shown} is not MLflow ({health.status_code} for /health)", mend)
     headers = _mlflow_login()
     answer = _get(f"{base}/api/2.0/mlflow/experiments/search?max_results=1", headers)
     refusal = answer if isinstance(answer, str) else _refusal(answer, shown, bool(headers))
-    if isinstance(refusal, Finding):
+    if isinstance(refusal, CheckResult):
         return refusal
     if refusal:
-        return Finding("missing", f"{shown} is healthy, but a question failed: {refusal}")
+        return CheckResult("missing", f"{shown} is healthy, but a question failed: {refusal}")
     version = _get(f"{base}/version", headers)
     fits = _fits(version if isinstance(version, str) else version.text.strip(), shown)
     if not deep or fits.state == "missing":
         return fits
     failed = _write_and_read(uri, headers)
     if failed:
-        return Finding("missing", f"{shown}: {failed.told}", failed.mend)
-    return Finding(fits.state, f"{fits.told}; files can be written and read", fits.mend)
+        return CheckResult("missing", f"{shown}: {failed.told}", failed.mend)
+    return CheckResult(fits.state, f"{fits.told}; files can be written and read", fits.mend)
 
 
-def _refusal(answer: "requests.Response", shown: str, login: bool) -> Finding | str:
+def _refusal(answer: "requests.Response", shown: str, login: bool) -> CheckResult | str:
     """Return what is wrong with the answer to a question, and how to mend it; nothing where it is fine."""
     if answer.status_code == 401 and login:
-        return Finding(
+        return CheckResult(
             "missing", f"{shown} refuses the login", "mend MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD"
         )
     if answer.status_code == 401:
         mend = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        return Finding("missing", f"{shown} wants a login", mend)
+        return CheckResult("missing", f"{shown} wants a login", mend)
     if answer.status_code == 403 and "Invalid Host header" in answer.text:
         name = urlsplit(shown).hostname
-        return Finding(
+        return CheckResult(
             "missing",
             f"the server is not to be called {name}: it answers only to the names in its --allowed-hosts",
             f"start it with --allowed-hosts={name},{name}:*,... or use one of its names in MLFLOW_TRACKING_URI",
@@ -76,7 +76,7 @@ def _refusal(answer: "requests.Response", shown: str, login: bool) -> Finding | 
     return "" if answer.status_code == 200 else f"{answer.status_code} {answer.reason}"
 
 
-def _fits(server: str, shown: str) -> Finding:
+def _fits(server: str, shown: str) -> CheckResult:
     """Compare the version of an MLflow server with that of the client."""
     from packaging.version import InvalidVersion, Version
 
@@ -84,13 +84,15 @@ def _fits(server: str, shown: str) -> Finding:
     try:
         there = Version(server)
     except InvalidVersion:
-        return Finding("warning", f"{shown} does not say its version; the client is {here}")
+        return CheckResult("warning", f"{shown} does not say its version; the client is {here}")
     told = f"{shown} has {there}, the client {here}"
     if there.major != Version(here).major:
-        return Finding("missing", told, f"install MLflow {here} there, or pip install 'mlflow=={there}' here")
+        return CheckResult("missing", told, f"install MLflow {here} there, or pip install 'mlflow=={there}' here")
     if there.release[:2] < Version(here).release[:2]:
-        return Finding("warning", told, f"install MLflow {here} there: an older server may not know all that is asked")
-    return Finding("ok", told)
+        return CheckResult(
+            "warning", told, f"install MLflow {here} there: an older server may not know all that is asked"
+        )
+    return CheckResult("ok", told)
 
 
 def _mlflow_login() -> dict[str, str]:
@@ -111,7 +113,7 @@ def _mlflow_login() -> dict[str, str]:
     return {"Authorization": prepared.headers["Authorization"]}
 
 
-def _write_and_read(uri: str, headers: dict[str, str]) -> Finding | None:
+def _write_and_read(uri: str, headers: dict[str, str]) -> CheckResult | None:
     """Log a tiny file to a run of its own, fetch it, and delete all of it; return what failed."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # its own seven take minutes
     from mlflow import MlflowClient
@@ -130,11 +132,11 @@ def _write_and_read(uri: str, headers: dict[str, str]) -> Finding | None:
             api.delete_experiment(experiment)
     except Exception as error:  # of requests, of MLflow or of a bucket's own client
         reason = str(error).rpartition("Caused by ")[2].splitlines()[0][:300]
-        return Finding("missing", f"no file can be written: {reason}", "look at the server's log")
+        return CheckResult("missing", f"no file can be written: {reason}", "look at the server's log")
     return failed
 
 
-def _fetch(base: str, path: str, headers: dict[str, str]) -> Finding | None:
+def _fetch(base: str, path: str, headers: dict[str, str]) -> CheckResult | None:
     """Fetch a file of a server that keeps files for its clients; return what failed.
 
     A server with a bucket has its clients fetch files there, at addresses that it signs.
@@ -151,19 +153,19 @@ def _fetch(base: str, path: str, headers: dict[str, str]) -> Finding | None:
     parts = urlsplit(address)
     told = f"a file was written, but can't be fetched at {parts.scheme}://{parts.netloc.rpartition('@')[2]}: {reason}"
     if not signed:
-        return Finding("missing", told, "look at the server's log")
+        return CheckResult("missing", told, "look at the server's log")
     mend = "set MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD=false here; or give the server, in MLFLOW_S3_ENDPOINT_URL, an "
-    return Finding("missing", told, mend + "address of its store that its clients reach, too")
+    return CheckResult("missing", told, mend + "address of its store that its clients reach, too")
 
 
-def check_pipelines(cluster: Cluster) -> Finding:
+def check_pipelines(cluster: Cluster) -> CheckResult:
     """Ask a Kubeflow Pipelines API, with the login of `submit`, whether it is there, lets us in, and is new enough.
 
     Raises:
         UsageError: when the login can't be read.
     """
     if not cluster.host:
-        return Finding("ok", "no cluster was named (--host or KFP_HOST)")
+        return CheckResult("ok", "no cluster was named (--host or KFP_HOST)")
     from pipeline.kubeflow.client import SDK, Client, ClusterError, older_than_sdk
 
     client = Client(cluster, ANSWER_SECONDS)
@@ -172,11 +174,11 @@ def check_pipelines(cluster: Cluster) -> Finding:
         call = client.pipelines.pipeline_service_list_pipelines
         client.ask("list pipelines", call, page_size=1, namespace=cluster.namespace or "")
     except ClusterError as error:
-        return Finding("missing", str(error), "" if error.status else FORWARD)
+        return CheckResult("missing", str(error), "" if error.status else FORWARD)
     told = f"{client.host} has {version or 'a version that it does not tell'}, the SDK {SDK}"
     if older_than_sdk(version):
-        return Finding("warning", told, "upgrade the cluster: an older server may not know all that the SDK writes")
-    return Finding("ok", told)
+        return CheckResult("warning", told, "upgrade the cluster: an older server may not know all that the SDK writes")
+    return CheckResult("ok", told)
 
 
 def _get(address: str, headers: dict[str, str]) -> "requests.Response | str":

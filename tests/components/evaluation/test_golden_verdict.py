@@ -5,7 +5,7 @@ from pathlib import Path
 
 from made_up import effect_of, verdict_of
 
-from components.evaluation.verdict import Finding, Harm, Interaction, MlflowRun, Retraining, Slice, Verdict
+from components.evaluation.verdict import Finding, Harm, Interaction, MlflowRun, Retraining, ValidationSlice, Verdict
 from components.records import from_json, to_json
 from components.runtime.cells import Diagnosis
 from components.stats.learning_curve import CurvePoint, LearningCurve, PowerLaw
@@ -16,14 +16,14 @@ GOLDEN = Path(__file__).parent / "golden" / "verdict.json"
 
 def made() -> Verdict:
     """Return a verdict that has something of everything."""
-    small, worse = Slice("size", "small", 9.0), Estimate(-0.1, -0.2, -0.01, 0.001, 0.01)
+    small, worse = ValidationSlice("size", "small", 9.0), Estimate(-0.1, -0.2, -0.01, 0.001, 0.01)
     return verdict_of(
         effect_of("no dropout", 0.02, "helped", others={"loss": worse}, by_slice=(-0.1, None), worth_in_data=1.5),
-        slices=(small, Slice(None, "6", 3.0)),
+        slices=(small, ValidationSlice("class", "6", 3.0)),
         harms=(Harm(**vars(worse), arm="no dropout", technique="dropout", slice=small, p_holm=0.002),),
         interactions=(Interaction(**vars(worse), differences=(-0.1,), arm="a, b", techniques=("a", "b")),),
         dropped={"wide": -0.01},
-        retrain=Retraining("1", "reference", "study", {"drifted": True}, {"dropout": "hurt"}, "2026-01-01", ("why",)),
+        retrain=Retraining("drift", "1", "reference", techniques={"dropout": "hurt"}, since="2026-01-01"),
         curve=LearningCurve(
             (CurvePoint("data=0.5", 575, 0.1, 0.09, 0.11),), PowerLaw(0.0, 1.0, 0.3), 1150, 0.08, 0.06, 0.05, 0.07
         ),

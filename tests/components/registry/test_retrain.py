@@ -239,9 +239,9 @@ def test_a_technique_that_no_longer_helps_and_one_that_does_now_are_told():
 
 
 def test_a_study_without_arms_is_not_taken_for_the_champions_recipe():
-    recipe = Retraining("1", "reference", "recipe", None, {}, None, ())
+    recipe = Retraining("recipe", "1", "reference")
     assert sentence(verdict_of(retrain=recipe)).startswith("The champion's recipe has ")
-    for retrained in (replace(recipe, trained="study"), None):
+    for retrained in (replace(recipe, why="drift"), None):
         assert sentence(verdict_of(retrain=retrained)).startswith("The reference, compared with nothing, has ")
 
 

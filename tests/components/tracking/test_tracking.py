@@ -13,7 +13,7 @@ import pytest
 from made_up import effect_of, verdict_of
 
 from components.errors import AssayError
-from components.evaluation.verdict import Harm, Interaction, Slice
+from components.evaluation.verdict import Harm, Interaction, ValidationSlice
 from components.records import to_json
 from components.registry.latest import latest
 from components.reporting.phrases import sentence
@@ -302,7 +302,7 @@ def test_every_run_says_what_it_was_made_of(tiny, logged):
 def test_a_verdicts_harms_interactions_and_other_metrics_are_on_the_arms():
     other = Estimate(-0.1, -0.2, None, None, 0.01)
     unsure = {"low": None, "high": None, "p_holm": None, "probability": None}
-    small, third = Slice("size", "small", 9.0), Slice(None, "3", 9.0)
+    small, third = ValidationSlice("size", "small", 9.0), ValidationSlice("class", "3", 9.0)
     verdict = verdict_of(
         effect_of("a", 0.1, "helped", **unsure, detectable=0.2, others={"loss": other}),
         interactions=(Interaction(**vars(other), differences=(), arm="a + b", techniques=("a", "b")),),

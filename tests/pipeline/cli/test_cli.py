@@ -17,7 +17,7 @@ from pipeline.study_file import read_study
 # Run in a process of its own; says which heavy modules the command has loaded.
 PROBE = """
 import sys
-from pipeline.cli import main
+from pipeline.cli.main import main
 sys.argv = ["assay", *sys.argv[1:]]
 try:
     main()

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipeline.commands import doctor
 from pipeline.commands.doctor import examine, machine, servers
-from pipeline.commands.doctor.finding import Finding
+from pipeline.commands.doctor.check_result import CheckResult
 from pipeline.commands.doctor.machine import check_packages
 from pipeline.commands.doctor.servers import check_mlflow, check_pipelines
 from pipeline.kubeflow.settings import Cluster
@@ -215,7 +215,7 @@ def test_a_page_or_another_server_is_not_a_pipeline_api(serve):
 
 
 def test_packages_are_compared_with_their_ranges():
-    assert check_packages(["typer>=0.15", "numpy>=2; python_version<'3'", "no-such-one; extra == 'x'"]) == Finding(
+    assert check_packages(["typer>=0.15", "numpy>=2; python_version<'3'", "no-such-one; extra == 'x'"]) == CheckResult(
         "ok", "1 have a version that fits"
     )
     found = check_packages(["typer>=99", "no-such-package>=1", "mlflow<1; extra == 'old'"])
@@ -272,7 +272,7 @@ def test_a_gpu_without_cuda_for_tensorflow_is_worth_a_warning(tmp_path, monkeypa
     assert found.state == ("ok" if installed else "warning")
     assert "NVIDIA H200" in found.told
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert machine.check_gpu(deep=False) == Finding("ok", "none; the CPU computes")
+    assert machine.check_gpu(deep=False) == CheckResult("ok", "none; the CPU computes")
 
 
 @pytest.mark.slow
@@ -284,34 +284,34 @@ def test_tensorflow_and_jax_are_asked_for_their_gpus(monkeypatch):
 def test_a_check_that_hangs_or_breaks_hides_no_other():
     release = threading.Event()
 
-    def hang() -> Finding:
+    def hang() -> CheckResult:
         release.wait(60)
-        return Finding("ok", "late")
+        return CheckResult("ok", "late")
 
-    def fail() -> Finding:
+    def fail() -> CheckResult:
         raise ZeroDivisionError("by zero")
 
-    found = examine({"hangs": hang, "breaks": fail, "works": lambda: Finding("ok", "fine")}, 1.0)
+    found = examine({"hangs": hang, "breaks": fail, "works": lambda: CheckResult("ok", "fine")}, 1.0)
     release.set()
     assert list(found) == ["hangs", "breaks", "works"]
     assert (found["hangs"].state, "no answer within 1 s" in found["hangs"].told) == ("missing", True)
     assert "ZeroDivisionError" in found["breaks"].told
-    assert found["works"] == Finding("ok", "fine")
+    assert found["works"] == CheckResult("ok", "fine")
 
 
 def test_checks_run_side_by_side():
     together = threading.Barrier(3, timeout=30)
 
-    def meet() -> Finding:
+    def meet() -> CheckResult:
         together.wait()
-        return Finding("ok", "met")
+        return CheckResult("ok", "met")
 
     assert {found.told for found in examine(dict.fromkeys("abc", meet), 30.0).values()} == {"met"}
 
 
 def test_the_table_says_how_to_mend():
     out = io.StringIO()
-    doctor.show(Console(file=out, width=80), {"MLflow": Finding("missing", "[nobody] answers", "start it")})
+    doctor.show(Console(file=out, width=80), {"MLflow": CheckResult("missing", "[nobody] answers", "start it")})
     lines = [line.split() for line in out.getvalue().splitlines()]
     assert ["MLflow", "missing", "[nobody]", "answers"] in lines
     assert ["->", "start", "it"] in lines

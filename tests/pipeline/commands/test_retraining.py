@@ -4,7 +4,7 @@ import pytest
 from command import TINY, assay, cells, events
 
 from components.errors import UsageError
-from pipeline.cli.options import Asked
+from pipeline.cli.options import StudyOptions
 from pipeline.study_file import read_study
 
 
@@ -54,6 +54,6 @@ def test_seeds_are_the_retrainings_and_the_studys_stay():
 
 
 def test_what_a_crontab_runs_says_the_same():
-    asked = Asked("iris", ["metric=loss"], 2, retrain=True, study_if_drift=True)
+    asked = StudyOptions("iris", ["metric=loss"], 2, retrain=True, study_if_drift=True)
     assert asked.arguments() == ["iris", "--set", "metric=loss", "--seeds", "2", "--retrain", "--study-if-drift"]
     assert asked.read().retrain.study_if_drift

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,7 @@ class InThisProcess:
         self._steps = [
             lambda: load(told["study"], told["run"], told["store"], at["data"], at["runs"]),
             lambda: scale(at["data"], at["scalers"]),
-            *(
-                lambda b=b, cells=cells: train(b, *between, cells)
-                for b, cells in zip(told["batches"], batches, strict=True)
-            ),
+            *(partial(train, label, *between, cells) for label, cells in zip(told["batches"], batches, strict=True)),
             lambda: evaluate(at["data"], at["runs"], batches, at["evaluate"]),
             lambda: register(at["data"], at["runs"], at["evaluate"], at["register"]),
             lambda: keep_results(self.run, at["evaluate"], at["register"]),
@@ -79,7 +77,7 @@ def test_a_runner_that_is_added_runs_a_study_through_the_door(here, tmp_path, ca
     assert [runner.stopped for runner in here] == [True]
     assert list(result.table["technique"]) == ["batch normalization"]
     assert result.decision is not None
-    assert result.decision["decision"] == "promoted"
+    assert result.decision.decision == "promoted"
     assert result.folder is not None
     assert result.folder.parent == tmp_path / ".assay" / "runs"
     assert result.finished is not None

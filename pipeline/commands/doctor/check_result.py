@@ -10,7 +10,7 @@ State = Literal["ok", "warning", "missing"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What a check found.
 
     Attributes:
