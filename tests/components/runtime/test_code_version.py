@@ -70,8 +70,8 @@ def test_a_change_of_words_retrains_nothing(package, name, old, new):
 
 
 def test_a_module_that_is_gone_is_no_silence(package):
-    module(package, "engine.py").unlink()
-    with pytest.raises(FileNotFoundError, match=r"engine\.py decides numbers"):
+    module(package, "metrics.py").unlink()
+    with pytest.raises(FileNotFoundError, match=r"metrics\.py decides numbers"):
         decisive_code(package)
 
 

@@ -23,7 +23,7 @@ try:
     main()
 except SystemExit:
     pass
-heavy = {"tensorflow", "keras", "mlflow", "kfp", "sklearn", "numpy", "scipy", "matplotlib", "pandas"}
+heavy = {"tensorflow", "keras", "mlflow", "kfp", "sklearn", "scipy", "matplotlib", "pandas"}
 print("LOADED", sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
 
