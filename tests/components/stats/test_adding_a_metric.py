@@ -31,9 +31,9 @@ def test_a_study_decides_on_the_metric(run_steps, monkeypatch):
     assert {"accuracy", "loss"} <= effect["others"].keys()
     page = (first.folder / "verdict" / "report" / "report.html").read_text()
     assert "Brier score" in page
-    assert first.decision["decision"] == "promoted"
+    assert first.decision.decision == "promoted"
 
     poor = {**recipe, "model": {"units": [2]}}
     second = run_steps("adding a metric", metric="brier", recipe=poor, arms={}, gate={"guard": ["brier"]}).all()
-    assert second.decision["decision"] == "kept"
-    assert "brier" in second.decision["reason"]
+    assert second.decision.decision == "kept"
+    assert "brier" in second.decision.reason

@@ -69,7 +69,7 @@ def test_a_study_trains_the_model_through_all_steps(run_steps):
     assert network.validation["accuracy"] > 0.5
     assert trees.computed.backend == "scikit-learn"
     assert trees.validation["accuracy"] > 0.9
-    assert steps.decision["decision"] == "promoted"
+    assert steps.decision.decision == "promoted"
     some = steps.prepared.test_rows[:20]
     for cell in (steps.cell("0-0"), steps.cell("1-0")):
         answers = Served(cell.model)(raw_rows(steps.prepared, some))
