@@ -88,7 +88,7 @@ def register(
     verdict: dsl.Input[dsl.Artifact],
     decision: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Register the winner, and promote it if it is better than the present champion for sure."""
+    """Register the winner, and promote it if it is significantly better than the present champion."""
     from components.steps.register import register
 
     register(data.path, runs.path, verdict.path, decision.path)

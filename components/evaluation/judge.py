@@ -237,7 +237,7 @@ def _effects(
 def _harms(
     effects: Sequence[ArmEffect], gains: Sequence[_Gain], slices: Sequence[ValidationSlice], enough: Sequence[bool]
 ) -> tuple[Harm, ...]:
-    """Return the slices that a technique makes worse for sure, the worst first."""
+    """Return the slices that a technique makes significantly worse, the worst first."""
     places = [place for place, able in enumerate(enough) if able]
     tested = [
         (effect, slices[place], measure(gain.in_slices[place], 1 / slices[place].rows))

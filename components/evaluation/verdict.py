@@ -50,7 +50,7 @@ class ArmEffect(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class Harm(Estimate):
-    """A slice in which a technique costs accuracy for sure, though it is not judged to hurt as a whole.
+    """A slice in which a technique significantly costs accuracy, though it is not judged to hurt as a whole.
 
     Attributes:
         arm, technique: see `ArmEffect`.

@@ -53,7 +53,7 @@ class Guard(Difference):
     """A difference that can only refuse.
 
     Attributes:
-        worse: whether it is worse for sure by more than its margin.
+        worse: whether it is significantly worse by more than its margin.
     """
 
     worse: bool

@@ -10,14 +10,14 @@ The rule, with the study's `gate.margin`, 0 by default:
     promoted    the whole interval is above the margin, and the estimate is not below 0;
     kept        the whole interval is below the margin, or below 0; or a guard says no;
     undecided   all else: the rows can't tell.
-So with a margin of 0 a challenger must be better for sure. A retraining on some more rows that is as good as the
+So with a margin of 0 a challenger must be significantly better. A retraining on some more rows that is as good as the
 champion is undecided: the champion stays, and nothing moves to and fro by luck. Who wants the newer of two equals
-says `margin: -0.01`: then it is promoted when it is surely less than a point worse AND not worse by the estimate;
+says `margin: -0.01`: then it is promoted when it is shown to be less than a point worse AND not worse by the estimate;
 the latter since a chain of models, each only a little worse than the last, would lead down (the creep of
 non-inferiority trials). A margin above 0 asks for a gain that is worth the change.
 
 The guards can only refuse. Each metric of `gate.guard`, and accuracy (the loss, where that is the study's metric) in
-each slice with rows enough, must not be worse for sure by more than its margin. Slices are many, and one of them looks
+each slice with rows enough, must not be significantly worse by more than its margin. Slices are many, and one of them looks
 bad by luck, so their intervals are wider by Bonferroni's rule; for the question whether ANY slice is worse, Holm's
 procedure gives the same answer. So far out in the tails, and with so few rows, a bootstrap's intervals are too narrow.
 A slice's accuracy has the score interval for paired shares instead (Tango 1998, Statistics in Medicine 17, 891-908).
@@ -202,19 +202,19 @@ def _rule(found: Difference, margin: float, metric: str, rival: str) -> tuple[Ou
     )
     asked = "better" if margin == 0 else f"above the margin of {_amount(margin, metric)}"
     if found.low > margin and found.estimate >= 0:
-        return Outcome.PROMOTED, f"{said}, surely {asked}"
+        return Outcome.PROMOTED, f"{said}, significantly {asked}"
     if found.high < 0:
-        return Outcome.KEPT, f"{said}, surely worse"
+        return Outcome.KEPT, f"{said}, significantly worse"
     if found.high < margin:
-        return Outcome.KEPT, f"{said}, surely not {asked}"
+        return Outcome.KEPT, f"{said}, significantly not {asked}"
     if found.low > margin:
-        return Outcome.UNDECIDED, f"{said}, surely {asked}, but worse by the estimate"
+        return Outcome.UNDECIDED, f"{said}, significantly {asked}, but worse by the estimate"
     return Outcome.UNDECIDED, f"{said}: these rows can't tell whether it is {asked}"
 
 
 def _as_text(guard: Guard, margin: float) -> str:
     name = f"{guard.name}, {guard.metric}" if guard.slice else guard.metric
-    return f"{name} {guard.challenger:.4f} against {guard.champion:.4f} on {guard.rows} rows, surely worse" + (
+    return f"{name} {guard.challenger:.4f} against {guard.champion:.4f} on {guard.rows} rows, significantly worse" + (
         f" by more than {_amount(margin, guard.metric, sign=False)}" if margin else ""
     )
 

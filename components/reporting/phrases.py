@@ -35,7 +35,7 @@ def sentence(verdict: Verdict) -> str:
     if "no evidence" in by_verdict:
         parts.append(f"No evidence for {in_words([e.technique for e in by_verdict['no evidence']], 'or')}.")
     if verdict.harms:
-        parts.append(f"For some it is worse: {in_words([harm_as_text(harm) for harm in verdict.harms[:MOST_HARMS]])}.")
+        parts.append(f"It hurts some classes: {in_words([harm_as_text(harm) for harm in verdict.harms[:MOST_HARMS]])}.")
     if verdict.curve:
         parts.append(twice_the_data(verdict.curve, verdict.metric))
     return " ".join(part[0].upper() + part[1:] for part in parts)
@@ -144,7 +144,7 @@ def interaction_as_text(interaction: Interaction, metric: str) -> str:
     first, second = interaction.techniques
     much = amount(abs(interaction.effect), metric).removeprefix("+")
     word = "more" if interaction.effect >= 0 else "less"
-    sure = "for sure" if interaction.verdict in ("helped", "hurt") else interaction.verdict
+    sure = "significant" if interaction.verdict in ("helped", "hurt") else interaction.verdict
     return f"{first} brings {much} {word} beside {second} than without it{between(interaction, metric)}: {sure}"
 
 

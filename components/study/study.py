@@ -61,11 +61,11 @@ class Gate(Part):
 
     margin: float = Field(
         default=0.0,
-        description="by how much the metric must surely beat the champion's; below 0: how much worse it may be",
+        description="by how much the metric must significantly beat the champion's; below 0: how much worse it may be",
     )
     guard: tuple[Annotated[str, OneOf(METRICS)], ...] = Field(
         default=(),
-        description="of accuracy, macro_f1, loss, ece: what must not be surely worse",
+        description="of accuracy, macro_f1, loss, ece: what must not be significantly worse",
     )
     guard_margin: float = Field(default=0.0, ge=0, description="how much worse a metric of `guard` may be")
     slice_margin: float = Field(

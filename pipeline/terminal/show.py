@@ -52,7 +52,7 @@ def show_verdict(console: Console, verdict: "Verdict", decision: "Decision | Non
     console.print()
     _say(console, phrases.sentence(verdict), "bold")
     console.print()
-    _show_list(console, "What is not as it was:", phrases.changes(verdict))
+    _show_list(console, "Changed since the last study:", phrases.changes(verdict))
     together = [phrases.interaction_as_text(of, verdict.metric) for of in verdict.interactions]
     _show_list(console, "How techniques work with each other:", together)
     wrong = [phrases.finding_as_text(finding, verdict.seeds) for finding in verdict.findings]

@@ -100,7 +100,7 @@ def test_a_technique_that_helps_overall_but_costs_one_class_is_an_alert(make_stu
     assert harm.high is not None
     assert harm.high < 0
     assert harm.p_holm < 0.05
-    assert f"For some it is worse: shifted costs class 6 {-100 * harm.effect:.1f} points." in sentence(verdict)
+    assert f"It hurts some classes: shifted costs class 6 {-100 * harm.effect:.1f} points." in sentence(verdict)
     assert "- shifted costs class 6" in as_markdown(verdict)
 
 
