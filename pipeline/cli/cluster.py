@@ -1,97 +1,60 @@
 """The commands of `assay` that run a study on a cluster: submit, status, wait, logs, cancel."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from components.errors import UsageError
 from components.runtime.events import STEPS
-from pipeline.cli.options import (
-    CookieOption,
-    HostOption,
-    NamespaceOption,
-    ProfileOption,
-    RetrainOption,
-    SeedsOption,
-    SetOption,
-    StudyArgument,
-    StudyIfDriftOption,
-    StudyOptions,
-    TokenOption,
-    asides,
-    connect,
-    where_mlflow_is,
-    with_cluster,
-    with_options,
-)
+from pipeline.cli.options import ClusterOptions, StudyOptions, asides, where_mlflow_is, with_options
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.runner import ClusterRunner
-    from pipeline.kubeflow.settings import Cluster
 
 app = typer.Typer()
 
 # Of the options of `submit`, those that are settings of the cluster as they are.
-CLUSTER_KEYS = (
-    *("host", "namespace", "experiment", "image", "gpu", "gpu_type", "cpu", "memory", "fan_out", "pvc"),
-    *("service_account", "token_file", "cookie_file"),
-)
+CLUSTER_KEYS = ("experiment", "image", "gpu", "gpu_type", "cpu", "memory", "fan_out", "pvc", "service_account")
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's number, as `submit` says it.")]
-ExperimentOption = Annotated[
-    str | None, typer.Option(help="In Kubeflow; the study's name by default.", show_default=False)
-]
-ImageOption = Annotated[str | None, typer.Option(help="Image of all steps.", show_default=False)]
-GpuOption = Annotated[int | None, typer.Option(help="GPUs of each train task.", show_default=False)]
-GpuTypeOption = Annotated[
-    str | None, typer.Option(metavar="KEY", help="The resource, such as amd.com/gpu.", show_default=False)
-]
-CpuOption = Annotated[str | None, typer.Option(help="Cores of each train task.", show_default=False)]
-MemoryOption = Annotated[str | None, typer.Option(help="Of every step, such as 8Gi.", show_default=False)]
-FanOutOption = Annotated[int | None, typer.Option(help="Train tasks to spread the cells over.", show_default=False)]
-PvcOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Volume claim for cells and data sets.", show_default=False)
-]
-SelectorOption = Annotated[
-    list[str] | None, typer.Option("--node-selector", metavar="KEY=VALUE", help="Of the nodes that train; repeatable.")
-]
-TolerationOption = Annotated[
-    list[str] | None,
-    typer.Option("--toleration", metavar="KEY[=VALUE][:EFFECT]", help="Taint of the nodes that train; repeatable."),
-]
-ServiceAccountOption = Annotated[str | None, typer.Option(help="Of all steps.", show_default=False)]
 
 
-class SubmitOptions(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class SubmitOptions(StudyOptions):
     """The options of `submit`."""
 
-    study: StudyArgument
-    host: HostOption = None
-    namespace: NamespaceOption = None
-    profile: ProfileOption = None
-    overrides: SetOption = None
-    seeds: SeedsOption = None
-    experiment: ExperimentOption = None
-    image: ImageOption = None
-    gpu: GpuOption = None
-    gpu_type: GpuTypeOption = None
-    cpu: CpuOption = None
-    memory: MemoryOption = None
-    fan_out: FanOutOption = None
-    pvc: PvcOption = None
-    node_selector: SelectorOption = None
-    toleration: TolerationOption = None
-    service_account: ServiceAccountOption = None
-    token_file: TokenOption = None
-    cookie_file: CookieOption = None
+    experiment: Annotated[
+        str | None, typer.Option(help="In Kubeflow; the study's name by default.", show_default=False)
+    ] = None
+    image: Annotated[str | None, typer.Option(help="Image of all steps.", show_default=False)] = None
+    gpu: Annotated[int | None, typer.Option(help="GPUs of each train task.", show_default=False)] = None
+    gpu_type: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The resource, such as amd.com/gpu.", show_default=False)
+    ] = None
+    cpu: Annotated[str | None, typer.Option(help="Cores of each train task.", show_default=False)] = None
+    memory: Annotated[str | None, typer.Option(help="Of every step, such as 8Gi.", show_default=False)] = None
+    fan_out: Annotated[int | None, typer.Option(help="Train tasks to spread the cells over.", show_default=False)] = (
+        None
+    )
+    pvc: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Volume claim for cells and data sets.", show_default=False)
+    ] = None
+    node_selector: Annotated[
+        list[str] | None,
+        typer.Option("--node-selector", metavar="KEY=VALUE", help="Of the nodes that train; repeatable."),
+    ] = None
+    toleration: Annotated[
+        list[str] | None,
+        typer.Option("--toleration", metavar="KEY[=VALUE][:EFFECT]", help="Taint of the nodes that train; repeatable."),
+    ] = None
+    service_account: Annotated[str | None, typer.Option(help="Of all steps.", show_default=False)] = None
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False
-    retrain: RetrainOption = False
-    study_if_drift: StudyIfDriftOption = False
 
     def settings(self) -> dict[str, object]:
-        """Return those that are keys of a cluster's settings."""
-        named = {name: value for name, value in self._asdict().items() if name in CLUSTER_KEYS}
+        """Return what they say of the cluster, by the keys of its settings."""
+        named = {name: getattr(self, name) for name in CLUSTER_KEYS}
         return {**named, "node_selector": _labels(self.node_selector), "tolerations": tuple(self.toleration or ())}
 
 
@@ -99,13 +62,12 @@ class SubmitOptions(NamedTuple):
 @with_options(SubmitOptions)
 def submit(given: SubmitOptions) -> None:
     """Run a study on a Kubeflow cluster."""
-    described = StudyOptions(given.study, given.overrides, given.seeds, given.retrain, given.study_if_drift).read()
+    described = given.read()
 
     from pipeline.kubeflow.runner import ClusterRunner
     from pipeline.kubeflow.runs import page
-    from pipeline.kubeflow.settings import read_cluster
 
-    client, say = connect(read_cluster(given.study, given.profile, given.settings())), asides()
+    client, say = given.connect(given.study, **given.settings()), asides()
     if warning := client.check():
         say(warning)
     runner = ClusterRunner(client)
@@ -124,10 +86,10 @@ def submit(given: SubmitOptions) -> None:
 
 
 @app.command()
-@with_cluster
-def status(cluster: "Cluster", run: RunArgument) -> None:
+@with_options(ClusterOptions)
+def status(given: ClusterOptions, run: RunArgument) -> None:
     """Say where a run on the cluster is, step by step."""
-    client = connect(cluster)
+    client = given.connect()
 
     from components.formatting import duration
     from pipeline.kubeflow.runs import look, page
@@ -142,16 +104,16 @@ def status(cluster: "Cluster", run: RunArgument) -> None:
 
 
 @app.command("wait")
-@with_cluster
+@with_options(ClusterOptions)
 def wait_(
-    cluster: "Cluster",
+    given: ClusterOptions,
     run: RunArgument,
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Give up after this many minutes; the run goes on.", show_default=False)
     ] = None,
 ) -> None:
     """Wait until a run has ended; the exit code is 0 only when it succeeded."""
-    client = connect(cluster)
+    client = given.connect()
 
     from pipeline.kubeflow.runner import ClusterRunner
 
@@ -159,9 +121,9 @@ def wait_(
 
 
 @app.command()
-@with_cluster
+@with_options(ClusterOptions)
 def logs(
-    cluster: "Cluster",
+    given: ClusterOptions,
     run: RunArgument,
     step: Annotated[
         str | None, typer.Option(help=f"Only of {', '.join(STEPS[:-1])} or {STEPS[-1]}.", show_default=False)
@@ -170,16 +132,16 @@ def logs(
     """Print what the steps of a run have written."""
     from pipeline.kubeflow.runs import logs as read
 
-    for task, text in read(connect(cluster), run, step):
+    for task, text in read(given.connect(), run, step):
         typer.echo(f"== {task.name} ({task.state.value})")
         typer.echo(text, nl=not text.endswith("\n"))
 
 
 @app.command()
-@with_cluster
-def cancel(cluster: "Cluster", run: RunArgument) -> None:
+@with_options(ClusterOptions)
+def cancel(given: ClusterOptions, run: RunArgument) -> None:
     """Stop a run on the cluster."""
-    client = connect(cluster)
+    client = given.connect()
 
     from pipeline.kubeflow.runner import ClusterRunner
 

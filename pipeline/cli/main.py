@@ -7,7 +7,7 @@ import tempfile
 import traceback
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
+from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,12 +16,9 @@ from rich.text import Text
 from components.errors import AssayError, UsageError
 from pipeline import __version__
 from pipeline.cli.cluster import app as cluster_commands
-from pipeline.cli.options import RetrainOption, StudyIfDriftOption, with_cluster, with_options
+from pipeline.cli.options import ClusterOptions, RetrainOption, SeedsOption, SetOption, StudyIfDriftOption, with_options
 from pipeline.cli.schedule import app as schedule_commands
 from pipeline.runners.runner import RUNNERS
-
-if TYPE_CHECKING:
-    from pipeline.kubeflow.settings import Cluster
 
 app = typer.Typer(
     help="Say which technique improved a model on your data, by how much, and how sure that is.",
@@ -33,6 +30,7 @@ app = typer.Typer(
 
 STUDY = "A ready study (digits, iris), a .yaml file, or a source such as sklearn:wine or images:DIR."
 StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.", show_default=False)]
 
 BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
 
@@ -82,7 +80,7 @@ class RunOptions(NamedTuple):
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Override a value, as in recipe.train.epochs=5; repeatable."),
     ] = None
-    seeds: Annotated[int | None, typer.Option(help="Train each arm with this many seeds.", show_default=False)] = None
+    seeds: SeedsOption = None
     budget: Annotated[str | None, typer.Option(help=BUDGET, show_default=False)] = None
     fan_out: Annotated[
         int | None,
@@ -133,10 +131,8 @@ def run(given: RunOptions) -> None:
 @app.command()
 def plan(
     study: StudyArgument,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; repeatable.")
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Train each arm with this many seeds.", show_default=False)] = None,
+    overrides: SetOption = None,
+    seeds: SeedsOption = None,
     budget: Annotated[str | None, typer.Option(help=BUDGET, show_default=False)] = None,
     fan_out: Annotated[int | None, typer.Option(min=1, help="As of `run`.", show_default=False)] = None,
 ) -> None:
@@ -167,10 +163,8 @@ def compare(
 
 @app.command()
 def data(
-    study: Annotated[str, typer.Argument(help=STUDY, show_default=False)],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; repeatable.")
-    ] = None,
+    study: StudyArgument,
+    overrides: SetOption = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Write data.md, data.json, data.png to this folder.", show_default=False),
@@ -186,7 +180,7 @@ def data(
 
 @app.command()
 def preview(
-    study: Annotated[str, typer.Argument(help=STUDY, show_default=False)],
+    study: StudyArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Write to this file.")] = Path("preview.png"),
     overrides: Annotated[
         list[str] | None,
@@ -204,9 +198,7 @@ def preview(
 @app.command("compile")
 def compile_(
     study: Annotated[str | None, typer.Argument(help=f"{STUDY} Its cells become defaults.", show_default=False)] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write to this file.", show_default=False)
-    ] = None,
+    output: OutputOption = None,
 ) -> None:
     """Write the pipeline as YAML for Kubeflow Pipelines; `submit` would upload the same for a study's `cluster`."""
     from pipeline.kubeflow.settings import read_cluster
@@ -222,9 +214,7 @@ def compile_(
 @app.command()
 def init(
     source: Annotated[str, typer.Argument(help="Where the data is, such as sklearn:wine.", show_default=False)],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write to this file.", show_default=False)
-    ] = None,
+    output: OutputOption = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a commented study file for a source."""
@@ -312,11 +302,10 @@ def predict(
     ] = None,
 ) -> None:
     """Print the probability of each class for rows, texts or images, as CSV."""
-    from pipeline import api
-    from pipeline.commands.predict import check, write
+    from pipeline.commands.predict import Model, check, write
 
     check(source, output)
-    opened = api.open_model(model)
+    opened = Model(model)
     rows = write(opened, source, output)
     typer.echo(f"{opened.name}: {rows} rows" + (f", wrote {output}" if output else ""), err=True)
 
@@ -340,9 +329,9 @@ def report(
 
 
 @app.command()
-@with_cluster
+@with_options(ClusterOptions)
 def doctor(
-    cluster: "Cluster",
+    given: ClusterOptions,
     deep: Annotated[
         bool,
         typer.Option("--deep", help="Let TensorFlow look for GPUs, and write to MLflow; takes a minute."),
@@ -352,7 +341,7 @@ def doctor(
     from pipeline.commands.doctor import CHECK_SECONDS, checks, examine, show
     from pipeline.commands.doctor.check_result import DEEP_SECONDS
 
-    results = examine(checks(cluster, deep), DEEP_SECONDS if deep else CHECK_SECONDS)
+    results = examine(checks(given.cluster(), deep), DEEP_SECONDS if deep else CHECK_SECONDS)
     show(Console(highlight=False), results)
     raise typer.Exit(any(result.state == "missing" for result in results.values()))
 

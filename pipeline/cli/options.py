@@ -3,8 +3,9 @@
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 Options = TypeVar("Options")
 
-StudyArgument = Annotated[str, typer.Argument(help="As for `run`.", show_default=False)]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; repeatable.")
 ]
@@ -35,41 +35,59 @@ StudyIfDriftOption = Annotated[
         help="With --retrain: run the whole study where the data that is new since the champion has drifted.",
     ),
 ]
-HostOption = Annotated[
-    str | None,
-    typer.Option(envvar="KFP_HOST", metavar="URL", help="Address of Kubeflow Pipelines.", show_default=False),
-]
-NamespaceOption = Annotated[
-    str | None,
-    typer.Option(envvar="KFP_NAMESPACE", help="Yours, where several users share Kubeflow.", show_default=False),
-]
-ProfileOption = Annotated[
-    Path | None, typer.Option(help="A YAML file with the keys of a study's section `cluster`.", show_default=False)
-]
-TokenOption = Annotated[
-    str | None, typer.Option("--token-file", help="Holds the token; else KFP_TOKEN.", show_default=False)
-]
-CookieOption = Annotated[
-    str | None, typer.Option("--cookie-file", help="Holds NAME=VALUE; else KFP_COOKIE.", show_default=False)
-]
 
 
-class StudyOptions(NamedTuple):
-    """A study as the command line names it.
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """The options that say which cluster, and who asks."""
 
-    Attributes:
-        study: as for `read_study`.
-        overrides: of --set.
-        seeds: of --seeds.
-        retrain: of --retrain.
-        study_if_drift: of --study-if-drift.
-    """
+    host: Annotated[
+        str | None,
+        typer.Option(envvar="KFP_HOST", metavar="URL", help="Address of Kubeflow Pipelines.", show_default=False),
+    ] = None
+    namespace: Annotated[
+        str | None,
+        typer.Option(envvar="KFP_NAMESPACE", help="Yours, where several users share Kubeflow.", show_default=False),
+    ] = None
+    profile: Annotated[
+        Path | None, typer.Option(help="A YAML file with the keys of a study's section `cluster`.", show_default=False)
+    ] = None
+    token_file: Annotated[
+        str | None, typer.Option("--token-file", help="Holds the token; else KFP_TOKEN.", show_default=False)
+    ] = None
+    cookie_file: Annotated[
+        str | None, typer.Option("--cookie-file", help="Holds NAME=VALUE; else KFP_COOKIE.", show_default=False)
+    ] = None
 
-    study: str
-    overrides: list[str] | None
-    seeds: int | None
-    retrain: bool
-    study_if_drift: bool
+    def cluster(self, study: str | None = None, **settings: object) -> "Cluster":
+        """Return the cluster's settings: those of the study's file and of the profile, and what the options say."""
+        from pipeline.kubeflow.settings import read_cluster
+
+        login = {name: getattr(self, name) for name in ("host", "namespace", "token_file", "cookie_file")}
+        return read_cluster(study, self.profile, {**login, **settings})
+
+    def connect(self, study: str | None = None, **settings: object) -> "Client":
+        """Return a client of the cluster; its module takes long to load.
+
+        Raises:
+            UsageError: without a host.
+        """
+        cluster = self.cluster(study, **settings)
+
+        from pipeline.kubeflow.client import Client
+
+        return Client(cluster)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(ClusterOptions):
+    """The options that say which study, too."""
+
+    study: Annotated[str, typer.Argument(help="As for `run`.", show_default=False)]
+    overrides: SetOption = None
+    seeds: SeedsOption = None
+    retrain: RetrainOption = False
+    study_if_drift: StudyIfDriftOption = False
 
     def read(self) -> "Study":
         """Return the study that is submitted or scheduled.
@@ -89,59 +107,22 @@ class StudyOptions(NamedTuple):
         return [self.study, *arguments]
 
 
-def _settings(
-    host: HostOption = None,
-    namespace: NamespaceOption = None,
-    profile: ProfileOption = None,
-    token_file: TokenOption = None,
-    cookie_file: CookieOption = None,
-) -> "Cluster":
-    """Return the settings of a command that knows no study."""
-    from pipeline.kubeflow.settings import read_cluster
+def with_options(kind: Callable[..., Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what gives a command the fields of a class as options, in place of its first parameter, which gets it."""
+    fields = inspect.signature(kind).parameters
 
-    options = {"host": host, "namespace": namespace, "token_file": token_file, "cookie_file": cookie_file}
-    return read_cluster(None, profile, options)
-
-
-def with_cluster(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command with the options that say which cluster, in place of its first parameter, which gets that."""
-    options = inspect.signature(_settings).parameters
-
-    @functools.wraps(command)
-    def with_options(**given: object) -> None:
-        cluster = _settings(**{name: given.pop(name) for name in options})  # pyright: ignore[reportArgumentType]
-        command(cluster, **given)
-
-    own = list(inspect.signature(command).parameters.values())[1:]
-    with_options.__signature__ = inspect.Signature([*own, *options.values()])  # pyright: ignore
-    with_options.__annotations__ = {}  # typer would look for the names in those of the command
-    return with_options
-
-
-def with_options(kind: Callable[..., Options]) -> Callable[[Callable[[Options], None]], Callable[..., None]]:
-    """Return what gives a command the fields of a named tuple as its options; the command gets the tuple."""
-
-    def wrap(command: Callable[[Options], None]) -> Callable[..., None]:
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def with_fields(**given: object) -> None:
-            command(kind(**given))
+            options = kind(**{name: given.pop(name) for name in fields})
+            command(options, **given)
 
-        with_fields.__signature__ = inspect.signature(kind)  # pyright: ignore
-        with_fields.__annotations__ = {}  # as above
+        own = list(inspect.signature(command).parameters.values())[1:]
+        with_fields.__signature__ = inspect.Signature([*own, *fields.values()])  # pyright: ignore
+        with_fields.__annotations__ = {}  # typer would look for the names in those of the command
         return with_fields
 
     return wrap
-
-
-def connect(cluster: "Cluster") -> "Client":
-    """Return a client; its module takes long to load.
-
-    Raises:
-        UsageError: without a host.
-    """
-    from pipeline.kubeflow.client import Client
-
-    return Client(cluster)
 
 
 def asides() -> Callable[[str], None]:

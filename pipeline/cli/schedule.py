@@ -1,38 +1,21 @@
 """The commands of `assay` that run a study again and again: schedule, and schedules list, pause, resume, delete."""
 
 import shlex
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from components.errors import UsageError
-from pipeline.cli.options import (
-    CookieOption,
-    HostOption,
-    NamespaceOption,
-    ProfileOption,
-    RetrainOption,
-    SeedsOption,
-    SetOption,
-    StudyArgument,
-    StudyIfDriftOption,
-    StudyOptions,
-    TokenOption,
-    asides,
-    connect,
-    where_mlflow_is,
-    with_cluster,
-    with_options,
-)
+from pipeline.cli.options import ClusterOptions, StudyOptions, asides, where_mlflow_is, with_options
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from components.study.study import Study
-    from pipeline.kubeflow.settings import Cluster
     from pipeline.schedules.cron import Cron
 
 app = typer.Typer()
@@ -52,10 +35,10 @@ class Place(StrEnum):
     DOCKER = "docker"
 
 
-class ScheduleOptions(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions(StudyOptions):
     """The options of `schedule`."""
 
-    study: StudyArgument
     cron: Annotated[
         str, typer.Option(metavar="LINE", help='Five fields: "0 2 * * *" is every day at 02:00.', show_default=False)
     ]
@@ -75,15 +58,6 @@ class ScheduleOptions(NamedTuple):
     on: Annotated[
         Place, typer.Option(help="local and docker print a line for crontab, or with --timezone a systemd timer.")
     ] = Place.CLUSTER
-    host: HostOption = None
-    namespace: NamespaceOption = None
-    profile: ProfileOption = None
-    overrides: SetOption = None
-    seeds: SeedsOption = None
-    token_file: TokenOption = None
-    cookie_file: CookieOption = None
-    retrain: RetrainOption = False
-    study_if_drift: StudyIfDriftOption = False
 
 
 @app.command()
@@ -98,22 +72,19 @@ def schedule(given: ScheduleOptions) -> None:
         clock = zone(given.timezone) if given.timezone else None
     except ValueError as error:
         raise UsageError(f"--timezone: {error}") from None
-    asked = StudyOptions(given.study, given.overrides, given.seeds, given.retrain, given.study_if_drift)
-    study = asked.read()
+    study = given.read()
     name = given.name or study.study
     if given.on is Place.CLUSTER:
         _put_on_cluster(given, study, name, times, clock)
     else:
-        _print_for_this_machine(asked, times, given.timezone, name, given.on)
+        _print_for_this_machine(given, name, times)
 
 
 def _put_on_cluster(given: ScheduleOptions, study: "Study", name: str, times: "Cron", clock: "ZoneInfo | None") -> None:
-    from pipeline.kubeflow.settings import read_cluster, zone
+    from pipeline.kubeflow.settings import zone
     from pipeline.schedules.cron import minutes_between, next_change
 
-    login = {"host": given.host, "namespace": given.namespace}
-    login |= {"token_file": given.token_file, "cookie_file": given.cookie_file}
-    client, say = connect(read_cluster(given.study, given.profile, login)), asides()
+    client, say = given.connect(given.study), asides()
     there, now = zone(client.cluster.timezone), datetime.now(UTC)
     moved = times.moved(minutes_between(clock, there, now) if clock else 0)
     upcoming = times.next(now, clock or there, NEXT_TIMES)
@@ -136,53 +107,54 @@ def _put_on_cluster(given: ScheduleOptions, study: "Study", name: str, times: "C
 
 
 @schedules_app.command("list")
-@with_cluster
-def list_schedules(cluster: "Cluster") -> None:
+@with_options(ClusterOptions)
+def list_schedules(given: ClusterOptions) -> None:
     """List Assay's schedules on the cluster."""
     from pipeline.kubeflow.recurring_runs import schedules
     from pipeline.kubeflow.settings import zone
 
-    clock = zone(cluster.timezone)
-    for found in schedules(connect(cluster)):
+    client = given.connect()
+    clock, timezone = zone(client.cluster.timezone), client.cluster.timezone
+    for found in schedules(client):
         times = found.read()
-        when = f"{times.words()}, {cluster.timezone}" if times else found.cron
+        when = f"{times.words()}, {timezone}" if times else found.cron
         upcoming = f"next {_dates(times.next(datetime.now(UTC), clock, 1))}" if times and found.enabled else ""
         typer.echo(f"{found.name}  {'on' if found.enabled else 'paused'}  {when}  {upcoming}".rstrip())
 
 
 @schedules_app.command("pause")
-@with_cluster
-def pause_schedule(cluster: "Cluster", name: NameArgument) -> None:
+@with_options(ClusterOptions)
+def pause_schedule(given: ClusterOptions, name: NameArgument) -> None:
     """Let no more runs start."""
     from pipeline.kubeflow.recurring_runs import pause
 
-    pause(connect(cluster), name)
+    pause(given.connect(), name)
 
 
 @schedules_app.command("resume")
-@with_cluster
-def resume_schedule(cluster: "Cluster", name: NameArgument) -> None:
+@with_options(ClusterOptions)
+def resume_schedule(given: ClusterOptions, name: NameArgument) -> None:
     """Let runs start again, from the next time on."""
     from pipeline.kubeflow.recurring_runs import resume
 
-    resume(connect(cluster), name)
+    resume(given.connect(), name)
 
 
 @schedules_app.command("delete")
-@with_cluster
-def delete_schedule(cluster: "Cluster", name: NameArgument) -> None:
+@with_options(ClusterOptions)
+def delete_schedule(given: ClusterOptions, name: NameArgument) -> None:
     """Delete a schedule; its runs stay."""
     from pipeline.kubeflow.recurring_runs import delete
 
-    delete(connect(cluster), name)
+    delete(given.connect(), name)
 
 
-def _print_for_this_machine(asked: StudyOptions, times: "Cron", timezone: str | None, name: str, on: Place) -> None:
+def _print_for_this_machine(given: ScheduleOptions, name: str, times: "Cron") -> None:
     from pipeline.kubeflow.settings import zone
     from pipeline.schedules.timers import crontab, systemd
 
-    command = ["run", *asked.arguments(), *(["--on", on.value] if on is Place.DOCKER else [])]
-    here = Path.cwd()
+    command = ["run", *given.arguments(), *(["--on", given.on.value] if given.on is Place.DOCKER else [])]
+    here, timezone = Path.cwd(), given.timezone
     text = systemd(times, command, here, name, timezone) if timezone else crontab(times, command, here)
     typer.echo(text, nl=False)
     upcoming = times.next(datetime.now(UTC), zone(timezone) if timezone else None, NEXT_TIMES)

@@ -54,6 +54,6 @@ def test_seeds_are_the_retrainings_and_the_studys_stay():
 
 
 def test_what_a_crontab_runs_says_the_same():
-    asked = StudyOptions("iris", ["metric=loss"], 2, retrain=True, study_if_drift=True)
+    asked = StudyOptions(study="iris", overrides=["metric=loss"], seeds=2, retrain=True, study_if_drift=True)
     assert asked.arguments() == ["iris", "--set", "metric=loss", "--seeds", "2", "--retrain", "--study-if-drift"]
     assert asked.read().retrain.study_if_drift
