@@ -48,20 +48,21 @@ __all__ += ["champion", "compare", "load_study", "plan", "predict", "run"]
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 DATA = Path(".assay/data")  # of data frames, below the working folder
+TABLE = ("technique", "arm", "effect", "low", "high", "probability", "verdict", "cost")
 
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """What a study has found.
+    """What a study has found, and what the registry has decided.
 
     Attributes:
-        verdict: all of it, see `components.steps.evaluate`.
-        decision: of the registry, see `components.registry.challenger`; None where nothing was decided.
+        verdict: all of it.
+        decision: the registry's.
         finished: the run that has just ended; None where the result comes from MLflow.
     """
 
     verdict: "Verdict"
-    decision: "Decision | None"
+    decision: "Decision"
     finished: Finished | None = None
 
     @property
@@ -73,12 +74,16 @@ class Result:
 
     @property
     def table(self) -> "pd.DataFrame":
-        """What each technique does, a row a technique."""
+        """What each technique does, the best first: its `effect` with the 95 % interval from `low` to `high`.
+
+        An effect is above 0 where the technique helps; 0.01 is a point of accuracy. `probability` is the chance that it
+        helps, `cost` is 0.4 where training takes 40 % longer. `verdict.effects` has p-values, other metrics and slices.
+        """
         import pandas as pd
 
-        from components.reporting.tables import records
-
-        return pd.DataFrame(records(self.verdict))
+        names = [*TABLE, "worth_in_data"] if self.verdict.curve else list(TABLE)
+        rows = [[getattr(effect, name) for name in names] for effect in self.verdict.ranked]
+        return pd.DataFrame(rows, columns=names)
 
     @property
     def folder(self) -> Path | None:
@@ -90,22 +95,21 @@ class Result:
         """The page report.html, out of MLflow."""
         from pipeline.commands.report import save_report
 
-        return save_report(self.verdict.mlflow.run_id if self.verdict.mlflow else None, None)
+        return save_report(self.verdict.mlflow.run_id if self.verdict.mlflow else self.verdict.study, None)
 
     @cached_property
     def winner(self) -> "Winner":
-        """The winner: its arm, its seed, and its model."""
+        """The arm that was chosen, and its model."""
         return Winner(self.verdict)
 
     def __repr__(self) -> str:
         """Return what `assay compare` prints."""
         from pipeline.terminal.show import show_verdict
 
-        text = io.StringIO()
-        show_verdict(
-            Console(file=text, width=80, force_jupyter=False, force_terminal=False), self.verdict, self.decision
-        )
-        return text.getvalue().strip()
+        page = Console(file=io.StringIO(), width=80, force_jupyter=False, force_terminal=False)
+        with page.capture() as shown:
+            show_verdict(page, self.verdict, self.decision)
+        return shown.get().strip()
 
     def _repr_html_(self) -> str:
         """Return the table and the answer, for notebooks."""
@@ -125,15 +129,11 @@ class Winner:
 
     def __init__(self, verdict: "Verdict"):
         """Take the winner out of a verdict; its model is fetched when it is asked."""
-        winner = verdict.winner
-        self.arm, self.seed, self.mean = winner.arm, winner.seed, winner.mean
         self._verdict = verdict
+        self.arm, self.seed, self.mean = verdict.winner.arm, verdict.winner.seed, verdict.winner.mean
 
     def predict(self, rows: object) -> "pd.DataFrame":
-        """Return the probability of each class, a row for each of the rows.
-
-        Args:
-            rows: raw, see `predict`, but no file.
+        """Return the probability of each class, a row for each of the raw rows: see `predict`, but no file.
 
         Raises:
             AssayError: for a row that can't be read.
@@ -204,9 +204,9 @@ def plan(
     """Return how long a study will take, and which effects its seeds can show; takes a minute or less.
 
     Args:
-        study: as for `load_study`, like `overrides`, `seeds` and `target`.
+        study: as for `load_study`, like the next three.
         overrides: values by their paths.
-        seeds: train each arm with so many.
+        seeds: of each arm.
         target: the column of the class.
         fan_out: over how many training tasks the cells are spread; by default what fits the machine.
 
@@ -216,10 +216,8 @@ def plan(
     described = load_study(study, overrides, seeds, target=target)
 
     from pipeline.commands.plan import make_plan
-    from pipeline.commands.quiet import native_libraries_silent
 
-    with native_libraries_silent():
-        return make_plan(described, fan_out or default_fan_out(), Path.cwd())
+    return make_plan(described, fan_out or default_fan_out(), Path.cwd())
 
 
 def run(
@@ -243,7 +241,7 @@ def run(
     Args:
         study: as for `load_study`, like `overrides`, `seeds`, `target`, `retrain` and `study_if_drift`.
         overrides: values by their paths.
-        seeds: train each arm with so many.
+        seeds: of each arm.
         target: the column of the class.
         budget: time to spend, such as `20m`: it chooses the seeds, and drops arms early that so many would not decide.
         fan_out: over how many training tasks the cells are spread; by default what fits the machine.
@@ -263,8 +261,10 @@ def run(
         raise UsageError(f"no runner is called {on!r}; expected one of {', '.join(RUNNERS)}")
     if on == "local" and (image or gpu):
         raise UsageError("--image and --gpu are for `--on docker`; here the steps use what is installed, and every GPU")
-    if budget is not None:
-        _refuse_beside_budget(seeds, retrain or study_if_drift)
+    if budget is not None and (retrain or study_if_drift):
+        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
+    if budget is not None and seeds is not None:
+        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
     described = load_study(study, overrides, seeds, target=target, retrain=retrain, study_if_drift=study_if_drift)
     tasks, asides = fan_out or default_fan_out(), _asides()
     maker = RUNNERS[on](RunnerOptions(image, gpu, lambda text: asides.print(text, markup=False, soft_wrap=True)))
@@ -273,13 +273,6 @@ def run(
     else:
         finished = _within(budget, described, tasks, maker, asides)
     return Result(finished.verdict, finished.decision, finished)
-
-
-def _refuse_beside_budget(seeds: int | None, retrain: bool) -> None:
-    if retrain:
-        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
-    if seeds is not None:
-        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
 
 
 def compare(study: str) -> Result:
@@ -307,7 +300,7 @@ def predict(model: str, rows: object) -> "pd.DataFrame":
     Raises:
         AssayError: where there is no such model, or a row can't be read.
     """
-    return open_model(model).predict(rows)
+    return champion(model).predict(rows)
 
 
 def champion(study: str) -> "Model":
@@ -316,19 +309,9 @@ def champion(study: str) -> "Model":
     Raises:
         AssayError: where it has none.
     """
-    return open_model(study)
+    from pipeline.commands.predict import Model
 
-
-def open_model(model: str) -> "Model":
-    """Return a registered model, ready to answer; TensorFlow is loaded where it is a network."""
-    from pipeline.commands.quiet import native_libraries_silent
-
-    with native_libraries_silent():
-        from pipeline.commands.predict import Model
-
-        found = Model(model)
-        found.open()
-    return found
+    return Model(study)
 
 
 def _watched(study: Study, tasks: int, maker: "RunnerMaker", asides: Console) -> Finished:
@@ -350,10 +333,10 @@ def _watched(study: Study, tasks: int, maker: "RunnerMaker", asides: Console) ->
 
 def _within(budget: str, study: Study, tasks: int, maker: "RunnerMaker", asides: Console) -> Finished:
     """Run a study with as many seeds as a budget pays for, of the arms that so many seeds may decide."""
-    from pipeline.commands.plan import first_stage, read_duration, second_stage
+    from pipeline.commands.plan import first_stage, make_plan, read_duration, second_stage
 
     begun, seconds = time.monotonic(), read_duration(budget)
-    planned = plan(study, fan_out=tasks)
+    planned = make_plan(study, tasks, Path.cwd())
     first, screens = first_stage(planned, seconds)
     asides.print(f"{first.seeds} seeds of all arms" + (", to choose arms" if screens else ""), markup=False)
     finished = _watched(first, tasks, maker, asides)

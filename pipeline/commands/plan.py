@@ -14,6 +14,7 @@ from components.stats.metrics import METRICS
 from components.stats.paired_effects import POWER, Paired, detectable, hopeless
 from components.steps.probe import Probe, probe
 from components.study.study import REFERENCE, Arm, Screening, Study
+from pipeline.commands.quiet import native_libraries_silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,7 @@ def make_plan(study: Study, tasks: int, home: Path) -> Plan:
     from components.data.preparation import prepare
     from components.runtime.devices import cores
 
-    with tempfile.TemporaryDirectory(prefix="assay-") as folder:
+    with native_libraries_silent(), tempfile.TemporaryDirectory(prefix="assay-") as folder:
         prepared = prepare(study, folder)
         store = Store(home / ".assay" / "store", prepared.schema.fingerprint)
         return Plan(study, probe(study, prepared, store), min(tasks, cores()))

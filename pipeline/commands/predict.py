@@ -27,6 +27,7 @@ from components.formatting import nearest
 from components.registry.model_registry import CHAMPION
 from components.serving import saved_model
 from components.tracking import client
+from pipeline.commands.quiet import native_libraries_silent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,6 +72,11 @@ class Model:
             raise AssayError(f"{self.name} can't be loaded: {str(error).splitlines()[0]}") from None
         if not isinstance(served, saved_model.Served):
             raise AssayError(f"{self.name} was not made by Assay; ask it with mlflow.pyfunc.load_model")
+        try:
+            with native_libraries_silent():
+                _ = served.network  # loads TensorFlow where it is one; before many rows are read
+        except (OSError, ValueError) as error:
+            raise AssayError(f"{self.name} can't be loaded: {str(error).splitlines()[0]}") from None
         self.served = served
         self.column: str | None = loaded.model_config["column"]
         schema = loaded.metadata.get_input_schema()
@@ -92,17 +98,6 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name})"
-
-    def open(self) -> None:
-        """Load the network, and TensorFlow with it, if there is one.
-
-        Raises:
-            AssayError: where its files are not as they were.
-        """
-        try:
-            _ = self.served.network
-        except (OSError, ValueError) as error:
-            raise AssayError(f"{self.name} can't be loaded: {str(error).splitlines()[0]}") from None
 
 
 def _version(api: "MlflowClient", uri: str, name: str, which: str) -> str:
