@@ -69,12 +69,7 @@ def show_champion(console: Console, name: str) -> None:
 
 
 def promote(name: str, version: str | None, reason: str | None) -> str:
-    """Make a version the champion, by hand, and return what was done.
-
-    Args:
-        name: of the study.
-        version: its number; the challenger by default.
-        reason: is kept with the decision.
+    """Make a version (the challenger where none is named) the champion, by hand, and return what was done.
 
     Raises:
         AssayError: when there is no such version, or it is the champion already, or MLflow is away.
@@ -96,10 +91,6 @@ def promote(name: str, version: str | None, reason: str | None) -> str:
 
 def rollback(name: str, reason: str | None) -> str:
     """Make the champion before the champion again, and return what was done.
-
-    Args:
-        name: of the study.
-        reason: is kept with the decision.
 
     Raises:
         AssayError: when there is no champion before, or MLflow is away.

@@ -133,10 +133,9 @@ def probabilities(served: saved_model.Served, rows: object) -> pd.DataFrame:
         AssayError: for a row that can't be read.
     """
     try:
-        found = served(rows)
+        return pd.DataFrame(served(rows), columns=list(served.classes), index=getattr(rows, "index", None))
     except ValueError as error:
         raise AssayError(str(error)) from None
-    return pd.DataFrame(found, columns=list(served.classes), index=getattr(rows, "index", None))
 
 
 def check(source: str, output: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Schedules of runs: on a cluster as Kubeflow's recurring runs, elsewhere as a line for crontab or a systemd timer."""
+"""Schedules of runs on a cluster, as Kubeflow's recurring runs."""
 
 from dataclasses import dataclass
 

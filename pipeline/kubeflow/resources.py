@@ -92,10 +92,4 @@ def _place_training(task: dsl.PipelineTask, cluster: Cluster) -> None:
     for label, value in cluster.node_selector.items():
         kubernetes.add_node_selector(task, label_key=label, label_value=value)
     for taint in cluster.taints():
-        kubernetes.add_toleration(
-            task,
-            key=taint.key,
-            operator=taint.operator,
-            value=taint.value or None,
-            effect=taint.effect or None,
-        )
+        kubernetes.add_toleration(task, **taint)

@@ -13,26 +13,13 @@ from pipeline.kubeflow.submit import submit
 
 
 class ClusterRunner:
-    """A run on a cluster: that of `start`, or one that was started before; a `pipeline.runners.runner.Runner`.
-
-    Attributes:
-        client: of the cluster.
-        number: of the run.
-    """
+    """A run on a cluster: that of `start`, or one that was started before; a `pipeline.runners.runner.Runner`."""
 
     def __init__(self, client: Client, number: str = "", limit: float | None = None, poll: float = POLL_SECONDS):
-        """Take a run's number where it was started before.
-
-        Args:
-            client: of the cluster.
-            number: of the run.
-            limit: seconds that `events` waits for the end; None for ever.
-            poll: seconds between two looks.
-        """
+        """Take a run's number where it was started before; `limit` and `poll` are seconds, see `follow`."""
         self.client = client
         self.number = number
-        self._limit = limit
-        self._poll = poll
+        self._limit, self._poll = limit, poll
 
     def start(self, study: Study) -> None:
         """Start a run of the study; an unclear answer never starts it twice.

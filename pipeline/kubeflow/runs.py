@@ -60,12 +60,9 @@ class Step:
 class RemoteRun:
     """A run on the cluster."""
 
-    id: str
     name: str
     state: State
     error: str
-    started: datetime | None
-    ended: datetime | None
     steps: tuple[Step, ...]
 
 
@@ -73,12 +70,9 @@ def look(client: Client, number: str) -> RemoteRun:
     """Return a run as it is now."""
     run = client.ask(f"find the run {number}", client.runs.run_service_get_run, run_id=number)
     return RemoteRun(
-        id=run.run_id,
         name=run.display_name or number,
         state=State(run.state),
         error=client.hide(message(run.error)),
-        started=_time(run.created_at),
-        ended=_time(run.finished_at),
         steps=tuple(_steps(client, run)),
     )
 
@@ -86,13 +80,7 @@ def look(client: Client, number: str) -> RemoteRun:
 def follow(
     client: Client, number: str, limit: float | None = None, poll_seconds: float = POLL_SECONDS
 ) -> Iterator[RemoteRun]:
-    """Yield a run as it is, again and again, until it has ended, in whatever way.
-
-    Args:
-        client: of the cluster.
-        number: of the run.
-        limit: seconds; None for ever.
-        poll_seconds: between two looks.
+    """Yield a run as it is, again and again, until it has ended, in whatever way; `limit` is seconds, None for ever.
 
     Raises:
         ClusterError: when the limit is over, or the server stays away; the run goes on.
@@ -114,12 +102,7 @@ def follow(
 
 
 def logs(client: Client, number: str, step: str | None = None) -> Iterator[tuple[Step, str]]:
-    """Yield the tasks of a run with their logs, in the order in which they began.
-
-    Args:
-        client: of the cluster.
-        number: of the run.
-        step: only of this one.
+    """Yield the tasks of a run, or those of one step, with their logs, in the order in which they began.
 
     Raises:
         UsageError: for a step that no run has.

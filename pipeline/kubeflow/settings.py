@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -29,15 +29,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CPU = re.compile(r"\d+(\.\d+)?m?$")
 MEMORY = re.compile(r"[1-9]\d*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
-
-
-class Toleration(NamedTuple):
-    """A taint that the train step's pods put up with, as Kubernetes says it."""
-
-    key: str
-    operator: Literal["Equal", "Exists"]
-    value: str
-    effect: str
 
 
 class Cluster(Part):
@@ -141,11 +132,11 @@ class Cluster(Part):
         """Return the name of the steps' image."""
         return self.image or (f"{IMAGE}-gpu" if self.gpu else IMAGE)
 
-    def taints(self) -> list[Toleration]:
-        """Return the tolerations in Kubernetes' own terms."""
+    def taints(self) -> list[dict[str, Any]]:
+        """Return the tolerations in Kubernetes' own terms: key, operator, value and effect."""
         found = [match for text in self.tolerations if (match := TOLERATION.match(text))]
         return [
-            Toleration(m["key"], "Exists" if m["value"] is None else "Equal", m["value"] or "", m["effect"] or "")
+            {**m.groupdict(), "operator": "Exists" if m["value"] is None else "Equal", "value": m["value"] or None}
             for m in found
         ]
 

@@ -53,7 +53,6 @@ LAST_LINES = 15
 
 STEP_LABEL, RUN_LABEL, STUDY_LABEL, FOLDER_LABEL = "assay.step", "assay.run", "assay.study", "assay.folder"
 
-
 Volumes = dict[str, dict[str, str]]  # by the path here: the path inside as `bind`, and the `mode`
 
 

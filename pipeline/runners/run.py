@@ -48,13 +48,7 @@ class StoppedError(AssayError):
 class Finished:
     """A run that ended well.
 
-    Attributes:
-        folder: the run's folder.
-        verdict: of the study.
-        decision: the registry's.
-        events: of this sitting; what an earlier one did, before it was killed, is not in it.
-        begun: seconds since the epoch.
-        ended: seconds since the epoch.
+    Its events and times (seconds since the epoch) are of this sitting: what an earlier one did is not in them.
     """
 
     folder: Path

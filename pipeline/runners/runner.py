@@ -32,13 +32,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """What users say of where a study runs.
-
-    Attributes:
-        image: of the containers; None for this version's own.
-        gpu: whether containers get this machine's GPUs.
-        say: is told what takes long.
-    """
+    """What users say of where a study runs, see `pipeline.runners.docker.Containers`; `say` is told what takes long."""
 
     image: str | None
     gpu: bool

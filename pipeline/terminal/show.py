@@ -31,13 +31,7 @@ SHARES = {
 
 
 def show_verdict(console: Console, verdict: "Verdict", decision: "Decision | None") -> None:
-    """Print the table and the answer.
-
-    Args:
-        console: where to; 80 columns are enough.
-        verdict: of the study.
-        decision: the registry's; None where nothing was decided.
-    """
+    """Print the table, the answer, and what the registry has decided, if anything; 80 columns are enough."""
     from components.reporting import phrases
     from components.reporting.retraining import sentences
 
