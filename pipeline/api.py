@@ -25,7 +25,7 @@ from rich.console import Console
 from components.errors import AssayError, UsageError
 from components.study.study import Study
 from pipeline.runners.run import Finished, StoppedError, default_fan_out, run_study
-from pipeline.study_file import read_study, study_name
+from pipeline.study_file import named, read_study, scalar, study_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,12 +184,13 @@ def load_study(
     elif isinstance(study, Path):
         study = str(study)
     elif not isinstance(study, str | Mapping):
-        study = {"study": target or "data", "data": {"source": f"table:{_written(study)}"}}
+        study = named(target or "data", f"table:{_written(study)}")
     texts = list(overrides)
     if isinstance(overrides, Mapping):
-        texts = [f"{path}={json.dumps(value, default=_plain)}" for path, value in overrides.items()]
+        values = json.loads(json.dumps(dict(overrides), default=_plain))
+        texts = [f"{path}={scalar(value)}" for path, value in values.items()]
     if target is not None:
-        texts.insert(0, f"data.target={json.dumps(target)}")
+        texts.insert(0, f"data.target={scalar(target)}")
     return read_study(study, texts, seeds, retrain, study_if_drift)
 
 

@@ -158,6 +158,11 @@ def _from_source(source: str) -> dict[str, object]:
     if scheme in SOURCE_TYPES and SOURCE_TYPES[scheme].is_path:
         name = name if "://" in name else str(Path(name).expanduser().resolve())
         name = FILE_ENDING.sub("", name.rstrip("/").rpartition("/")[2])
+    return named(name, source)
+
+
+def named(name: str, source: str) -> dict[str, object]:
+    """Return the study of a source with nothing else said; of its name is left what a study may be called."""
     name = re.sub(r"[^A-Za-z0-9_.\- ]+", "-", name).lstrip("_.- ")
     return {"study": name[:100] or "study", "data": {"source": source}}
 
@@ -334,12 +339,12 @@ def _lines(part: BaseModel, values: Mapping[str, Any], left_out: set[str], depth
         value = getattr(part, name)
         nested = isinstance(value, BaseModel)
         about = field.description or (type(value).__doc__ if nested else None) or ""
-        entry = "  " * depth + (f"{name}:" if nested else f"{name}: {_scalar(values[name])}")
+        entry = "  " * depth + (f"{name}:" if nested else f"{name}: {scalar(values[name])}")
         yield f"{entry:<34}  # {about.partition('.')[0] if nested else about}" if about else entry
         if nested:
             yield from _lines(value, values[name], left_out, depth + 1)
 
 
-def _scalar(value: object) -> str:
-    """Return a value as YAML on one line."""
+def scalar(value: object) -> str:
+    """Return a value as YAML on one line, as `--set` takes it."""
     return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from command import TINY
@@ -45,6 +46,15 @@ def test_a_study_is_a_name_a_file_a_source_a_mapping_or_a_study():
         assert load_study(study, overrides, 3) == expected
     assert load_study(expected) == expected
     assert load_study(expected).digest() == expected.digest()
+
+
+def test_values_stay_what_they_are_in_python():
+    arms = {"train.learning_rate": [1e-5, 1e-4]}
+    rates = [arm.recipe.train.learning_rate for arm in load_study("iris", {"arms": arms}).expand()[1:]]
+    assert rates == [1e-5, 1e-4]
+    assert load_study("iris", {"seeds": np.int64(3), "study": "on"}).study == "on"
+    study = load_study(FRAME.rename(columns={"kind": "kind \N{GRINNING FACE}?"}), target="kind \N{GRINNING FACE}?")
+    assert (study.study, study.data.target) == ("kind -", "kind \N{GRINNING FACE}?")
 
 
 def test_a_frame_is_a_table_that_is_named_by_its_content():
