@@ -39,8 +39,8 @@ def test_it_holds_no_path_of_a_machine_and_no_error():
 
 @pytest.mark.slow
 def test_it_runs_as_it_is_and_still_says_the_same(tmp_path):
-    kept = nbformat.read(NOTEBOOK.open(), as_version=4)
-    fresh = nbformat.read(NOTEBOOK.open(), as_version=4)
+    kept = nbformat.read(NOTEBOOK, as_version=4)
+    fresh = nbformat.read(NOTEBOOK, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(fresh, timeout=600, kernel_name="python3", resources=resources).execute()
     expected, facts = main_facts(kept), main_facts(fresh)
