@@ -23,7 +23,7 @@ from components.evaluation.verdict import Verdict
 from components.records import FormError, from_json, to_json
 from components.registry.model_registry import LONGEST_TAG, Registry, found_or
 from components.registry.provenance import kept_files
-from components.reporting.retraining import sentences
+from components.reporting.phrases import retraining_lines
 from components.runtime.events import Step
 from components.study.recipe import Recipe
 from components.study.study import REFERENCE, Retrain, Study
@@ -67,7 +67,7 @@ def resolve(study: Study, prepared: Prepared, run: str, report: Path, running: S
     chosen, found = _before(registry, study, prepared, run) or _now(registry, study, prepared)
     chosen = chosen.model_copy(update={"retrain": Retrain()})  # what is run: to run it again is no retraining
     (report / FILE).write_text(to_json(found), "utf-8")
-    for line in sentences(found):
+    for line in retraining_lines(found):
         running.emit("said", message=line)
     running.emit("study", study=chosen.model_dump_json())
     return chosen
@@ -130,7 +130,7 @@ def log(runs: StudyRuns, report: Path) -> None:
         return
     api, run_id = client(), runs.parent
     api.set_tag(run_id, TRAINED_TAG, found.trained)
-    api.set_tag(run_id, "assay.retrain_reason", " ".join(sentences(found))[:LONGEST_TAG])
+    api.set_tag(run_id, "assay.retrain_reason", " ".join(retraining_lines(found))[:LONGEST_TAG])
     if found.drift:
         api.log_metric(run_id, "drift/new_rows", found.drift.new)
         api.log_metric(run_id, "drift/psi", max((value.psi for value in found.drift.values), default=0.0))

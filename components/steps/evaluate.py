@@ -20,9 +20,9 @@ from components.reporting.phrases import (
     finding_as_text,
     harm_as_text,
     interaction_as_text,
+    retraining_lines,
     sentence,
 )
-from components.reporting.retraining import sentences
 from components.reporting.tables import columns, records
 from components.runtime.cells import FinishedCell
 from components.runtime.events import step
@@ -103,7 +103,7 @@ def as_markdown(verdict: Verdict) -> str:
     metric, test, winner = verdict.metric, verdict.test, verdict.winner
     lines = [f"**{sentence(verdict)}**", ""]
     if verdict.retrain:
-        lines += [*(f"- {line}" for line in (*sentences(verdict.retrain), *changes(verdict))), ""]
+        lines += [*(f"- {line}" for line in (*retraining_lines(verdict.retrain), *changes(verdict))), ""]
     if verdict.effects:
         lines += _table(verdict)
     if verdict.dropped:

@@ -15,8 +15,16 @@ from components.evaluation.verdict import Verdict
 from components.formatting import duration
 from components.reporting.html_report import about, answers, effects, training
 from components.reporting.html_report.texts import minus, score, signed, whole
-from components.reporting.phrases import MOST_HARMS, amount, chance, changes, finding_as_text, harm_as_text, sentence
-from components.reporting.retraining import sentences
+from components.reporting.phrases import (
+    MOST_HARMS,
+    amount,
+    chance,
+    changes,
+    finding_as_text,
+    harm_as_text,
+    retraining_lines,
+    sentence,
+)
 from components.stats.metrics import METRICS
 from components.study.study import Study
 
@@ -40,7 +48,7 @@ def gather(study: Study, verdict: Verdict, cells: Cells, prepared: Prepared, pre
     return {
         "verdict": verdict,
         "sentence": sentence(verdict),
-        "retrained": [*sentences(verdict.retrain), *changes(verdict)] if verdict.retrain else [],
+        "retrained": [*retraining_lines(verdict.retrain), *changes(verdict)] if verdict.retrain else [],
         "effects": effects.effects(verdict),
         "costs": effects.costs(verdict),
         "slices": effects.slices(verdict),

@@ -11,8 +11,7 @@ from small import study_of
 
 from components.data.retraining import Retraining, read
 from components.registry.model_registry import Registry
-from components.reporting.phrases import changes, sentence
-from components.reporting.retraining import sentences
+from components.reporting.phrases import changes, retraining_lines, sentence
 from components.study.study import Gate, Retrain, Study
 from pipeline.study_file import read_study, ready_studies
 
@@ -78,7 +77,7 @@ def test_the_champions_recipe_alone_is_trained_on_the_rows_of_today(first, again
     assert (found.trained, found.champion, found.arm) == ("recipe", first.decision.champion, arm)
     assert (found.drift.new, found.drift.drifted) == (len(wine) - ROWS, False)
     assert changes(steps.judgement) == []
-    assert sentences(found)[0].startswith(f"{len(wine) - ROWS} of {len(wine)} rows are new since version 1")
+    assert retraining_lines(found)[0].startswith(f"{len(wine) - ROWS} of {len(wine)} rows are new since version 1")
     assert sentence(steps.judgement).startswith("The champion's recipe has a validation accuracy of ")
     assert steps.decision.before == first.decision.champion
     assert steps.decision.decision in ("undecided", "kept", "promoted")
@@ -172,7 +171,7 @@ def test_a_whole_study_comes_back_once_though_the_champion_stays(first, again, w
     assert found is not None
     assert found.drift is not None
     assert found.drift.drifted
-    assert sentences(found)[1].startswith("A whole study was run on such rows on 20")
+    assert retraining_lines(found)[1].startswith("A whole study was run on such rows on 20")
 
 
 def test_without_drift_the_whole_study_does_not_come_back(again, wine):
@@ -196,7 +195,7 @@ def test_before_there_is_a_champion_the_whole_study_is_run(run_steps):
     found = read(steps.prepared.folder / "report")
     assert found is not None
     assert (found.trained, found.champion) == ("study", None)
-    assert sentences(found) == ["No version is the champion yet, so the whole study is run."]
+    assert retraining_lines(found) == ["No version is the champion yet, so the whole study is run."]
 
 
 def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
@@ -214,8 +213,11 @@ def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
     found = read(steps.prepared.folder / "report")
     assert found is not None
-    assert sentences(found)[0] == "How far the data has drifted is not known: nothing was kept of that of version 1."
-    assert sentences(found)[1].startswith("The run of version 1 (")
+    assert (
+        retraining_lines(found)[0]
+        == "How far the data has drifted is not known: nothing was kept of that of version 1."
+    )
+    assert retraining_lines(found)[1].startswith("The run of version 1 (")
 
 
 def _remove(path):
@@ -269,14 +271,14 @@ def test_a_recipe_that_this_data_can_not_have_brings_the_whole_study(first, agai
         found = read(steps.prepared.folder / "report")
         assert found is not None
         assert found.trained == "study"
-        assert sentences(found)[-1].startswith(f"The recipe of version {champion.version} (")
-        assert sentences(found)[-1].endswith("), so the whole study is run.")
-        assert "can't be trained here (recipe.model.name: cnn" in sentences(found)[-1]
+        assert retraining_lines(found)[-1].startswith(f"The recipe of version {champion.version} (")
+        assert retraining_lines(found)[-1].endswith("), so the whole study is run.")
+        assert "can't be trained here (recipe.model.name: cnn" in retraining_lines(found)[-1]
         client().log_dict(str(champion.run_id), {**kept, "of_another_assay": 1}, "study.json")
         other = replace(steps, folder=tmp_path / "other", run="other").until_trained()
         found = read(other.prepared.folder / "report")
         assert found is not None
-        assert "can't be trained here (of_another_assay: " in sentences(found)[-1]
+        assert "can't be trained here (of_another_assay: " in retraining_lines(found)[-1]
     finally:
         client().log_dict(str(champion.run_id), kept, "study.json")
 
