@@ -17,10 +17,11 @@ the latter since a chain of models, each only a little worse than the last, woul
 non-inferiority trials). A margin above 0 asks for a gain that is worth the change.
 
 The guards can only refuse. Each metric of `gate.guard`, and accuracy (the loss, where that is the study's metric) in
-each slice with rows enough, must not be significantly worse by more than its margin. Slices are many, and one of them looks
-bad by luck, so their intervals are wider by Bonferroni's rule; for the question whether ANY slice is worse, Holm's
-procedure gives the same answer. So far out in the tails, and with so few rows, a bootstrap's intervals are too narrow.
-A slice's accuracy has the score interval for paired shares instead (Tango 1998, Statistics in Medicine 17, 891-908).
+each slice with rows enough, must not be significantly worse by more than its margin. Slices are many, and one of them
+looks bad by luck, so their intervals are wider by Bonferroni's rule; for the question whether ANY slice is worse,
+Holm's procedure gives the same answer. So far out in the tails, and with so few rows, a bootstrap's intervals are too
+narrow. A slice's accuracy has the score interval for paired shares instead (Tango 1998, Statistics in Medicine 17,
+891-908).
 """
 
 # SciPy publishes no types.

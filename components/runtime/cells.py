@@ -30,7 +30,6 @@ RESULT = "result.json"
 PREVIEW = "augmentation.png"
 ABANDONED_SECONDS = 7 * 24 * 3600
 
-
 # The gravest first.
 DiagnosisKind = Literal[
     "training diverges",

@@ -16,8 +16,6 @@ from components.errors import AssayError
 from components.study.recipe import Backend, Precision, Train
 
 BFLOAT16_FROM = 8.0  # the compute capability (Ampere) from which an NVIDIA GPU computes bfloat16 fast
-
-
 GPUS = Path("/proc/driver/nvidia/gpus")
 
 

@@ -10,7 +10,8 @@ for Variance in Machine Learning Benchmarks").
 Here it is measured. Seeds and rows are two crossed random effects, as readers and cases are in a study of many readers
 and many cases (Gallas 2006, "One-shot estimate of MRMC variance: AUC"). The products of what two seeds say of the same
 rows give, by the method of moments, the covariance `shared` of two seeds' differences, so the mean of k of them has the
-variance s² / k + shared. Simulated studies in which the truth is known are in tests/components/test_statistics.py.
+variance s² / k + shared. Simulated studies in which the truth is known are in
+tests/components/stats/test_statistics.py.
 """
 
 import math

@@ -5,6 +5,7 @@ import http.client
 import json
 import logging
 import os
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -23,19 +24,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, Run, RunTag
 
 SQLITE = "sqlite:///"
-
 DEFAULT_STORE = "mlflow.db"
-
 RUN_TAG = "assay.run"
-
 ROLE_TAG = "assay.role"  # study, arm or seed
-
 DATA_TAG = "assay.data"  # the fingerprint of the data, or its first digits: equal for the same test rows
-
 STUDY_TAG = "assay.study"  # of the study's run: its name, which that of the experiment need not be
-
 PARENT_TAG = "mlflow.parentRunId"
-
 FINISHED = "attributes.status = 'FINISHED'"
 
 
@@ -123,6 +117,12 @@ def search_runs(api: "MlflowClient", experiment: str, run: str, role: str, paren
     where = f"tags.`{RUN_TAG}` = '{run}' and tags.`{ROLE_TAG}` = '{role}'"
     where += f" and tags.`{PARENT_TAG}` = '{parent}'" if parent else ""
     return list(api.search_runs([experiment], where, max_results=5000))
+
+
+def read_artifact(api: "MlflowClient", run_id: str, path: str) -> bytes:
+    """Return the content of a run's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(api.download_artifacts(run_id, path, folder)).read_bytes()
 
 
 def create_run(
