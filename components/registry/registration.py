@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def register_winner(this: Step, registry: Registry, runs: StudyRuns, challenger: Challenger, by: str) -> Decision:
+def register_winner(this: Step, registry: Registry, runs: StudyRuns, challenger: Challenger) -> Decision:
     """Return what was decided when all of it is done; or what an earlier try has done.
 
     Args:
@@ -27,7 +27,6 @@ def register_winner(this: Step, registry: Registry, runs: StudyRuns, challenger:
         registry: of the study.
         runs: what `load` wrote.
         challenger: the study's winner.
-        by: who runs it.
 
     Raises:
         AwayError: where MLflow does not answer.
@@ -47,7 +46,7 @@ def register_winner(this: Step, registry: Registry, runs: StudyRuns, challenger:
         judgement = _judged(this, registry, champion, known, challenger)
         with this.span("mlflow"):
             version = str((known or _add(registry, runs.parent, challenger)).version)
-        decision = registry.decision(judgement, version, _moves(registry, judgement, version), by)
+        decision = registry.decision(judgement, version, _moves(registry, judgement, version))
     with this.span("mlflow"):
         registry.write(decision, runs.experiment, runs.parent, runs.run)
     return decision

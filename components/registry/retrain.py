@@ -28,7 +28,7 @@ from components.runtime.events import Step
 from components.study.recipe import Recipe
 from components.study.study import REFERENCE, Retrain, Study
 from components.study.validation_errors import explain
-from components.tracking.client import DATA_TAG, ROLE_TAG, STUDY_TAG, client, origin, search_runs
+from components.tracking.client import DATA_TAG, ROLE_TAG, STUDY_TAG, client, origin, read_artifact, search_runs
 from components.tracking.runs import StudyRuns
 
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ def _before(registry: Registry, study: Study, prepared: Prepared, run: str) -> t
             if trained and found:
                 try:
                     return Study.model_validate_json(trained), from_json(Retraining, found, FILE)
-                except FormError as error:
-                    LOG.warning("what an earlier try has found is looked for again: %s", error)
+                except (FormError, ValidationError) as error:  # of another Assay
+                    said = explain(error, Study) if isinstance(error, ValidationError) else error
+                    LOG.warning("what an earlier try has found is looked for again: %s", said)
     return None
 
 
@@ -122,7 +123,7 @@ def log(runs: StudyRuns, report: Path) -> None:
     """Log to the study's run what is retrained, if anything is, and how far the data has drifted.
 
     Args:
-        runs: what `open_runs` returned.
+        runs: of the study.
         report: the folder of retrain.json.
     """
     found = read(report)
@@ -151,9 +152,8 @@ def _recipe(trained: str, arm: str) -> Recipe:
 
 def _artifact(registry: Registry, run_id: str, path: str) -> str | None:
     """Return the text of a run's file; None where the run or the file is gone."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = registry.ask(lambda: found_or(lambda: registry.api.download_artifacts(run_id, path, folder), None))
-        return file and Path(file).read_text("utf-8")
+    content = registry.ask(lambda: found_or(lambda: read_artifact(registry.api, run_id, path), None))
+    return None if content is None else content.decode()
 
 
 def _drift(registry: Registry, run_id: str, study: Study, prepared: Prepared) -> drift.Drift | None:
