@@ -56,19 +56,12 @@ FEWEST_DIFFERENT, UNSEEN_ROWS = 6, 3.7
 
 @dataclass(frozen=True)
 class Rows:
-    """Held-out rows with both models' answers.
+    """Held-out rows with both models' answers."""
 
-    Attributes:
-        challenger: its probabilities, float (rows, classes).
-        champion: its probabilities (rows, classes).
-        y: class numbers (rows,).
-        groups: rows with the same number are not independent (rows,); None: each row for itself.
-    """
-
-    challenger: np.ndarray
+    challenger: np.ndarray  # its probabilities, float (rows, classes)
     champion: np.ndarray
-    y: np.ndarray
-    groups: np.ndarray | None = None
+    y: np.ndarray  # class numbers (rows,)
+    groups: np.ndarray | None = None  # rows with the same number are not independent (rows,); None: each for itself
 
     def __getitem__(self, which: np.ndarray) -> "Rows":
         """Return some of the rows: numbers, or bool (rows,)."""

@@ -114,12 +114,7 @@ def _is_away(error: Exception) -> bool:
 
 @dataclass(frozen=True)
 class Record:
-    """A decision that was written down.
-
-    Attributes:
-        run: its run.
-        decision: what was decided.
-    """
+    """A decision that was written down, and its run."""
 
     run: "Run"
     decision: Decision
