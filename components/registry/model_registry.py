@@ -287,10 +287,7 @@ class Registry:
     def decisions(self, most: int) -> list["Run"]:
         """Return the runs of the latest decisions on this model, in whatever experiment, the newest first."""
         where = f"tags.`{ROLE_TAG}` = 'decision' and tags.`{MODEL_TAG}` = '{self.name}'"
-        latest = ["attributes.start_time DESC"]
-        experiments = self.ask(lambda: self.api.search_experiments())  # pyright: ignore[reportUnknownMemberType]
-        everywhere = [experiment.experiment_id for experiment in experiments]
-        return list(self.ask(lambda: self.api.search_runs(everywhere, where, max_results=most, order_by=latest)))
+        return self.ask(lambda: client.latest_runs(self.api, where, most))
 
     def how_it_stands(self) -> str:
         """Return what is the champion, as far as is known, when MLflow is away."""

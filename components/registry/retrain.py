@@ -28,7 +28,16 @@ from components.runtime.events import Step
 from components.study.recipe import Recipe
 from components.study.study import REFERENCE, Retrain, Study
 from components.study.validation_errors import explain
-from components.tracking.client import DATA_TAG, ROLE_TAG, STUDY_TAG, client, origin, read_artifact, search_runs
+from components.tracking.client import (
+    DATA_TAG,
+    ROLE_TAG,
+    STUDY_TAG,
+    client,
+    latest_runs,
+    origin,
+    read_artifact,
+    search_runs,
+)
 from components.tracking.runs import StudyRuns
 
 if TYPE_CHECKING:
@@ -184,5 +193,4 @@ def _finished(api: "MlflowClient", champion_run: str, study: Study) -> list["Run
     if experiment is None:
         return []
     where = f"tags.`{ROLE_TAG}` = 'study' and tags.`{STUDY_TAG}` = {study.study!r} and attributes.status = 'FINISHED'"
-    order = ["attributes.start_time DESC"]
-    return list(api.search_runs([experiment], where, max_results=MOST_RUNS, order_by=order))
+    return latest_runs(api, where, MOST_RUNS, [experiment])

@@ -70,9 +70,9 @@ def write_report(folder: Path, study: Study, verdict: Verdict, cells: "Cells", p
     from components.reporting import figures, html_report
 
     folder.mkdir(parents=True)
-    (folder / "verdict.json").write_text(to_json(verdict))
-    (folder / "verdict.csv").write_text(as_csv(verdict))
-    (folder / "verdict.md").write_text(as_markdown(verdict))
+    (folder / "verdict.json").write_text(to_json(verdict), "utf-8")
+    (folder / "verdict.csv").write_text(as_csv(verdict), "utf-8")
+    (folder / "verdict.md").write_text(as_markdown(verdict), "utf-8")
     figures.draw(folder, verdict, cells, prepared)
     if cells[REFERENCE][0].preview.exists():
         shutil.copy(cells[REFERENCE][0].preview, folder)

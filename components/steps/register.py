@@ -49,14 +49,14 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
                 registry.end_study(study_runs, made)
         except AwayError as error:
             raise _failed(registry, error, file) from None
-        file.write_text(to_json(made))
+        file.write_text(to_json(made), "utf-8")
 
 
 def _failed(registry: Registry, error: AwayError, file: Path) -> AssayError:
     """Write that MLflow is away, and return what is said of it."""
     stands = registry.how_it_stands()
     failed = Decision(decision=Outcome.FAILED, reason=stands, model=registry.name, by=user(), error=str(error))
-    file.write_text(to_json(failed))
+    file.write_text(to_json(failed), "utf-8")
     return AssayError(
         f"MLflow at {without_login(tracking_uri())} can't be reached, tried for {registry.patience:.0f} s ({error}); "
         f"{stands}; the same command again continues here: what is trained is kept"

@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -117,6 +117,12 @@ def search_runs(api: "MlflowClient", experiment: str, run: str, role: str, paren
     where = f"tags.`{RUN_TAG}` = '{run}' and tags.`{ROLE_TAG}` = '{role}'"
     where += f" and tags.`{PARENT_TAG}` = '{parent}'" if parent else ""
     return list(api.search_runs([experiment], where, max_results=5000))
+
+
+def latest_runs(api: "MlflowClient", where: str, most: int, experiments: Sequence[str] | None = None) -> list["Run"]:
+    """Return the latest runs for which a filter holds, the newest first; of all experiments by default."""
+    experiments = experiments or [experiment.experiment_id for experiment in api.search_experiments()]
+    return list(api.search_runs(experiments, where, max_results=most, order_by=["attributes.start_time DESC"]))
 
 
 def read_artifact(api: "MlflowClient", run_id: str, path: str) -> bytes:
