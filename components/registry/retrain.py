@@ -129,12 +129,7 @@ def _now(registry: Registry, study: Study, prepared: Prepared) -> tuple[Study, R
 
 
 def log(runs: StudyRuns, report: Path) -> None:
-    """Log to the study's run what is retrained, if anything is, and how far the data has drifted.
-
-    Args:
-        runs: of the study.
-        report: the folder of retrain.json.
-    """
+    """Log to the study's run what is retrained, if anything is, and how far the data has drifted."""
     found = read(report)
     if found is None:
         return

@@ -30,14 +30,9 @@ from components.study.study import Study
 
 
 def write(file: Path, study: Study, verdict: Verdict, cells: Cells, prepared: Prepared) -> None:
-    """Write the page.
+    """Write the page to a file, beside which the augmentation preview is.
 
-    Args:
-        file: to write.
-        study: the study.
-        verdict: of the study.
-        cells: by arm, in the order of the seeds; test predictions are opened of the winner and the reference only.
-        prepared: the data; its own report is in the folder `report`, and the augmentation preview beside `file`.
+    Test predictions are opened of the winner and the reference only.
     """
     page = gather(study, verdict, cells, prepared, file.parent / "augmentation.png")
     file.write_text(_environment(verdict.metric).get_template("report.html.j2").render(page), "utf-8")

@@ -168,11 +168,7 @@ def svg(name: str, title: str, description: str, width: int, height: int, parts:
 
 @dataclass(frozen=True)
 class Strip:
-    """A row of a table that shows effects on a common axis; it is as wide as its cell, whatever that is.
-
-    Attributes:
-        axis: the common axis.
-    """
+    """A row of a table that shows effects on a common axis; it is as wide as its cell, whatever that is."""
 
     axis: Axis
 
