@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 DEFAULT_STORE = "mlflow.db"
 RUN_TAG = "assay.run"
-ROLE_TAG = "assay.role"  # study, arm or seed
+ROLE_TAG = "assay.role"  # study, arm, seed or decision
 DATA_TAG = "assay.data"  # the fingerprint of the data, or its first digits: equal for the same test rows
 STUDY_TAG = "assay.study"  # of the study's run: its name, which that of the experiment need not be
 PARENT_TAG = "mlflow.parentRunId"
@@ -105,15 +105,7 @@ def client() -> "MlflowClient":
 
 
 def search_runs(api: "MlflowClient", experiment: str, run: str, role: str, parent: str | None = None) -> list["Run"]:
-    """Return the MLflow runs of a study run that have this role.
-
-    Args:
-        api: an MlflowClient.
-        experiment: where they are.
-        run: the run's unique name.
-        role: study, arm or seed.
-        parent: only those right below this one.
-    """
+    """Return the MLflow runs of a study run, given by its unique name, that have a role; of a parent those below it."""
     where = f"tags.`{RUN_TAG}` = '{run}' and tags.`{ROLE_TAG}` = '{role}'"
     where += f" and tags.`{PARENT_TAG}` = '{parent}'" if parent else ""
     return list(api.search_runs([experiment], where, max_results=5000))
