@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -111,7 +111,7 @@ def search_runs(api: "MlflowClient", experiment: str, run: str, role: str, paren
     return list(api.search_runs([experiment], where, max_results=5000))
 
 
-def latest_runs(api: "MlflowClient", where: str, most: int, experiments: Sequence[str] | None = None) -> list["Run"]:
+def latest_runs(api: "MlflowClient", where: str, most: int, experiments: list[str] | None = None) -> list["Run"]:
     """Return the latest runs for which a filter holds, the newest first; of all experiments by default."""
     experiments = experiments or [experiment.experiment_id for experiment in api.search_experiments()]
     return list(api.search_runs(experiments, where, max_results=most, order_by=["attributes.start_time DESC"]))
