@@ -22,58 +22,37 @@ class ValidationSlice(Slice):
 
 @dataclass(frozen=True, kw_only=True)
 class ArmEffect(Effect):
-    """The effect of an arm's technique.
-
-    Attributes:
-        arm: its name.
-        technique: what the arm lacks or adds.
-        removes: whether it lacks it.
-        arm_mean: the metric on validation rows, the mean over the seeds.
-        cost: training time with the technique beside without, 0.4 for 40 % longer.
-        cost_low, cost_high: its 95 % interval; None with one seed.
-        worth_in_data: see `components.stats.learning_curve.worth_in_data`; None without a learning curve, too.
-        others: the effect on the other metrics.
-        by_slice: the effect on accuracy in each of the verdict's slices; None where it has too few rows.
-    """
+    """The effect of an arm's technique."""
 
     arm: str
-    technique: str
-    removes: bool
-    arm_mean: float
-    cost: float
-    cost_low: float | None
+    technique: str  # what the arm lacks or adds
+    removes: bool  # whether it lacks it
+    arm_mean: float  # of the metric on validation rows, over the seeds
+    cost: float  # training time with the technique beside without, 0.4 for 40 % longer
+    cost_low: float | None  # its 95 % interval; None with one seed
     cost_high: float | None
-    worth_in_data: float | None
-    others: dict[str, Estimate]
-    by_slice: tuple[float | None, ...]
+    worth_in_data: (
+        float | None
+    )  # see `components.stats.learning_curve.worth_in_data`; None without a learning curve, too
+    others: dict[str, Estimate]  # the effect on the other metrics
+    by_slice: tuple[float | None, ...]  # on accuracy, in each of the verdict's slices; None where it has too few rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Harm(Estimate):
-    """A slice in which a technique significantly costs accuracy, though it is not judged to hurt as a whole.
-
-    Attributes:
-        arm, technique: see `ArmEffect`.
-        slice: where.
-        p_holm: corrected for all arms and slices.
-    """
+    """A slice in which a technique significantly costs accuracy, though it is not judged to hurt as a whole."""
 
     arm: str
     technique: str
     slice: ValidationSlice
-    p_holm: float
+    p_holm: float  # corrected for all arms and slices
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interaction(Effect):
-    """How much more one technique brings beside another one than without it.
+    """How much more one technique brings beside another one than without it."""
 
-    Attributes:
-        arm: in which both are changed.
-        techniques: the two.
-    """
-
-    arm: str
+    arm: str  # in which both are changed
     techniques: tuple[str, str]
 
 
@@ -98,35 +77,22 @@ class Winner:
 
 @dataclass(frozen=True)
 class TestScores:
-    """The scores on the test rows.
-
-    Attributes:
-        rows: how many there are.
-        reference, winner: each metric, the mean over the seeds.
-        per_seed: of `reference` and `winner` the study's metric with each seed.
-    """
+    """The scores on the test rows."""
 
     rows: int
-    reference: dict[str, float]
+    reference: dict[str, float]  # each metric, the mean over the seeds
     winner: dict[str, float]
-    per_seed: dict[str, tuple[float, ...]]
+    per_seed: dict[str, tuple[float, ...]]  # of `reference` and `winner` the study's metric with each seed
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was wrong in the training of an arm.
-
-    Attributes:
-        arm: its name.
-        diagnosis: of its first seed that has one of this kind.
-        seeds: in how many it was.
-        cures: of the reference, the arms in which nothing is wrong.
-    """
+    """What was wrong in the training of an arm."""
 
     arm: str
-    diagnosis: Diagnosis
-    seeds: int
-    cures: tuple[str, ...]
+    diagnosis: Diagnosis  # of its first seed that has one of this kind
+    seeds: int  # in how many it was
+    cures: tuple[str, ...]  # of the reference, the arms in which nothing is wrong
 
 
 @dataclass(frozen=True)
@@ -140,30 +106,7 @@ class MlflowRun:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All that is shown of a study.
-
-    Attributes:
-        study: its name.
-        metric: that it is about.
-        higher_is_better: the metric's direction.
-        seeds: of each arm.
-        train_rows, validation_rows: of a seed.
-        reference: how good it is.
-        seconds: of training a cell, by arm.
-        effects: of each arm that is a technique.
-        slices: in which they are looked at, too.
-        harms: the worst first.
-        interactions: with `pairs`.
-        dropped: the arms that the screening for a budget left out, each with its effect there; they are counted among
-            the comparisons that are corrected for.
-        retrain: None where nothing is retrained.
-        curve: None where no arm has fewer rows.
-        winner: what is registered.
-        test: the winner and the reference on the test rows.
-        findings: in the order of the arms, the gravest first.
-        run: the run's unique name, and
-        mlflow: where it is; None where nothing is logged.
-    """
+    """All that is shown of a study."""
 
     SCHEMA: ClassVar[int] = 1
 
@@ -171,21 +114,21 @@ class Verdict:
     metric: str
     higher_is_better: bool
     seeds: int
-    train_rows: int
+    train_rows: int  # of a seed, as the next
     validation_rows: int
     reference: Reference
-    seconds: dict[str, float]
-    effects: tuple[ArmEffect, ...]
-    slices: tuple[ValidationSlice, ...]
-    harms: tuple[Harm, ...]
-    interactions: tuple[Interaction, ...]
-    dropped: dict[str, float]
+    seconds: dict[str, float]  # of training a cell, by arm
+    effects: tuple[ArmEffect, ...]  # of each arm that is a technique
+    slices: tuple[ValidationSlice, ...]  # in which they are looked at, too
+    harms: tuple[Harm, ...]  # the worst first
+    interactions: tuple[Interaction, ...]  # with `pairs`
+    dropped: dict[str, float]  # arms that the screening for a budget left out, with their effects; corrected for, too
     retrain: Retraining | None
-    curve: LearningCurve | None
+    curve: LearningCurve | None  # None where no arm has fewer rows
     winner: Winner
     test: TestScores
-    findings: tuple[Finding, ...]
-    run: str | None
+    findings: tuple[Finding, ...]  # in the order of the arms, the gravest first
+    run: str | None  # its unique name; None where nothing is logged, as the next
     mlflow: MlflowRun | None
 
     @property

@@ -16,23 +16,14 @@ from components.tracking.client import DATA_TAG
 
 @dataclass(frozen=True)
 class Challenger:
-    """The winner of a study, and the data that it was found with.
-
-    Attributes:
-        prepared: the data.
-        arm: that won.
-        cell: whose model it is.
-        answers: its probabilities on the test rows, float32 (rows, classes).
-        y: the test rows' class numbers (rows,).
-        scores: on all test rows.
-    """
+    """The winner of a study, and the data that it was found with."""
 
     prepared: Prepared
     arm: str
-    cell: FinishedCell
-    answers: np.ndarray
-    y: np.ndarray
-    scores: dict[str, float]
+    cell: FinishedCell  # whose model it is
+    answers: np.ndarray  # its probabilities on the test rows, float32 (rows, classes)
+    y: np.ndarray  # the test rows' class numbers (rows,)
+    scores: dict[str, float]  # on all test rows
 
     @classmethod
     def of(cls, prepared: Prepared, arm: str, cell: FinishedCell) -> "Challenger":

@@ -20,26 +20,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """Two models in one metric, on the same rows.
-
-    Attributes:
-        metric: its name.
-        slice: whose rows they are; None: all that were compared.
-        rows: how many.
-        champion: its score.
-        challenger: its score.
-        estimate: how much better the challenger is: above 0 is better, whichever way the metric goes.
-        low: of the interval; None where there are too few rows to judge, and so is `high`.
-        high: of the interval.
-    """
+    """Two models' scores in one metric, on the same rows."""
 
     metric: str
-    slice: Slice | None
+    slice: Slice | None  # whose rows they are; None: all that were compared
     rows: int
     champion: float
     challenger: float
-    estimate: float
-    low: float | None
+    estimate: float  # how much better the challenger is: above 0 is better, whichever way the metric goes
+    low: float | None  # the interval; None where there are too few rows to judge
     high: float | None
 
     @property
@@ -50,54 +39,32 @@ class Difference:
 
 @dataclass(frozen=True)
 class Guard(Difference):
-    """A difference that can only refuse.
+    """A difference that can only refuse."""
 
-    Attributes:
-        worse: whether it is significantly worse by more than its margin.
-    """
-
-    worse: bool
+    worse: bool  # significantly, by more than its margin
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What follows for a version, and why.
-
-    Attributes:
-        decision: what follows.
-        reason: why, as a sentence.
-        difference: in the study's metric; None where no champion was compared.
-        guards: in the metrics that must not get worse.
-        slices: in accuracy (the loss, where that is the study's metric).
-    """
+    """What follows for a version, and why."""
 
     decision: Outcome
     reason: str
-    difference: Difference | None = None
-    guards: tuple[Guard, ...] = ()
-    slices: tuple[Guard, ...] = ()
+    difference: Difference | None = None  # in the study's metric; None where no champion was compared
+    guards: tuple[Guard, ...] = ()  # in the metrics that must not get worse
+    slices: tuple[Guard, ...] = ()  # in accuracy (the loss, where that is the study's metric)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Judgement):
-    """A judgement with what it does to the registry.
-
-    Attributes:
-        model: the registered model's name.
-        by: who runs it.
-        version: of the winner, or that was chosen by hand; None where none was registered.
-        champion: the version that is the champion after it; None where there is none, or nothing is known.
-        before: the one that was it before.
-        aliases: which version each gets, in this order; None takes it away.
-        error: what MLflow answered last, where it was away.
-    """
+    """A judgement with what it does to the registry."""
 
     SCHEMA: ClassVar[int] = 1
 
     model: str
-    by: str
-    version: str | None = None
-    champion: str | None = None
-    before: str | None = None
-    aliases: dict[str, str | None] = field(default_factory=dict[str, str | None])
-    error: str | None = None
+    by: str  # who runs it
+    version: str | None = None  # the winner's, or that was chosen by hand; None where none was registered
+    champion: str | None = None  # the version that is it afterwards; None where there is none, or nothing is known
+    before: str | None = None  # the one that was it before
+    aliases: dict[str, str | None] = field(default_factory=dict[str, str | None])  # to move, in order; None removes
+    error: str | None = None  # what MLflow answered last, where it was away

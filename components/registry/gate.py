@@ -17,10 +17,11 @@ the latter since a chain of models, each only a little worse than the last, woul
 non-inferiority trials). A margin above 0 asks for a gain that is worth the change.
 
 The guards can only refuse. Each metric of `gate.guard`, and accuracy (the loss, where that is the study's metric) in
-each slice with rows enough, must not be significantly worse by more than its margin. Slices are many, and one of them looks
-bad by luck, so their intervals are wider by Bonferroni's rule; for the question whether ANY slice is worse, Holm's
-procedure gives the same answer. So far out in the tails, and with so few rows, a bootstrap's intervals are too narrow.
-A slice's accuracy has the score interval for paired shares instead (Tango 1998, Statistics in Medicine 17, 891-908).
+each slice with rows enough, must not be significantly worse by more than its margin. Slices are many, and one of them
+looks bad by luck, so their intervals are wider by Bonferroni's rule; for the question whether ANY slice is worse,
+Holm's procedure gives the same answer. So far out in the tails, and with so few rows, a bootstrap's intervals are too
+narrow. A slice's accuracy has the score interval for paired shares instead (Tango 1998, Statistics in Medicine 17,
+891-908).
 """
 
 # SciPy publishes no types.
@@ -55,19 +56,12 @@ FEWEST_DIFFERENT, UNSEEN_ROWS = 6, 3.7
 
 @dataclass(frozen=True)
 class Rows:
-    """Held-out rows with both models' answers.
+    """Held-out rows with both models' answers."""
 
-    Attributes:
-        challenger: its probabilities, float (rows, classes).
-        champion: its probabilities (rows, classes).
-        y: class numbers (rows,).
-        groups: rows with the same number are not independent (rows,); None: each row for itself.
-    """
-
-    challenger: np.ndarray
+    challenger: np.ndarray  # its probabilities, float (rows, classes)
     champion: np.ndarray
-    y: np.ndarray
-    groups: np.ndarray | None = None
+    y: np.ndarray  # class numbers (rows,)
+    groups: np.ndarray | None = None  # rows with the same number are not independent (rows,); None: each for itself
 
     def __getitem__(self, which: np.ndarray) -> "Rows":
         """Return some of the rows: numbers, or bool (rows,)."""

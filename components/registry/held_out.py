@@ -20,25 +20,16 @@ if TYPE_CHECKING:
 
 
 class IncomparableError(AssayError):
-    """The champion can't be compared.
-
-    Attributes:
-        outcome: what follows: undecided, or kept where the challenger is for something else.
-    """
+    """The champion can't be compared."""
 
     def __init__(self, message: str, outcome: Outcome):
-        """Keep the outcome."""
+        """Keep what follows: undecided, or kept where the challenger is for something else."""
         super().__init__(message)
         self.outcome = outcome
 
 
 def judge(registry: Registry, champion: "ModelVersion", challenger: Challenger) -> Judgement:
     """Return the gate's judgement on the test rows that neither model was trained on.
-
-    Args:
-        registry: knows the champion.
-        champion: its version.
-        challenger: the winner.
 
     Raises:
         IncomparableError: where the champion can't read these rows, or too few of them are new to it.

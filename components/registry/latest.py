@@ -1,13 +1,10 @@
 """The answer of a study's latest finished run, out of MLflow alone."""
 
-import tempfile
-from pathlib import Path
-
 from components.evaluation.verdict import Verdict
 from components.records import from_json
 from components.registry.decision import Decision
 from components.registry.model_registry import read_decision
-from components.tracking.client import client
+from components.tracking.client import client, read_artifact
 from components.tracking.latest import latest_run
 
 
@@ -18,6 +15,5 @@ def latest(study: str) -> tuple[Verdict, Decision]:
         AssayError: when MLflow has no such study, none of its runs is finished, or another version has written them.
     """
     api, run_id = client(), latest_run(study).info.run_id
-    with tempfile.TemporaryDirectory() as folder:
-        verdict = Path(api.download_artifacts(run_id, "verdict.json", folder)).read_bytes()
+    verdict = read_artifact(api, run_id, "verdict.json")
     return from_json(Verdict, verdict, f"verdict.json of run {run_id}"), read_decision(api, run_id)

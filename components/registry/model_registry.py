@@ -12,19 +12,17 @@ meant, and who repeats the step carries it out. Each alias moves in one transact
 import logging
 import os
 import shlex
-import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from components.errors import AssayError
 from components.records import FormError, from_json, to_json
 from components.registry.decision import Decision, Judgement, Outcome
 from components.tracking import client
-from components.tracking.client import PARENT_TAG, ROLE_TAG, RUN_TAG
+from components.tracking.client import ROLE_TAG, RUN_TAG
 from components.tracking.runs import StudyRuns
 
 if TYPE_CHECKING:
@@ -116,12 +114,7 @@ def _is_away(error: Exception) -> bool:
 
 @dataclass(frozen=True)
 class Record:
-    """A decision that was written down.
-
-    Attributes:
-        run: its run.
-        decision: what was decided.
-    """
+    """A decision that was written down, and its run."""
 
     run: "Run"
     decision: Decision
@@ -207,15 +200,14 @@ class Registry:
 
     # Decisions
 
-    def decision(self, judgement: Judgement, version: str, aliases: Mapping[str, str | None], by: str) -> Decision:
+    def decision(self, judgement: Judgement, version: str, aliases: Mapping[str, str | None]) -> Decision:
         """Return a judgement as a decision on a version, with the aliases that it moves, in their order."""
-        champion = aliases.get(CHAMPION, self.champion)
         return Decision(
             **vars(judgement),
             model=self.name,
-            by=by,
+            by=client.user(),
             version=version,
-            champion=champion,
+            champion=aliases.get(CHAMPION, self.champion),
             before=self.champion,
             aliases=dict(aliases),
         )
@@ -247,13 +239,9 @@ class Registry:
             RUN_TAG: run,
             VERSION_TAG: str(decision.version),
             MODEL_TAG: self.name,
-            "mlflow.source.name": "assay",
-            "mlflow.source.type": "LOCAL",
-            "mlflow.user": decision.by,
-            **({PARENT_TAG: parent} if parent else {}),
         }
         name = f"{decision.decision}: version {decision.version}"
-        run_id = (unfinished or self.api.create_run(experiment, run_name=name, tags=tags)).info.run_id
+        run_id = (unfinished or client.create_run(self.api, experiment, name, tags, parent)).info.run_id
         self.api.log_text(run_id, to_json(decision), DECISION_FILE)
         self._describe(run_id, decision)
         return run_id
@@ -299,10 +287,7 @@ class Registry:
     def decisions(self, most: int) -> list["Run"]:
         """Return the runs of the latest decisions on this model, in whatever experiment, the newest first."""
         where = f"tags.`{ROLE_TAG}` = 'decision' and tags.`{MODEL_TAG}` = '{self.name}'"
-        latest = ["attributes.start_time DESC"]
-        experiments = self.ask(lambda: self.api.search_experiments())  # pyright: ignore[reportUnknownMemberType]
-        everywhere = [experiment.experiment_id for experiment in experiments]
-        return list(self.ask(lambda: self.api.search_runs(everywhere, where, max_results=most, order_by=latest)))
+        return self.ask(lambda: client.latest_runs(self.api, where, most))
 
     def how_it_stands(self) -> str:
         """Return what is the champion, as far as is known, when MLflow is away."""
@@ -343,9 +328,7 @@ def read_decision(api: "MlflowClient", run_id: str) -> Decision:
     Raises:
         FormError: where another version of Assay has written it.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(api.download_artifacts(run_id, DECISION_FILE, folder))
-        return from_json(Decision, file.read_bytes(), DECISION_FILE)
+    return from_json(Decision, client.read_artifact(api, run_id, DECISION_FILE), f"{DECISION_FILE} of run {run_id}")
 
 
 def found_or(call: Callable[[], T], otherwise: T) -> T:

@@ -19,15 +19,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def register_winner(this: Step, registry: Registry, runs: StudyRuns, challenger: Challenger, by: str) -> Decision:
+def register_winner(this: Step, registry: Registry, runs: StudyRuns, challenger: Challenger) -> Decision:
     """Return what was decided when all of it is done; or what an earlier try has done.
-
-    Args:
-        this: the step.
-        registry: of the study.
-        runs: what `load` wrote.
-        challenger: the study's winner.
-        by: who runs it.
 
     Raises:
         AwayError: where MLflow does not answer.
@@ -47,7 +40,7 @@ def register_winner(this: Step, registry: Registry, runs: StudyRuns, challenger:
         judgement = _judged(this, registry, champion, known, challenger)
         with this.span("mlflow"):
             version = str((known or _add(registry, runs.parent, challenger)).version)
-        decision = registry.decision(judgement, version, _moves(registry, judgement, version), by)
+        decision = registry.decision(judgement, version, _moves(registry, judgement, version))
     with this.span("mlflow"):
         registry.write(decision, runs.experiment, runs.parent, runs.run)
     return decision
@@ -60,15 +53,7 @@ def _judged(
     known: "ModelVersion | None",
     challenger: Challenger,
 ) -> Judgement:
-    """Return what follows for the winner.
-
-    Args:
-        this: the step.
-        registry: of the study.
-        champion: its version, or None.
-        known: the version that has the winner's predictions already, or None.
-        challenger: the winner.
-    """
+    """Return what follows for the winner; `known` is the version that has its predictions already, if one has."""
     score = challenger.score_as_text
     if known is not None and str(known.version) == registry.champion:
         reason = f"the winner is the champion already: the same predictions, {score}"

@@ -23,12 +23,21 @@ from components.evaluation.verdict import Verdict
 from components.records import FormError, from_json, to_json
 from components.registry.model_registry import LONGEST_TAG, Registry, found_or
 from components.registry.provenance import kept_files
-from components.reporting.retraining import sentences
+from components.reporting.phrases import retraining_lines
 from components.runtime.events import Step
 from components.study.recipe import Recipe
 from components.study.study import REFERENCE, Retrain, Study
 from components.study.validation_errors import explain
-from components.tracking.client import DATA_TAG, ROLE_TAG, STUDY_TAG, client, origin, search_runs
+from components.tracking.client import (
+    DATA_TAG,
+    ROLE_TAG,
+    STUDY_TAG,
+    client,
+    latest_runs,
+    origin,
+    read_artifact,
+    search_runs,
+)
 from components.tracking.runs import StudyRuns
 
 if TYPE_CHECKING:
@@ -67,7 +76,7 @@ def resolve(study: Study, prepared: Prepared, run: str, report: Path, running: S
     chosen, found = _before(registry, study, prepared, run) or _now(registry, study, prepared)
     chosen = chosen.model_copy(update={"retrain": Retrain()})  # what is run: to run it again is no retraining
     (report / FILE).write_text(to_json(found), "utf-8")
-    for line in sentences(found):
+    for line in retraining_lines(found):
         running.emit("said", message=line)
     running.emit("study", study=chosen.model_dump_json())
     return chosen
@@ -88,8 +97,9 @@ def _before(registry: Registry, study: Study, prepared: Prepared, run: str) -> t
             if trained and found:
                 try:
                     return Study.model_validate_json(trained), from_json(Retraining, found, FILE)
-                except FormError as error:
-                    LOG.warning("what an earlier try has found is looked for again: %s", error)
+                except (FormError, ValidationError) as error:  # of another Assay
+                    said = explain(error, Study) if isinstance(error, ValidationError) else error
+                    LOG.warning("what an earlier try has found is looked for again: %s", said)
     return None
 
 
@@ -119,18 +129,13 @@ def _now(registry: Registry, study: Study, prepared: Prepared) -> tuple[Study, R
 
 
 def log(runs: StudyRuns, report: Path) -> None:
-    """Log to the study's run what is retrained, if anything is, and how far the data has drifted.
-
-    Args:
-        runs: what `open_runs` returned.
-        report: the folder of retrain.json.
-    """
+    """Log to the study's run what is retrained, if anything is, and how far the data has drifted."""
     found = read(report)
     if found is None:
         return
     api, run_id = client(), runs.parent
     api.set_tag(run_id, TRAINED_TAG, found.trained)
-    api.set_tag(run_id, "assay.retrain_reason", " ".join(sentences(found))[:LONGEST_TAG])
+    api.set_tag(run_id, "assay.retrain_reason", " ".join(retraining_lines(found))[:LONGEST_TAG])
     if found.drift:
         api.log_metric(run_id, "drift/new_rows", found.drift.new)
         api.log_metric(run_id, "drift/psi", max((value.psi for value in found.drift.values), default=0.0))
@@ -151,9 +156,8 @@ def _recipe(trained: str, arm: str) -> Recipe:
 
 def _artifact(registry: Registry, run_id: str, path: str) -> str | None:
     """Return the text of a run's file; None where the run or the file is gone."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = registry.ask(lambda: found_or(lambda: registry.api.download_artifacts(run_id, path, folder), None))
-        return file and Path(file).read_text("utf-8")
+    content = registry.ask(lambda: found_or(lambda: read_artifact(registry.api, run_id, path), None))
+    return None if content is None else content.decode()
 
 
 def _drift(registry: Registry, run_id: str, study: Study, prepared: Prepared) -> drift.Drift | None:
@@ -184,5 +188,4 @@ def _finished(api: "MlflowClient", champion_run: str, study: Study) -> list["Run
     if experiment is None:
         return []
     where = f"tags.`{ROLE_TAG}` = 'study' and tags.`{STUDY_TAG}` = {study.study!r} and attributes.status = 'FINISHED'"
-    order = ["attributes.start_time DESC"]
-    return list(api.search_runs([experiment], where, max_results=MOST_RUNS, order_by=order))
+    return latest_runs(api, where, MOST_RUNS, [experiment])

@@ -1,5 +1,7 @@
-"""What a verdict says, in words: the answer in sentences, and its numbers as people write them."""
+"""What a verdict and a retraining say, in words: the answer in sentences, and numbers as people write them."""
 
+from components.data.drift import FEWEST_ROWS, Drift
+from components.data.retraining import Retraining
 from components.evaluation.verdict import ArmEffect, Finding, Harm, Interaction, Verdict
 from components.formatting import in_words
 from components.runtime.cells import Diagnosis
@@ -8,6 +10,7 @@ from components.stats.metrics import METRICS
 from components.stats.paired_effects import Estimate
 
 MOST_HARMS = 3  # that the answer tells; the others are in the table of harms
+MOST_DRIFTED = 3  # values, in a sentence
 MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
 
 
@@ -48,6 +51,46 @@ def _without_arms(verdict: Verdict) -> str:
     return f"{alone} has {score} with {seeds_as_text(verdict.seeds)}."
 
 
+def retraining_lines(found: Retraining) -> list[str]:
+    """Return what a retraining trains, and why."""
+    if found.why == "no champion":
+        return ["No version is the champion yet, so the whole study is run."]
+    lines = [drift_as_text(found.drift, found.champion)]
+    if found.is_studied:
+        lines.append(f"A whole study was run on such rows on {found.since}, and its winner was not promoted.")
+    version = f"version {found.champion} ({found.arm})"
+    trained = {
+        "recipe": f"The recipe of {version} is trained again.",
+        "drift": "So the whole study is run.",
+        "run is gone": f"The run of {version} is gone, and its recipe with it, so the whole study is run.",
+        "unfit recipe": f"The recipe of {version} can't be trained here ({found.error}), so the whole study is run.",
+    }
+    return [*lines, trained[found.why]]
+
+
+def drift_as_text(found: Drift | None, champion: str | None) -> str:
+    """Return how far the data has drifted in one sentence."""
+    if found is None:
+        return f"How far the data has drifted is not known: nothing was kept of that of version {champion}."
+    if not found.new:
+        return f"No row is new since version {champion}."
+    new = f"{found.new:,} of {found.rows:,} rows are new since version {champion}"
+    if found.compared == "all":
+        new = f"Rows have come and gone since version {champion}; all {found.rows:,} are compared"
+    if found.new == found.rows:
+        new = f"No row of today was there for version {champion}; all {found.rows:,} are compared"
+    if not found.enough:
+        groups = " of different groups" if found.looked_at < found.new else ""
+        return f"{new}, too few to tell whether the data has drifted (it takes {FEWEST_ROWS}{groups})."
+    moved = [value for value in found.values if value.drifted]
+    if moved:
+        listed = [f"{of.quantity} ({of.then}, now {of.now}; PSI {of.psi:.2f})" for of in moved[:MOST_DRIFTED]]
+        more = f" and {len(moved) - MOST_DRIFTED} more" if len(moved) > MOST_DRIFTED else ""
+        return f"{new}, and they have drifted: {', '.join(listed)}{more}."
+    most = max(found.values, key=lambda value: value.psi)
+    return f"{new}, and they have not drifted: the greatest PSI is {most.psi:.2f} ({most.quantity})."
+
+
 def changes(verdict: Verdict) -> list[str]:
     """Return which techniques help now and did not in the last study, or the other way, a line each."""
     before = verdict.retrain.techniques if verdict.retrain else {}
@@ -83,9 +126,8 @@ def finding_as_text(finding: Finding, seeds: int) -> str:
 
 def dropped_as_text(verdict: Verdict) -> str:
     """Return what a screening left out, as a sentence; nothing where it left out none."""
-    told = [f"{arm} ({amount(effect, verdict.metric)})" for arm, effect in verdict.dropped.items()]
-    listed = ", ".join(told)
-    return f"Not trained further after the screening, whose effects are in brackets: {listed}." if told else ""
+    listed = ", ".join(f"{arm} ({amount(effect, verdict.metric)})" for arm, effect in verdict.dropped.items())
+    return f"Not trained further after the screening, whose effects are in brackets: {listed}." if listed else ""
 
 
 def diagnosis_as_text(diagnosis: Diagnosis) -> str:

@@ -15,25 +15,15 @@ EVERYWHERE: tuple[Place, ...] = ("terminal", "markdown", "page")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table, an arm a line.
+    """A column of the table, an arm a line."""
 
-    Attributes:
-        key: of the raw value: a field of `ArmEffect`, a column of the CSV, and a metric of MLflow's.
-        title: what people read above it, with a line end where a narrow table breaks it.
-        write: the value as people read it; the metric is the second argument.
-        places: where people see it.
-        logged: to MLflow, where it has a value.
-        in_unit: its values have the unit of the metric's differences, which stands in the heading.
-        of_curve: it is shown only where there is a learning curve.
-    """
-
-    key: str
-    title: str = ""
-    write: Callable[[ArmEffect, str], str] = lambda effect, metric: ""
-    places: tuple[Place, ...] = ()
-    logged: bool = False
-    in_unit: bool = False
-    of_curve: bool = False
+    key: str  # of the raw value: a field of `ArmEffect`, a column of the CSV, and a metric of MLflow's
+    title: str = ""  # what people read above it, with a line end where a narrow table breaks it
+    write: Callable[[ArmEffect, str], str] = lambda effect, metric: ""  # the value as people read it
+    places: tuple[Place, ...] = ()  # where people see it
+    logged: bool = False  # to MLflow, where it has a value
+    in_unit: bool = False  # its values have the unit of the metric's differences, which stands in the heading
+    of_curve: bool = False  # it is shown only where there is a learning curve
 
     def heading(self, metric: str, line_end: str = " ") -> str:
         """Return what stands above it: with `(points)` where shares are told in points."""

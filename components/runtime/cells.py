@@ -30,7 +30,6 @@ RESULT = "result.json"
 PREVIEW = "augmentation.png"
 ABANDONED_SECONDS = 7 * 24 * 3600
 
-
 # The gravest first.
 DiagnosisKind = Literal[
     "training diverges",
@@ -46,52 +45,31 @@ DIAGNOSIS_KINDS: tuple[DiagnosisKind, ...] = get_args(DiagnosisKind)
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was wrong in a training, see `components.training.diagnosis`; `reporting.phrases` says it in words.
-
-    Attributes:
-        kind: of it.
-        layer: that has it most; None where it is of no layer.
-        numbers: by name, such as the `share` of the units that are dead; each kind has its own.
-    """
+    """What was wrong in a training, see `components.training.diagnosis`; `reporting.phrases` says it in words."""
 
     kind: DiagnosisKind
-    layer: str | None
-    numbers: dict[str, float]
+    layer: str | None  # that has it most; None where it is of no layer
+    numbers: dict[str, float]  # by name, such as the `share` of the units that are dead; each kind has its own
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """What the training of a cell came to.
-
-    Attributes:
-        recipe: that was trained.
-        seed: of the cell.
-        validation: each metric on the validation rows of the seed, with the weights that were kept.
-        recall: of each class on those rows.
-        curves: for each of `components.training.engine.CURVES` a value an epoch.
-        epochs: that were trained.
-        epoch: from 0, whose weights were kept.
-        diverged: the epoch, from 0, whose loss was no finite number; None of most cells.
-        diagnostics: by layer and quantity a value an epoch, see `components.training.diagnosis`; None where it was no
-            finite number.
-        findings: what was wrong, the gravest first; mostly nothing.
-        seconds: of training; of processor time where it is the processor that computes.
-        computed: what computed it.
-    """
+    """What the training of a cell came to."""
 
     SCHEMA: ClassVar[int] = 1
 
     recipe: Recipe
     seed: int
-    validation: dict[str, float]
-    recall: tuple[float, ...]
-    curves: dict[str, tuple[float, ...]]
-    epochs: int
-    epoch: int
-    diverged: int | None
+    validation: dict[str, float]  # each metric on the validation rows of the seed, with the weights that were kept
+    recall: tuple[float, ...]  # of each class on those rows
+    curves: dict[str, tuple[float, ...]]  # for each of `components.training.engine.CURVES` a value an epoch
+    epochs: int  # that were trained
+    epoch: int  # from 0, whose weights were kept
+    diverged: int | None  # the epoch, from 0, whose loss was no finite number; None of most cells
+    # By layer and quantity a value an epoch, see `components.training.diagnosis`; None where it was no finite number.
     diagnostics: dict[str, dict[str, tuple[float | None, ...]]]
-    findings: tuple[Diagnosis, ...]
-    seconds: float
+    findings: tuple[Diagnosis, ...]  # the gravest first; mostly none
+    seconds: float  # of training; of processor time where it is the processor that computes
     computed: Computed
 
 

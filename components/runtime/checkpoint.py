@@ -32,15 +32,10 @@ class TerminatedError(AssayError):
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds.
+    """What a checkpoint holds."""
 
-    Attributes:
-        history: what is known of the finished epochs, as JSON.
-        arrays: what the program goes on from.
-    """
-
-    history: Any
-    arrays: list[np.ndarray]
+    history: Any  # what is known of the finished epochs, as JSON
+    arrays: list[np.ndarray]  # what the program goes on from
 
 
 class Checkpoint:

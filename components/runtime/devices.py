@@ -16,8 +16,6 @@ from components.errors import AssayError
 from components.study.recipe import Backend, Precision, Train
 
 BFLOAT16_FROM = 8.0  # the compute capability (Ampere) from which an NVIDIA GPU computes bfloat16 fast
-
-
 GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -31,36 +29,22 @@ def gpus() -> list[str]:
 
 @dataclass(frozen=True)
 class Computed:
-    """What computed a cell.
+    """What computed a cell."""
 
-    Attributes:
-        backend: tensorflow, jax or scikit-learn.
-        device: cpu, or what the GPU is called.
-        devices: how many of them.
-        precision: of the hidden layers.
-        jit: whether the training step is compiled by XLA.
-    """
-
-    backend: str
-    device: str
-    devices: int
-    precision: str
-    jit: bool
+    backend: str  # tensorflow, jax or scikit-learn
+    device: str  # cpu, or what the GPU is called
+    devices: int  # how many of them
+    precision: str  # of the hidden layers
+    jit: bool  # the training step is compiled by XLA
 
 
 @dataclass(frozen=True)
 class Device:
-    """The devices that a backend sees; they are taken to be alike.
+    """The devices that a backend sees; they are taken to be alike."""
 
-    Attributes:
-        name: `cpu`, or what a GPU is called.
-        count: how many there are.
-        bfloat16: whether it computes in bfloat16 faster than in float32.
-    """
-
-    name: str
+    name: str  # `cpu`, or what a GPU is called
     count: int = 1
-    bfloat16: bool = False
+    bfloat16: bool = False  # it computes in bfloat16 faster than in float32
 
     @property
     def is_cpu(self) -> bool:

@@ -51,22 +51,14 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """How the error falls with the number of train rows.
+    """How the error falls with the number of train rows."""
 
-    Attributes:
-        points: the sizes, the smallest first.
-        law: that is fitted to them.
-        rows: that the reference trains on.
-        now, twice: the law's error with `rows`, and with twice as many.
-        twice_low, twice_high: the 95 % interval of `twice`; None with fewer than FEWEST_SEEDS seeds.
-    """
-
-    points: tuple[CurvePoint, ...]
-    law: PowerLaw
-    rows: int
-    now: float
-    twice: float
-    twice_low: float | None
+    points: tuple[CurvePoint, ...]  # the smallest first
+    law: PowerLaw  # that is fitted to them
+    rows: int  # that the reference trains on
+    now: float  # the law's error with `rows`
+    twice: float  # and with twice as many
+    twice_low: float | None  # its 95 % interval; None with fewer than FEWEST_SEEDS seeds
     twice_high: float | None
 
 

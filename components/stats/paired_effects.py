@@ -10,7 +10,8 @@ for Variance in Machine Learning Benchmarks").
 Here it is measured. Seeds and rows are two crossed random effects, as readers and cases are in a study of many readers
 and many cases (Gallas 2006, "One-shot estimate of MRMC variance: AUC"). The products of what two seeds say of the same
 rows give, by the method of moments, the covariance `shared` of two seeds' differences, so the mean of k of them has the
-variance s² / k + shared. Simulated studies in which the truth is known are in tests/components/test_statistics.py.
+variance s² / k + shared. Simulated studies in which the truth is known are in
+tests/components/stats/test_statistics.py.
 """
 
 import math
@@ -34,54 +35,33 @@ MOST_SEEDS = 100  # more than this are not recommended to anybody
 
 @dataclass(frozen=True)
 class Paired:
-    """A number for each seed, and what any two of them have in common.
+    """A number for each seed, and what any two of them have in common."""
 
-    Attributes:
-        values: (seeds,)
-        shared: covariance of two seeds' values that comes from the rows both are scored on; at least 0.
-    """
-
-    values: np.ndarray
-    shared: float
+    values: np.ndarray  # (seeds,)
+    shared: float  # covariance of two seeds' values that comes from the rows both are scored on; at least 0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An effect, and how sure it is.
+    """An effect, and how sure it is; with one seed nothing but the effect is known."""
 
-    Attributes:
-        effect: the mean over the seeds.
-        low, high: its 95 % interval; None with one seed.
-        p: two-sided p value of "no effect"; None with one seed.
-        probability: that the effect is above zero, with a flat prior; None with one seed.
-    """
-
-    effect: float
-    low: float | None
+    effect: float  # the mean over the seeds
+    low: float | None  # the 95 % interval
     high: float | None
-    p: float | None
-    probability: float | None
+    p: float | None  # two-sided, of "no effect"
+    probability: float | None  # that the effect is above zero, with a flat prior
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effect(Estimate):
-    """The effect of one technique: positive where it improves the metric.
+    """The effect of one technique: positive where it improves the metric."""
 
-    Attributes:
-        differences: one per seed.
-        shared: see `Paired`.
-        detectable: the smallest effect that so many seeds show in `POWER` of studies; None with one seed.
-        p_holm: p corrected for the number of arms (Holm 1979).
-        verdict: in words.
-        seeds_needed: how many seeds would decide in `POWER` of studies, if further seeds are like these; None where
-            none would.
-    """
-
-    differences: tuple[float, ...]
-    shared: float = 0.0
-    detectable: float | None = None
-    p_holm: float | None = None
+    differences: tuple[float, ...]  # one per seed
+    shared: float = 0.0  # see `Paired`
+    detectable: float | None = None  # the smallest effect that so many seeds show in `POWER` of studies
+    p_holm: float | None = None  # p corrected for the number of arms (Holm 1979)
     verdict: Conclusion = "no evidence"
+    # How many seeds would decide in `POWER` of studies, if further seeds are like these; None where none would.
     seeds_needed: int | None = None
 
 

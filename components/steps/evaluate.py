@@ -20,9 +20,9 @@ from components.reporting.phrases import (
     finding_as_text,
     harm_as_text,
     interaction_as_text,
+    retraining_lines,
     sentence,
 )
-from components.reporting.retraining import sentences
 from components.reporting.tables import columns, records
 from components.runtime.cells import FinishedCell
 from components.runtime.events import step
@@ -70,9 +70,9 @@ def write_report(folder: Path, study: Study, verdict: Verdict, cells: "Cells", p
     from components.reporting import figures, html_report
 
     folder.mkdir(parents=True)
-    (folder / "verdict.json").write_text(to_json(verdict))
-    (folder / "verdict.csv").write_text(as_csv(verdict))
-    (folder / "verdict.md").write_text(as_markdown(verdict))
+    (folder / "verdict.json").write_text(to_json(verdict), "utf-8")
+    (folder / "verdict.csv").write_text(as_csv(verdict), "utf-8")
+    (folder / "verdict.md").write_text(as_markdown(verdict), "utf-8")
     figures.draw(folder, verdict, cells, prepared)
     if cells[REFERENCE][0].preview.exists():
         shutil.copy(cells[REFERENCE][0].preview, folder)
@@ -103,7 +103,7 @@ def as_markdown(verdict: Verdict) -> str:
     metric, test, winner = verdict.metric, verdict.test, verdict.winner
     lines = [f"**{sentence(verdict)}**", ""]
     if verdict.retrain:
-        lines += [*(f"- {line}" for line in (*sentences(verdict.retrain), *changes(verdict))), ""]
+        lines += [*(f"- {line}" for line in (*retraining_lines(verdict.retrain), *changes(verdict))), ""]
     if verdict.effects:
         lines += _table(verdict)
     if verdict.dropped:

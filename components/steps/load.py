@@ -45,4 +45,4 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
             retrain.log(opened, prepared.folder / REPORT)
         for line in report.short(report.read(prepared.folder / REPORT), "MLflow, data/data.md"):
             this.emit("warning", message=line)
-        Path(runs).write_text(to_json(opened))
+        Path(runs).write_text(to_json(opened), "utf-8")

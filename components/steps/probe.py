@@ -28,20 +28,14 @@ FEWEST_SEEDS = 3  # finished ones, from which their spread is taken
 
 @dataclass(frozen=True)
 class Probe:
-    """What a study's cells are like.
+    """What a study's cells are like."""
 
-    Attributes:
-        seconds: by arm, that a cell takes; of processor time where it is the processor that computes. At most: where
-            early stopping may end a cell sooner, and the probe did not train that long, all epochs are counted.
-        spread: standard deviation over seeds of an arm's difference to the reference, in the metric's unit.
-        shared: see `components.stats.paired_effects.Paired`.
-        cells: how many finished cells it was read from; 0 where it was trained for.
-    """
-
+    # By arm, that a cell takes; of processor time where it is the processor that computes. At most: where early
+    # stopping may end a cell sooner, and the probe did not train that long, all epochs are counted.
     seconds: dict[str, float]
-    spread: float
-    shared: float
-    cells: int
+    spread: float  # standard deviation over seeds of an arm's difference to the reference, in the metric's unit
+    shared: float  # see `components.stats.paired_effects.Paired`
+    cells: int  # finished ones that it was read from; 0 where it was trained for
 
 
 def probe(study: Study, prepared: Prepared, store: Store) -> Probe:

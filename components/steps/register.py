@@ -12,6 +12,8 @@ from components.registry.model_registry import DECISION_FILE, PATIENCE, AwayErro
 from components.registry.registration import register_winner
 from components.runtime.cells import FinishedCell
 from components.runtime.events import step
+from components.tracking.client import tracking_uri, user, without_login
+from components.tracking.runs import StudyRuns
 
 
 def register(data: str, runs: str, verdict: str, decision: str, patience: float = PATIENCE) -> None:
@@ -29,13 +31,9 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
     prepared, file = Prepared(data), Path(decision) / DECISION_FILE
     with step("register") as this:
         with this.span("imports"):
-            from components.tracking import client
-            from components.tracking.runs import StudyRuns
-
             registry = Registry(prepared.study.study, patience)
         study_runs = from_json(StudyRuns, Path(runs).read_bytes(), runs)
         file.parent.mkdir(parents=True, exist_ok=True)
-        by = client.user()
         try:
             if prepared.study.promote:
                 with this.span("report"):
@@ -43,24 +41,22 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
                     judged = from_json(Verdict, text, "verdict.json")
                     winner = FinishedCell(Path(verdict) / "winner")
                     challenger = Challenger.of(prepared, judged.winner.arm, winner)
-                made = register_winner(this, registry, study_runs, challenger, by)
+                made = register_winner(this, registry, study_runs, challenger)
             else:
                 reason = "the study says promote: false"
-                made = Decision(decision=Outcome.NOT_ASKED, reason=reason, model=registry.name, by=by)
+                made = Decision(decision=Outcome.NOT_ASKED, reason=reason, model=registry.name, by=user())
             with this.span("mlflow"):
                 registry.end_study(study_runs, made)
         except AwayError as error:
-            raise _failed(registry, by, error, file) from None
-        file.write_text(to_json(made))
+            raise _failed(registry, error, file) from None
+        file.write_text(to_json(made), "utf-8")
 
 
-def _failed(registry: Registry, by: str, error: AwayError, file: Path) -> AssayError:
+def _failed(registry: Registry, error: AwayError, file: Path) -> AssayError:
     """Write that MLflow is away, and return what is said of it."""
-    from components.tracking.client import tracking_uri, without_login
-
     stands = registry.how_it_stands()
-    failed = Decision(decision=Outcome.FAILED, reason=stands, model=registry.name, by=by, error=str(error))
-    file.write_text(to_json(failed))
+    failed = Decision(decision=Outcome.FAILED, reason=stands, model=registry.name, by=user(), error=str(error))
+    file.write_text(to_json(failed), "utf-8")
     return AssayError(
         f"MLflow at {without_login(tracking_uri())} can't be reached, tried for {registry.patience:.0f} s ({error}); "
         f"{stands}; the same command again continues here: what is trained is kept"

@@ -37,7 +37,7 @@ class CellLogger:
     """Logs the cells of one study run."""
 
     def __init__(self, runs: StudyRuns, schema: Schema):
-        """Take what `open_runs` returned."""
+        """Find the cells' runs that an earlier try has left."""
         self.api = client()
         self.runs = runs
         self.schema = schema

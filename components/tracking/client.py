@@ -5,6 +5,7 @@ import http.client
 import json
 import logging
 import os
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -23,19 +24,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Param, Run, RunTag
 
 SQLITE = "sqlite:///"
-
 DEFAULT_STORE = "mlflow.db"
-
 RUN_TAG = "assay.run"
-
-ROLE_TAG = "assay.role"  # study, arm or seed
-
+ROLE_TAG = "assay.role"  # study, arm, seed or decision
 DATA_TAG = "assay.data"  # the fingerprint of the data, or its first digits: equal for the same test rows
-
 STUDY_TAG = "assay.study"  # of the study's run: its name, which that of the experiment need not be
-
 PARENT_TAG = "mlflow.parentRunId"
-
 FINISHED = "attributes.status = 'FINISHED'"
 
 
@@ -111,18 +105,22 @@ def client() -> "MlflowClient":
 
 
 def search_runs(api: "MlflowClient", experiment: str, run: str, role: str, parent: str | None = None) -> list["Run"]:
-    """Return the MLflow runs of a study run that have this role.
-
-    Args:
-        api: an MlflowClient.
-        experiment: where they are.
-        run: the run's unique name.
-        role: study, arm or seed.
-        parent: only those right below this one.
-    """
+    """Return the MLflow runs of a study run, given by its unique name, that have a role; of a parent those below it."""
     where = f"tags.`{RUN_TAG}` = '{run}' and tags.`{ROLE_TAG}` = '{role}'"
     where += f" and tags.`{PARENT_TAG}` = '{parent}'" if parent else ""
     return list(api.search_runs([experiment], where, max_results=5000))
+
+
+def latest_runs(api: "MlflowClient", where: str, most: int, experiments: list[str] | None = None) -> list["Run"]:
+    """Return the latest runs for which a filter holds, the newest first; of all experiments by default."""
+    experiments = experiments or [experiment.experiment_id for experiment in api.search_experiments()]
+    return list(api.search_runs(experiments, where, max_results=most, order_by=["attributes.start_time DESC"]))
+
+
+def read_artifact(api: "MlflowClient", run_id: str, path: str) -> bytes:
+    """Return the content of a run's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(api.download_artifacts(run_id, path, folder)).read_bytes()
 
 
 def create_run(

@@ -14,6 +14,7 @@ from components.tracking.client import (
     STUDY_TAG,
     check_store,
     client,
+    latest_runs,
     search_runs,
     tracking_uri,
     without_login,
@@ -89,6 +90,4 @@ def latest_run(study: str | None) -> "Run":
 
 def _latest_of(api: "MlflowClient", *conditions: str, most: int = 1) -> list["Run"]:
     """Return the latest runs of studies, the newest first; a study's may be in any experiment, see `runs`."""
-    where = " and ".join((f"tags.`{ROLE_TAG}` = 'study'", *conditions))
-    experiments = [experiment.experiment_id for experiment in api.search_experiments()]
-    return list(api.search_runs(experiments, where, max_results=most, order_by=["attributes.start_time DESC"]))
+    return latest_runs(api, " and ".join((f"tags.`{ROLE_TAG}` = 'study'", *conditions)), most)

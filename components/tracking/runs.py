@@ -54,27 +54,17 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StudyRuns:
-    """The MLflow runs of a study, as `load` hands them to the other steps.
-
-    Attributes:
-        run: the run's unique name.
-        tracking_uri: where they are, without a login.
-        experiment: its number.
-        parent: the number of the study's own.
-        joined: whether the parent is the plugin's, and so not ours to end.
-        arms: run numbers by arm.
-        first_seed: the one that is logged in full.
-    """
+    """The MLflow runs of a study, as `load` hands them to the other steps."""
 
     SCHEMA: ClassVar[int] = 1
 
-    run: str
-    tracking_uri: str
-    experiment: str
-    parent: str
-    joined: bool
-    arms: dict[str, str]
-    first_seed: int
+    run: str  # its unique name
+    tracking_uri: str  # where they are, without a login
+    experiment: str  # its number
+    parent: str  # the number of the study's own
+    joined: bool  # the parent is the plugin's, and so not ours to end
+    arms: dict[str, str]  # run numbers by arm
+    first_seed: int  # is logged in full
 
 
 def open_runs(study: Study, run: str, schema: Schema) -> StudyRuns:

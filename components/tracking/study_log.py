@@ -3,7 +3,7 @@
 Runs are made and filled with `MlflowClient` alone: the fluent interface reads and sets the environment, and two steps
 of a study may run in two processes or pods at once. Where the runs go is MLFLOW_TRACKING_URI; without it `mlflow.db`
 in the working folder, which a plain `mlflow ui` there shows. `components.tracking.runs` makes the runs of the study
-and its arms; here they are filled, and read again.
+and its arms; here they are filled, and `components.tracking.latest` finds them again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def log_verdict(
     """Log the verdict to the study's run, each arm's numbers to the arm's own, and what the UI opens at.
 
     Args:
-        runs: what `open_runs` returned.
+        runs: of the study and its arms.
         verdict: of the study.
         description: Markdown.
         folder: its files become artifacts.

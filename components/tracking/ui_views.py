@@ -18,11 +18,7 @@ CURVES = ("val_loss", "loss", "val_accuracy", "accuracy")
 
 
 def view_tag(study: str) -> str:
-    """Return the tag of a study's view; each finished run takes it over, so that its address stays.
-
-    Args:
-        study: its name; an experiment may have several.
-    """
+    """Return the tag of a study's view; each finished run takes it over, so that its address stays."""
     return f"mlflow.sharedViewState.{_key(study)}"
 
 
@@ -31,13 +27,7 @@ def _key(study: str) -> str:
 
 
 def view(study: str, run: str, metric: str) -> str:
-    """Return the view of a study run's arms, sorted by their effect, as the value of `view_tag`.
-
-    Args:
-        study: its name.
-        run: the run's unique name.
-        metric: what the verdict is about.
-    """
+    """Return the view of a study run's arms, sorted by their effect, as the value of `view_tag`."""
     columns = [
         "tags.`assay.technique`",
         *(f"metrics.`{name}`" for name in ("effect", "low", "high")),
@@ -108,12 +98,6 @@ def _listed(numbers: Sequence[str]) -> str:
 
 
 def description(answer: str, run: str, links: Mapping[str, str]) -> str:
-    """Return what the experiment's page says above its runs: the answer, and where to look.
-
-    Args:
-        answer: of the study, in sentences.
-        run: the run's unique name.
-        links: from `pages`.
-    """
+    """Return what the experiment's page says above its runs: the answer, and where to look (`links` of `pages`)."""
     looks = " · ".join(f"[{what}]({where})" for what, where in links.items())
     return f"{answer}\n\nLatest run, {run}: {looks}\n"

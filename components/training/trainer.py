@@ -98,7 +98,7 @@ class Trainer:
                 for part, of_rows in probabilities.items():
                     np.save(folder / f"{part}.npy", of_rows)
                 saved_model.save(folder, network, encoder, self.prepared)
-                (folder / RESULT).write_text(to_json(result))
+                (folder / RESULT).write_text(to_json(result), "utf-8")
             if (cell.arm, cell.seed) == (REFERENCE, self.first_seed):
                 with self.running.span("report"):
                     self._preview(cell, encoder, folder)

@@ -27,7 +27,7 @@ from components.registry.model_registry import (
     Registry,
     found_or,
 )
-from components.tracking.client import ROLE_TAG, check_store, tracking_uri, user, without_login
+from components.tracking.client import ROLE_TAG, check_store, tracking_uri, without_login
 from components.tracking.runs import experiment_of
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _write(
         experiment, above = parent.info.experiment_id, version.run_id
     else:
         experiment, above = registry.ask(lambda: experiment_of(registry.api, registry.name)), None
-    made = registry.decision(judgement, str(version.version), aliases, user())
+    made = registry.decision(judgement, str(version.version), aliases)
     registry.write(made, experiment, above, f"by hand {uuid.uuid4().hex}")
 
 

@@ -33,10 +33,9 @@ SHARES = {
 def show_verdict(console: Console, verdict: "Verdict", decision: "Decision | None") -> None:
     """Print the table, the answer, and what the registry has decided, if anything; 80 columns are enough."""
     from components.reporting import phrases
-    from components.reporting.retraining import sentences
 
     console.print()
-    _show_list(console, "Retraining:", sentences(verdict.retrain) if verdict.retrain else ())
+    _show_list(console, "Retraining:", phrases.retraining_lines(verdict.retrain) if verdict.retrain else ())
     if verdict.effects:
         console.print(Text(f"What each technique does to {METRICS[verdict.metric].title}", style="bold"))
         console.print(_table(verdict))

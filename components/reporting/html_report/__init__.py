@@ -15,21 +15,24 @@ from components.evaluation.verdict import Verdict
 from components.formatting import duration
 from components.reporting.html_report import about, answers, effects, training
 from components.reporting.html_report.texts import minus, score, signed, whole
-from components.reporting.phrases import MOST_HARMS, amount, chance, changes, finding_as_text, harm_as_text, sentence
-from components.reporting.retraining import sentences
+from components.reporting.phrases import (
+    MOST_HARMS,
+    amount,
+    chance,
+    changes,
+    finding_as_text,
+    harm_as_text,
+    retraining_lines,
+    sentence,
+)
 from components.stats.metrics import METRICS
 from components.study.study import Study
 
 
 def write(file: Path, study: Study, verdict: Verdict, cells: Cells, prepared: Prepared) -> None:
-    """Write the page.
+    """Write the page to a file, beside which the augmentation preview is.
 
-    Args:
-        file: to write.
-        study: the study.
-        verdict: of the study.
-        cells: by arm, in the order of the seeds; test predictions are opened of the winner and the reference only.
-        prepared: the data; its own report is in the folder `report`, and the augmentation preview beside `file`.
+    Test predictions are opened of the winner and the reference only.
     """
     page = gather(study, verdict, cells, prepared, file.parent / "augmentation.png")
     file.write_text(_environment(verdict.metric).get_template("report.html.j2").render(page), "utf-8")
@@ -40,7 +43,7 @@ def gather(study: Study, verdict: Verdict, cells: Cells, prepared: Prepared, pre
     return {
         "verdict": verdict,
         "sentence": sentence(verdict),
-        "retrained": [*sentences(verdict.retrain), *changes(verdict)] if verdict.retrain else [],
+        "retrained": [*retraining_lines(verdict.retrain), *changes(verdict)] if verdict.retrain else [],
         "effects": effects.effects(verdict),
         "costs": effects.costs(verdict),
         "slices": effects.slices(verdict),

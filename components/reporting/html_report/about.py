@@ -46,9 +46,6 @@ def data(file: Path) -> dict[str, Any] | None:
     most = max((entry.rows for entry in about.classes), default=1) or 1
     return {
         **{key: value for key, value in vars(about).items() if value is not None},
-        "found": [
-            {"level": issue.level, "name": issue.kind, "said": issue.text_with_examples} for issue in about.issues
-        ],
         "listed": [{**vars(entry), "part": entry.rows / most} for entry in about.classes[:CLASSES]],
         "columns_listed": [
             {

@@ -19,22 +19,14 @@ Number = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: what it measures, from where to where, and how its numbers are written.
+    """An axis: what it measures, from where to where, and how its numbers are written."""
 
-    Attributes:
-        name: what it measures, with the unit.
-        low, high: the ends, in that unit.
-        write: how a number is written.
-        log: whether it is logarithmic; then both ends are above 0.
-        marks: where numbers stand; by default round ones.
-    """
-
-    name: str
+    name: str  # what it measures, with the unit
     low: float
     high: float
     write: Number
-    log: bool = False
-    marks: tuple[float, ...] | None = None
+    log: bool = False  # then both ends are above 0
+    marks: tuple[float, ...] | None = None  # where numbers stand; by default at round ones
 
     def place(self, value: float) -> float:
         """Return where a value is: 0 at the low end, 1 at the high end."""
@@ -84,22 +76,14 @@ def thinned(count: int, most: int = POINTS) -> np.ndarray:
 
 @dataclass
 class Plot:
-    """A chart with two axes.
+    """A chart with two axes."""
 
-    Attributes:
-        name: unique in the page.
-        title: in a few words.
-        description: what is to be seen, in a sentence.
-        x, y: the axes.
-        width, height: in CSS pixels, the labels included.
-    """
-
-    name: str
+    name: str  # unique in the page
     title: str
-    description: str
+    description: str  # what is to be seen, in a sentence
     x: Axis
     y: Axis
-    width: int = 340
+    width: int = 340  # in CSS pixels, the labels included
     height: int = 240
     parts: list[Markup] = field(default_factory=list)
 
@@ -184,11 +168,7 @@ def svg(name: str, title: str, description: str, width: int, height: int, parts:
 
 @dataclass(frozen=True)
 class Strip:
-    """A row of a table that shows effects on a common axis; it is as wide as its cell, whatever that is.
-
-    Attributes:
-        axis: the common axis.
-    """
+    """A row of a table that shows effects on a common axis; it is as wide as its cell, whatever that is."""
 
     axis: Axis
 

@@ -60,7 +60,7 @@ def costs(verdict: Verdict) -> Any:
         return None
     metric = verdict.metric
     ends = [value for e in ordered for value in (e.low, e.high, e.effect) if value is not None]
-    x = Axis("change of training time", *spread([0.0, *(e.cost for e in ordered)], 0.1), lambda v: change(v))
+    x = Axis("change of training time", *spread([0.0, *(e.cost for e in ordered)], 0.1), change)
     y = Axis(f"effect on {METRICS[metric].title}{unit(metric)}", *spread([0.0, *ends], 0.08), lambda v: tick(v, metric))
     told = "Each point is a technique, with its number in the table above; up is better, left is cheaper."
     plot = Plot("costs", "Cost against gain", told, x, y, 420, 340)

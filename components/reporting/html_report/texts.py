@@ -1,6 +1,6 @@
 """Numbers as the page shows them."""
 
-from components.reporting.phrases import amount
+from components.reporting.phrases import number
 from components.stats.metrics import METRICS
 
 
@@ -16,7 +16,7 @@ def whole(text: str) -> str:
 
 def signed(value: float, metric: str) -> str:
     """Return a difference without its unit: percentage points of shares, the loss as it is."""
-    return minus(amount(value, metric).removesuffix(" points"))
+    return minus(number(value, metric))
 
 
 def tick(value: float, metric: str) -> str:

@@ -79,15 +79,8 @@ def sizes(verdict: Verdict) -> dict[str, Any] | None:
     x = Axis("train rows", min(rows) / 1.2, twice * 1.2, "{:.0f}".format, True, tuple(map(float, (*rows, twice))))
     y = Axis(METRICS[metric].title, *spread([value(end) for end in ends]), lambda v: level(v, metric))
     said = twice_the_data(curve, metric)
-    plot = Plot(
-        "sizes",
-        "What more data brings",
-        f"{METRICS[metric].title} over the number of train rows. {said}",
-        x,
-        y,
-        420,
-        280,
-    )
+    told = f"{METRICS[metric].title} over the number of train rows. {said}"
+    plot = Plot("sizes", "What more data brings", told, x, y, 420, 280)
     plot_rows = np.geomspace(min(rows), curve.rows, 40)
     plot.line(plot_rows.tolist(), [value(float(law(n))) for n in plot_rows], "accent")
     beyond = np.geomspace(curve.rows, twice, 10)

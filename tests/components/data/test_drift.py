@@ -7,7 +7,7 @@ from small import prepare_rows
 from components.data.drift import FEWEST_ROWS, LEVEL, measure, psi, save
 from components.data.raw_values import Column
 from components.data.sources import Rows
-from components.reporting.retraining import drift_as_text
+from components.reporting.phrases import drift_as_text
 
 CLASSES = ("no", "yes")
 

@@ -11,8 +11,7 @@ from small import study_of
 
 from components.data.retraining import Retraining, read
 from components.registry.model_registry import Registry
-from components.reporting.phrases import changes, sentence
-from components.reporting.retraining import sentences
+from components.reporting.phrases import changes, retraining_lines, sentence
 from components.study.study import Gate, Retrain, Study
 from pipeline.study_file import read_study, ready_studies
 
@@ -74,15 +73,16 @@ def test_the_champions_recipe_alone_is_trained_on_the_rows_of_today(first, again
     assert {(event["arm"], event["seed"]) for event in steps.finished} == {("reference", 0), ("reference", 1)}
     assert steps.prepared.schema.rows == len(wine)
     assert steps.prepared.study.retrain == Retrain()  # the study.yaml of its report trains the same again
-    found = steps.verdict["retrain"]
+    found = retraining_of(steps)
+    assert found.drift is not None
     assert (found.trained, found.champion, found.arm) == ("recipe", first.decision.champion, arm)
     assert (found.drift.new, found.drift.drifted) == (len(wine) - ROWS, False)
     assert changes(steps.judgement) == []
-    assert sentences(found)[0].startswith(f"{len(wine) - ROWS} of {len(wine)} rows are new since version 1")
+    assert retraining_lines(found)[0].startswith(f"{len(wine) - ROWS} of {len(wine)} rows are new since version 1")
     assert sentence(steps.judgement).startswith("The champion's recipe has a validation accuracy of ")
     assert steps.decision.before == first.decision.champion
     assert steps.decision.decision in ("undecided", "kept", "promoted")
-    assert [event["message"] for event in steps.events if event["event"] == "said"] == found["said"]
+    assert said(steps) == retraining_lines(found)
     (told,) = [event["study"] for event in steps.events if event["event"] == "study"]
     assert Study.model_validate_json(told) == steps.prepared.study
 
@@ -107,12 +107,23 @@ def test_drift_brings_the_whole_study_back_and_what_changed_is_said(first, again
     steps = again(shifted(wine), study_if_drift=True).all()
     assert {event["arm"] for event in steps.finished} == {"reference", *ARMS}
     assert steps.prepared.study.seeds == first.study.seeds
-    found = steps.verdict["retrain"]
-    assert (found["trained"], found["drift"]["drifted"]) == ("study", True)
-    assert found["said"][-1] == "So the whole study is run."
-    assert found["techniques"] == {effect["technique"]: effect["verdict"] for effect in first.verdict["effects"]}
-    assert found["since"] is not None
+    found = retraining_of(steps)
+    assert found.drift is not None
+    assert (found.trained, found.drift.drifted) == ("study", True)
+    assert retraining_lines(found)[-1] == "So the whole study is run."
+    assert found.techniques == {effect.technique: effect.verdict for effect in first.judgement.effects}
+    assert found.since is not None
     assert steps.prepared.study == first.study
+
+
+def retraining_of(steps):
+    """What the verdict says of the retraining."""
+    assert steps.judgement.retrain is not None
+    return steps.judgement.retrain
+
+
+def said(steps):
+    return [event["message"] for event in steps.events if event["event"] == "said"]
 
 
 def continued(steps, tmp_path):
@@ -135,12 +146,22 @@ def test_killed_after_it_has_promoted_it_goes_on_as_what_it_was(first, again, wi
     assert made.decision.decision == "promoted"
     versions = Registry(first.study.study).versions()
     later = continued(made, tmp_path).all()
-    assert later.verdict["retrain"] == made.verdict["retrain"]
+    assert retraining_of(later) == retraining_of(made)
     assert later.decision == made.decision
     assert later.runs == made.runs
     assert Registry(first.study.study).versions() == versions
     assert all(event["reused"] for event in later.finished)
-    assert [event["message"] for event in later.events if event["event"] == "said"] == later.verdict["retrain"]["said"]
+    assert said(later) == retraining_lines(retraining_of(later))
+
+
+def test_what_another_assay_has_resolved_is_resolved_again(again, wine, tmp_path, caplog):
+    from components.tracking.client import client
+
+    made = again(wine[:140]).until_trained()
+    client().log_dict(made.runs.parent, {"of_another_assay": 1}, "study.json")
+    later = continued(made, tmp_path).until_trained()
+    assert "what an earlier try has found is looked for again: of_another_assay: " in caplog.text
+    assert said(later) == said(made)
 
 
 @pytest.mark.parametrize("retrained", [True, False])
@@ -157,14 +178,16 @@ def test_an_unfinished_run_goes_on_with_the_rows_of_today(first, again, wine, tm
     left = client().get_run(made.runs.parent)
     assert left.info.status == "FAILED"
     if retrained:
-        assert later.verdict["retrain"]["drift"]["rows"] == len(wine)
+        drift = retraining_of(later).drift
+        assert drift is not None
+        assert drift.rows == len(wine)
 
 
 def test_a_whole_study_comes_back_once_though_the_champion_stays(first, again, wine):
     """Else every night would cost a whole study from then on."""
     rows = shifted(wine).assign(hue=wine["hue"] + 1)
     study = again(rows, study_if_drift=True).all()
-    assert study.verdict["retrain"]["trained"] == "study"
+    assert retraining_of(study).trained == "study"
     assert study.decision.champion == first.decision.champion, "promoted: this test would mean nothing"
     night = again(rows, study_if_drift=True).until_trained()
     assert {event["arm"] for event in night.finished} == {"reference"}
@@ -172,7 +195,7 @@ def test_a_whole_study_comes_back_once_though_the_champion_stays(first, again, w
     assert found is not None
     assert found.drift is not None
     assert found.drift.drifted
-    assert sentences(found)[1].startswith("A whole study was run on such rows on 20")
+    assert retraining_lines(found)[1].startswith("A whole study was run on such rows on 20")
 
 
 def test_without_drift_the_whole_study_does_not_come_back(again, wine):
@@ -184,7 +207,7 @@ def test_without_drift_the_whole_study_does_not_come_back(again, wine):
 def test_the_same_rows_again_give_the_champion_again(first, again, wine):
     """Same recipe, rows and seeds: nothing new is registered."""
     steps = again(wine[:ROWS], seeds=first.study.seeds).all()
-    assert steps.verdict["retrain"]["said"][0] == "No row is new since version 1."
+    assert retraining_lines(retraining_of(steps))[0] == "No row is new since version 1."
     assert steps.decision.reason.startswith("the winner is the champion already")
     assert all(event["reused"] for event in steps.finished)
 
@@ -196,7 +219,7 @@ def test_before_there_is_a_champion_the_whole_study_is_run(run_steps):
     found = read(steps.prepared.folder / "report")
     assert found is not None
     assert (found.trained, found.champion) == ("study", None)
-    assert sentences(found) == ["No version is the champion yet, so the whole study is run."]
+    assert retraining_lines(found) == ["No version is the champion yet, so the whole study is run."]
 
 
 def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
@@ -214,8 +237,11 @@ def test_where_the_champions_run_is_gone_the_whole_study_is_run(run_steps):
     assert {event["arm"] for event in steps.finished} == {"reference", "narrow"}
     found = read(steps.prepared.folder / "report")
     assert found is not None
-    assert sentences(found)[0] == "How far the data has drifted is not known: nothing was kept of that of version 1."
-    assert sentences(found)[1].startswith("The run of version 1 (")
+    assert (
+        retraining_lines(found)[0]
+        == "How far the data has drifted is not known: nothing was kept of that of version 1."
+    )
+    assert retraining_lines(found)[1].startswith("The run of version 1 (")
 
 
 def _remove(path):
@@ -269,14 +295,14 @@ def test_a_recipe_that_this_data_can_not_have_brings_the_whole_study(first, agai
         found = read(steps.prepared.folder / "report")
         assert found is not None
         assert found.trained == "study"
-        assert sentences(found)[-1].startswith(f"The recipe of version {champion.version} (")
-        assert sentences(found)[-1].endswith("), so the whole study is run.")
-        assert "can't be trained here (recipe.model.name: cnn" in sentences(found)[-1]
+        assert retraining_lines(found)[-1].startswith(f"The recipe of version {champion.version} (")
+        assert retraining_lines(found)[-1].endswith("), so the whole study is run.")
+        assert "can't be trained here (recipe.model.name: cnn" in retraining_lines(found)[-1]
         client().log_dict(str(champion.run_id), {**kept, "of_another_assay": 1}, "study.json")
         other = replace(steps, folder=tmp_path / "other", run="other").until_trained()
         found = read(other.prepared.folder / "report")
         assert found is not None
-        assert "can't be trained here (of_another_assay: " in sentences(found)[-1]
+        assert "can't be trained here (of_another_assay: " in retraining_lines(found)[-1]
     finally:
         client().log_dict(str(champion.run_id), kept, "study.json")
 

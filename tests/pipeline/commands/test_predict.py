@@ -1,4 +1,4 @@
-"""`assay predict` on a table's model that one real run registered; other kinds are in components/test_parity.py."""
+"""`assay predict` on a table's model that one real run registered; other kinds are in serving/test_parity.py."""
 
 import io
 import re
