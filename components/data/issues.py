@@ -11,25 +11,15 @@ MAX_EXAMPLES = 5  # files, rows or columns that a message names
 
 @dataclass(frozen=True)
 class DataIssue:
-    """Something about the data that its owner should know.
+    """Something about the data that its owner should know."""
 
-    Attributes:
-        kind: of issue; errors are allowed by it, in `data.allow`.
-        level: an error stops the study, a warning is printed, a note is only in the report.
-        sentence: what is said, with `{count}` and the names of the values in it, as of `str.format`.
-        count: how many rows, files, columns or classes it is about.
-        values: what else the sentence names.
-        examples: a few files, rows or columns.
-        allowed: whether it would be an error, had `data.allow` not named it.
-    """
-
-    kind: str
-    level: Level
-    sentence: str
-    count: int
-    values: Mapping[str, int | float | str] = field(default_factory=dict)
-    examples: tuple[str, ...] = ()
-    allowed: bool = False
+    kind: str  # of issue; errors are allowed by it, in `data.allow`
+    level: Level  # an error stops the study, a warning is printed, a note is only in the report
+    sentence: str  # what is said, with `{count}` and the names of the values in it, as of `str.format`
+    count: int  # how many rows, files, columns or classes it is about
+    values: Mapping[str, int | float | str] = field(default_factory=dict)  # what else the sentence names
+    examples: tuple[str, ...] = ()  # a few files, rows or columns
+    allowed: bool = False  # whether it would be an error, had `data.allow` not named it
 
     @property
     def text(self) -> str:

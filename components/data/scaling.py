@@ -77,21 +77,13 @@ def _measured(prepared: Prepared, rows: np.ndarray, recipe: Recipe) -> Any:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of the train rows, each float64: () or (channels,) for images, (numbers,) for tables.
+    """Statistics of the train rows, each float64: () or (channels,) for images, (numbers,) for tables."""
 
-    Attributes:
-        low: the least value.
-        high: the greatest.
-        mean: the mean.
-        std: the standard deviation.
-        quartiles: (3, ...), the middle one is the median.
-    """
-
-    low: np.ndarray
-    high: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    quartiles: np.ndarray
+    low: np.ndarray  # the least value
+    high: np.ndarray  # the greatest
+    mean: np.ndarray  # the mean
+    std: np.ndarray  # the standard deviation
+    quartiles: np.ndarray  # (3, ...), the middle one is the median
 
     def scaling(self, kind: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return offset and divisor for one way of scaling, and the spread of what it makes (3, ...).

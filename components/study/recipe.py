@@ -50,21 +50,16 @@ def _allow_off(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [*known, {"enum": list(OFF)}]
 
 
+# Of `components.training.augment`: the warp of pixels, changes of values where they are, mixing rows, changes of words.
 Stage = Literal["warp", "values", "mix", "words"]
 
 
 class Applies:
-    """Where an augmentation applies.
-
-    Attributes:
-        stages: of `components.training.augment`, in which it acts: the warp of pixels, changes of values where they
-            are, mixing rows of a batch, changes of words.
-        kinds: of data: tables have no neighboring pixels, and words are no numbers.
-    """
+    """Where an augmentation applies: in which stages, and to which kinds of data."""
 
     def __init__(self, *stages: Stage, kinds: tuple[Kind, ...] = ("image",)):
         self.stages = stages
-        self.kinds = kinds
+        self.kinds = kinds  # tables have no neighboring pixels, and words are no numbers
 
 
 NUMBERS: tuple[Kind, ...] = ("image", "table")
@@ -147,12 +142,10 @@ class Augment(Part):
         return bool(self.techniques())
 
 
-def _applies(name: str) -> Applies:
-    """Return what the field says of where it applies."""
-    return next(where for where in Augment.model_fields[name].metadata if isinstance(where, Applies))
-
-
-APPLIES = {name: _applies(name) for name in Augment.model_fields}
+APPLIES = {
+    name: next(where for where in field.metadata if isinstance(where, Applies))
+    for name, field in Augment.model_fields.items()
+}
 FOR_KIND = {kind: tuple(name for name, where in APPLIES.items() if kind in where.kinds) for kind in KINDS}
 
 # What else only one kind of data has.
