@@ -45,7 +45,7 @@ class Inputs:
 class Encoder:
     """Prepared rows -> encoded rows, with what was measured on train rows."""
 
-    kind: Kind  # of the data
+    kind: Kind
     inputs: Inputs  # what it makes
     columns: tuple[Column, ...] = ()  # of a table
     # of images float64 () or (channels,), of tables (numbers,); empty for text
@@ -81,8 +81,8 @@ class Encoder:
             table[known] = np.arange(FIRST, FIRST + len(known))
             codes = x[:, column]
             missing = np.isnan(codes)
-            numbers = table[np.where(missing, 0, codes).astype(np.int64)]
-            encoded[:, place] = np.where(missing, ABSENT if absent else UNSEEN, numbers)
+            of_values = table[np.where(missing, 0, codes).astype(np.int64)]
+            encoded[:, place] = np.where(missing, ABSENT if absent else UNSEEN, of_values)
         return encoded
 
     def _text(self, x: np.ndarray) -> np.ndarray:

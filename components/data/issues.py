@@ -1,12 +1,18 @@
 """What the owner of data should know about it: facts as fields, and the sentence is made of them last."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 Level = Literal["error", "warning", "note"]
 
 MAX_EXAMPLES = 5  # files, rows or columns that a message names
+
+
+def some(names: Sequence[str], join: str = ", ", more: int | None = None) -> str:
+    """Return the first few names as text, and how many more there are."""
+    more = len(names) - MAX_EXAMPLES if more is None else more
+    return join.join(names[:MAX_EXAMPLES]) + (f", and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ REPORT = "report"
 class Schema:
     """What data.json says."""
 
-    kind: Kind  # image, table or text
+    kind: Kind
     source: str  # as the study names it
     shape: tuple[int, ...]  # of one row
     classes: tuple[str, ...]  # their names, in the order of the class numbers

@@ -48,7 +48,7 @@ class Column:
     """A column of a table."""
 
     name: str  # as the file has it
-    kind: Literal["number", "boolean", "category"] = "number"  # number, boolean (true or false) or category
+    kind: Literal["number", "boolean", "category"] = "number"
     # of a category, each once, sorted; a row holds a value's position. Empty for the other kinds.
     values: tuple[str, ...] = ()
 

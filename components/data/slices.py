@@ -36,7 +36,7 @@ class Slice:
 class Slicing:
     """A way to cut all rows into slices."""
 
-    slices: tuple[Slice, ...]  # all of them
+    slices: tuple[Slice, ...]
     codes: np.ndarray  # int64 (all rows,), the place in `slices` of each row's slice
 
 

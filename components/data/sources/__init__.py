@@ -30,7 +30,7 @@ class Rows:
     # text (rows, words) int32: 1 + the position of a word in `words`, in the order of the text, then zeros
     x: np.ndarray
     y: np.ndarray  # class numbers (rows,), integers that index `classes`
-    classes: tuple[str, ...]  # the classes' names
+    classes: tuple[str, ...]
     columns: tuple[Column, ...] = ()  # of a table; empty for other kinds
     words: tuple[str, ...] = ()  # every word of the text, each once; empty for other kinds
     # the source's own splits, as row numbers by name; empty where it has none

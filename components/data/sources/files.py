@@ -45,7 +45,7 @@ BLOCK = 1 << 16  # rows of Parquet and JSON Lines that are read at a time
 class Table:
     """The rows of a file."""
 
-    path: Path  # of the file
+    path: Path
     # by name, pyarrow arrays of raw values: of CSV and TSV all text; else also numbers, booleans and dates
     columns: dict[str, Array]
     names: Sequence[str]  # what each row is called: "line 17" where a row is a line, else "row 3"

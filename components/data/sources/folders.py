@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.data.issues import MAX_EXAMPLES, DataIssue
+from components.data.issues import MAX_EXAMPLES, DataIssue, some
 from components.data.sources import Rows
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
@@ -50,8 +50,8 @@ class File(NamedTuple):
 class Listing:
     """The files of a folder."""
 
-    root: Path  # the folder
-    kind: FileKind  # of the files
+    root: Path
+    kind: FileKind
     files: list[File]  # in the order of their paths within each class, and of the classes within each split
     classes: tuple[str, ...]  # the names of the class folders, sorted; of a listing that was checked, each has files
     others: Counter[str]  # how many files of other kinds the class folders have, by their ending
@@ -293,6 +293,4 @@ def _counted(endings: Counter[str]) -> str:
 
 
 def _some(names: Iterable[str], join: str = "; ") -> str:
-    texts = [shown(name) for name in names]
-    more = f", and {len(texts) - MAX_EXAMPLES} more" if len(texts) > MAX_EXAMPLES else ""
-    return join.join(texts[:MAX_EXAMPLES]) + more
+    return some([shown(name) for name in names], join)
