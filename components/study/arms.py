@@ -28,7 +28,7 @@ class Arm:
     # the arm lacks the technique, whose effect is then reference minus arm; else it is arm minus reference
     removes: bool
     changes: Mapping[str, object]  # the differences from the reference recipe, as path and value
-    recipe: Recipe  # the full recipe
+    recipe: Recipe
     pair: tuple[str, str] | None = None  # the names of the two arms whose changes it has both; None of all other arms
 
     @property

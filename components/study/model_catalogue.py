@@ -16,7 +16,7 @@ APPLICATIONS = "applications/"
 class ModelType:
     """A model."""
 
-    description: str  # what it is
+    description: str
     # `module:function`. A network's takes encoded rows, `Layers`, `Inputs` and the widths of the hidden layers, and
     # returns what the logits are made of, see `components.training.models`. That of trees takes `Inputs` and a seed,
     # and returns scikit-learn's estimator, see `components.training.trees`.

@@ -30,9 +30,9 @@ class Cell:
     """One arm trained with one seed."""
 
     id: str  # unique in the study: the arm's number in `Study.expand` and the seed, `3-0`
-    arm: str  # the arm's name
+    arm: str
     seed: int  # from 0
-    recipe: Recipe  # the arm's full recipe
+    recipe: Recipe
     key: str  # cells with the same key give, on the same data, the same result
 
 
