@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,29 +61,6 @@ class Split:
     y: np.ndarray
     val_x: "np.ndarray | Streamed"
     val_y: np.ndarray
-
-
-class Trains(Protocol):
-    """What trains a cell's model: a `Program`, or a `components.training.trees.Forest`."""
-
-    network: Any  # the Keras model, or scikit-learn's estimator
-    computed: Computed  # what computes
-
-    def fit(
-        self,
-        split: Split,
-        recipe: Train,
-        seed: int,
-        spread: np.ndarray,
-        on_epoch: Callable[[int, dict[str, float]], None] = ...,
-        checkpoint: Checkpoint | None = None,
-    ) -> Fit:
-        """See `Program.fit`."""
-        ...
-
-    def probabilities(self, x: "np.ndarray | Streamed") -> np.ndarray:
-        """See `Program.probabilities`."""
-        ...
 
 
 class Program(ABC):
