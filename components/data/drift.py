@@ -98,23 +98,14 @@ class DriftedValue:
 
 @dataclass(frozen=True)
 class Drift:
-    """How the rows that are new since a version was trained differ from those of then.
+    """How the rows that are new since a version was trained differ from those of then."""
 
-    Attributes:
-        rows: of today.
-        new: of them.
-        compared: whether only the new rows were, or all.
-        looked_at: how many of those; of each group one.
-        threshold: of the index, from which a value has drifted.
-        values: those that have moved most first; none where the rows are too few to tell.
-    """
-
-    rows: int
-    new: int
-    compared: Literal["new", "all"]
-    looked_at: int
-    threshold: float
-    values: tuple[DriftedValue, ...]
+    rows: int  # of today
+    new: int  # of them
+    compared: Literal["new", "all"]  # whether only the new rows were, or all
+    looked_at: int  # how many of those; of each group one
+    threshold: float  # of the index, from which a value has drifted
+    values: tuple[DriftedValue, ...]  # those that have moved most first; none where the rows are too few to tell
 
     @property
     def enough(self) -> bool:

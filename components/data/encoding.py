@@ -25,19 +25,15 @@ class Inputs:
     """What the network reads; the same for every seed, so that one compiled program serves them all.
 
     Decided by the rows that are not test rows. Nothing is learned from it: it is how much room there is.
-
-    Attributes:
-        shape: of one encoded row.
-        flags: of a table: the columns of numbers that may be missing, by their place among all columns.
-        sizes: of a table: how many numbers each column of categories has; they are the last of an encoded row.
-            Of text: how many the vocabulary has. Empty for images.
-        dtype: of encoded rows: int32 for text, else float32.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # of one encoded row
+    # of a table: the columns of numbers that may be missing, by their place among all columns
     flags: tuple[int, ...] = ()
+    # of a table: how many numbers each column of categories has; they are the last of an encoded row. Of text: how many
+    # the vocabulary has. Empty for images.
     sizes: tuple[int, ...] = ()
-    dtype: str = "float32"
+    dtype: str = "float32"  # of encoded rows: int32 for text, else float32
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Inputs":
@@ -47,31 +43,22 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Prepared rows -> encoded rows, with what was measured on train rows.
-
-    Attributes:
-        kind: of the data.
-        columns: of a table.
-        inputs: what it makes.
-        offset: of images float64 () or (channels,), of tables (numbers,); empty for text.
-        divisor: as `offset`; 1 where the train rows are all alike.
-        median: of tables (numbers,): what is put where a number is missing.
-        known: of tables an array for each column of categories: the positions of the values of the train rows; of text
-            one array, the words of the vocabulary, as prepared data numbers them.
-        absent: of tables: for each column of categories whether the train rows have one missing.
-        spread: float64 (3,) or (3, channels) for images, (3, columns of an encoded row) for tables: standard deviation,
-            least and greatest value of the encoded train rows; what augmentation measures with. 0 for what is no
-            number.
-    """
+    """Prepared rows -> encoded rows, with what was measured on train rows."""
 
     kind: Kind
-    inputs: Inputs
-    columns: tuple[Column, ...] = ()
+    inputs: Inputs  # what it makes
+    columns: tuple[Column, ...] = ()  # of a table
+    # of images float64 () or (channels,), of tables (numbers,); empty for text
     offset: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    divisor: np.ndarray = field(default_factory=lambda: np.ones(0))
+    divisor: np.ndarray = field(default_factory=lambda: np.ones(0))  # as `offset`; 1 where the train rows are all alike
+    # of tables (numbers,): what is put where a number is missing
     median: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    # of tables an array for each column of categories: the positions of the values of the train rows; of text one
+    # array, the words of the vocabulary, as prepared data numbers them
     known: tuple[np.ndarray, ...] = ()
-    absent: tuple[bool, ...] = ()
+    absent: tuple[bool, ...] = ()  # of tables: for each column of categories whether the train rows have one missing
+    # float64 (3,) or (3, channels) for images, (3, columns of an encoded row) for tables: standard deviation, least and
+    # greatest value of the encoded train rows; what augmentation measures with. 0 for what is no number.
     spread: np.ndarray = field(default_factory=lambda: np.zeros((3, 0)))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
@@ -94,8 +81,8 @@ class Encoder:
             table[known] = np.arange(FIRST, FIRST + len(known))
             codes = x[:, column]
             missing = np.isnan(codes)
-            numbers = table[np.where(missing, 0, codes).astype(np.int64)]
-            encoded[:, place] = np.where(missing, ABSENT if absent else UNSEEN, numbers)
+            of_values = table[np.where(missing, 0, codes).astype(np.int64)]
+            encoded[:, place] = np.where(missing, ABSENT if absent else UNSEEN, of_values)
         return encoded
 
     def _text(self, x: np.ndarray) -> np.ndarray:

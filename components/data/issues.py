@@ -1,6 +1,6 @@
 """What the owner of data should know about it: facts as fields, and the sentence is made of them last."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,27 +9,23 @@ Level = Literal["error", "warning", "note"]
 MAX_EXAMPLES = 5  # files, rows or columns that a message names
 
 
+def some(names: Sequence[str], join: str = ", ", more: int | None = None) -> str:
+    """Return the first few names as text, and how many more there are."""
+    more = len(names) - MAX_EXAMPLES if more is None else more
+    return join.join(names[:MAX_EXAMPLES]) + (f", and {more} more" if more > 0 else "")
+
+
 @dataclass(frozen=True)
 class DataIssue:
-    """Something about the data that its owner should know.
+    """Something about the data that its owner should know."""
 
-    Attributes:
-        kind: of issue; errors are allowed by it, in `data.allow`.
-        level: an error stops the study, a warning is printed, a note is only in the report.
-        sentence: what is said, with `{count}` and the names of the values in it, as of `str.format`.
-        count: how many rows, files, columns or classes it is about.
-        values: what else the sentence names.
-        examples: a few files, rows or columns.
-        allowed: whether it would be an error, had `data.allow` not named it.
-    """
-
-    kind: str
-    level: Level
-    sentence: str
-    count: int
-    values: Mapping[str, int | float | str] = field(default_factory=dict)
-    examples: tuple[str, ...] = ()
-    allowed: bool = False
+    kind: str  # of issue; errors are allowed by it, in `data.allow`
+    level: Level  # an error stops the study, a warning is printed, a note is only in the report
+    sentence: str  # what is said, with `{count}` and the names of the values in it, as of `str.format`
+    count: int  # how many rows, files, columns or classes it is about
+    values: Mapping[str, int | float | str] = field(default_factory=dict)  # what else the sentence names
+    examples: tuple[str, ...] = ()  # a few files, rows or columns
+    allowed: bool = False  # whether it would be an error, had `data.allow` not named it
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Step `load`: any source -> checked, split, reported, prepared data; and the study's runs are opened in MLflow."""
+"""Any source -> checked, split, reported, prepared data."""
 
 from pathlib import Path
 

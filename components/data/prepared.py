@@ -37,31 +37,18 @@ REPORT = "report"
 
 @dataclass(frozen=True)
 class Schema:
-    """What data.json says.
-
-    Attributes:
-        kind: image, table or text.
-        source: as the study names it.
-        shape: of one row.
-        classes: their names, in the order of the class numbers.
-        columns: of a table.
-        inputs: what a network reads.
-        rows: how many there are in all.
-        class_rows: how many of each class.
-        splits: how many rows are for test, and for each seed for validation and training.
-        fingerprint: SHA-256 of the rows, labels, classes, groups, times and of which rows are test rows.
-    """
+    """What data.json says."""
 
     kind: Kind
-    source: str
-    shape: tuple[int, ...]
-    classes: tuple[str, ...]
-    columns: tuple[Column, ...]
-    inputs: Inputs
-    rows: int
-    class_rows: dict[str, int]
-    splits: dict[str, int]
-    fingerprint: str
+    source: str  # as the study names it
+    shape: tuple[int, ...]  # of one row
+    classes: tuple[str, ...]  # their names, in the order of the class numbers
+    columns: tuple[Column, ...]  # of a table
+    inputs: Inputs  # what a network reads
+    rows: int  # how many there are in all
+    class_rows: dict[str, int]  # how many of each class
+    splits: dict[str, int]  # how many rows are for test, and for each seed for validation and training
+    fingerprint: str  # SHA-256 of the rows, labels, classes, groups, times and of which rows are test rows
 
 
 class RowFile:

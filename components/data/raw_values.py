@@ -45,16 +45,11 @@ _WORD = re.compile(rf"{_LETTERS}(?:['\u2019]{_LETTERS})*|[{_DENSE}]{_MARK}*|[^\w
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
+    """A column of a table."""
 
-    Attributes:
-        name: as the file has it.
-        kind: number, boolean (true or false) or category.
-        values: of a category, each once, sorted; a row holds a value's position. Empty for the other kinds.
-    """
-
-    name: str
+    name: str  # as the file has it
     kind: Literal["number", "boolean", "category"] = "number"
+    # of a category, each once, sorted; a row holds a value's position. Empty for the other kinds.
     values: tuple[str, ...] = ()
 
 

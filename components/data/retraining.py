@@ -12,30 +12,20 @@ FILE = "retrain.json"  # in the folder of the data report
 
 @dataclass(frozen=True)
 class Retraining:
-    """What is trained, and why.
-
-    Attributes:
-        why: the champion's recipe is trained; or the whole study, since there is no champion, the data has drifted, the
-            champion's run is gone, or its recipe can't be trained here.
-        champion: its version.
-        arm: whose recipe it has.
-        drift: since its data; None where there is nothing to measure it by.
-        is_studied: whether a whole study was run since on rows like those that have drifted.
-        error: why its recipe can't be trained.
-        techniques: the verdict of the last study on each.
-        since: that study's date.
-    """
+    """What is trained, and why."""
 
     SCHEMA: ClassVar[int] = 1
 
+    # the champion's recipe is trained; or the whole study, since there is no champion, the data has drifted, the
+    # champion's run is gone, or its recipe can't be trained here
     why: Literal["recipe", "no champion", "drift", "run is gone", "unfit recipe"]
-    champion: str | None
-    arm: str | None = None
-    drift: Drift | None = None
-    is_studied: bool = False
-    error: str | None = None
-    techniques: dict[str, str] = field(default_factory=dict[str, str])
-    since: str | None = None
+    champion: str | None  # its version
+    arm: str | None = None  # whose recipe it has
+    drift: Drift | None = None  # since its data; None where there is nothing to measure it by
+    is_studied: bool = False  # whether a whole study was run since on rows like those that have drifted
+    error: str | None = None  # why its recipe can't be trained
+    techniques: dict[str, str] = field(default_factory=dict[str, str])  # the verdict of the last study on each
+    since: str | None = None  # that study's date
 
     @property
     def trained(self) -> Literal["recipe", "study"]:

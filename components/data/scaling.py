@@ -1,4 +1,4 @@
-"""Step `scale`: for each seed, encoders from the TRAIN rows of that seed; the winner's becomes part of the saved model.
+"""Encoders for each seed, from the TRAIN rows of that seed; the winner's becomes part of the saved model.
 
 Scaling is (x - offset) / divisor. Images have one of each for all pixels, or one for each channel; tables have one for
 each column. Vocabularies are taken here, too. Images that are larger than memory are measured chunk by chunk.
@@ -77,21 +77,13 @@ def _measured(prepared: Prepared, rows: np.ndarray, recipe: Recipe) -> Any:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of the train rows, each float64: () or (channels,) for images, (numbers,) for tables.
-
-    Attributes:
-        low: the least value.
-        high: the greatest.
-        mean: the mean.
-        std: the standard deviation.
-        quartiles: (3, ...), the middle one is the median.
-    """
+    """Statistics of the train rows, each float64: () or (channels,) for images, (numbers,) for tables."""
 
     low: np.ndarray
     high: np.ndarray
     mean: np.ndarray
     std: np.ndarray
-    quartiles: np.ndarray
+    quartiles: np.ndarray  # (3, ...), the middle one is the median
 
     def scaling(self, kind: Scale) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return offset and divisor for one way of scaling, and the spread of what it makes (3, ...).

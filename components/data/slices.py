@@ -21,15 +21,10 @@ CLASS = "class"
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the rows.
+    """A part of the rows."""
 
-    Attributes:
-        column: of a table, or `class`.
-        value: what its rows have there, in words: `6`, `Biscoe`, `9.75 to 19.5`, `others` or `missing`.
-    """
-
-    column: str
-    value: str
+    column: str  # of a table, or `class`
+    value: str  # what its rows have there, in words: `6`, `Biscoe`, `9.75 to 19.5`, `others` or `missing`
 
     @property
     def name(self) -> str:
@@ -39,15 +34,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slicing:
-    """A way to cut all rows into slices.
-
-    Attributes:
-        slices: all of them.
-        codes: int64 (all rows,), the place in `slices` of each row's slice.
-    """
+    """A way to cut all rows into slices."""
 
     slices: tuple[Slice, ...]
-    codes: np.ndarray
+    codes: np.ndarray  # int64 (all rows,), the place in `slices` of each row's slice
 
 
 def slicings(prepared: Prepared, columns: Sequence[str]) -> list[Slicing]:

@@ -33,17 +33,11 @@ WINDOW = 0.8  # share of the rows before the test that a seed's window has, with
 
 @dataclass(frozen=True)
 class Content:
-    """What is in the rows, and no more.
+    """What is in the rows, and no more."""
 
-    Attributes:
-        digests: uint64 (rows, 2), equal for rows with the same values.
-        first: (rows,) for each row the number of the first one with the same values.
-        order: int64 (rows,) the rows' numbers, ordered by content, class and time.
-    """
-
-    digests: np.ndarray
-    first: np.ndarray
-    order: np.ndarray
+    digests: np.ndarray  # uint64 (rows, 2), equal for rows with the same values
+    first: np.ndarray  # (rows,) for each row the number of the first one with the same values
+    order: np.ndarray  # int64 (rows,) the rows' numbers, ordered by content, class and time
 
 
 def content(rows: Rows) -> Content:

@@ -1,7 +1,7 @@
 """The saved model: a raw row, the bytes of an image file or a text in, probabilities out.
 
 A folder with network.keras, which turns encoded rows into logits, or with trees.skops, see
-`components.training.trees`; and with encoder.json, which says how a raw row is encoded: columns and their values,
+`components.serving.tree_files`; and with encoder.json, which says how a raw row is encoded: columns and their values,
 the words, what numbers are scaled by; all from the train rows of the model's seed.
 """
 

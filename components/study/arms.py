@@ -21,23 +21,15 @@ Arms = str | dict[str, object] | list[str | dict[str, object]]  # as a study has
 
 @dataclass(frozen=True)
 class Arm:
-    """One variant of the reference.
+    """One variant of the reference."""
 
-    Attributes:
-        name: unique in the study; what runs and figures are called.
-        technique: what the verdict speaks of ("dropout" for the arm "no dropout").
-        removes: the arm lacks the technique, whose effect is then reference minus arm; else it is arm minus reference.
-        changes: the differences from the reference recipe, as path and value.
-        recipe: the full recipe.
-        pair: the names of the two arms whose changes it has both; None of all other arms.
-    """
-
-    name: str
-    technique: str
+    name: str  # unique in the study; what runs and figures are called
+    technique: str  # what the verdict speaks of ("dropout" for the arm "no dropout")
+    # the arm lacks the technique, whose effect is then reference minus arm; else it is arm minus reference
     removes: bool
-    changes: Mapping[str, object]
+    changes: Mapping[str, object]  # the differences from the reference recipe, as path and value
     recipe: Recipe
-    pair: tuple[str, str] | None = None
+    pair: tuple[str, str] | None = None  # the names of the two arms whose changes it has both; None of all other arms
 
     @property
     def is_size(self) -> bool:

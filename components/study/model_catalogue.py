@@ -14,28 +14,21 @@ APPLICATIONS = "applications/"
 
 @dataclass(frozen=True)
 class ModelType:
-    """A model.
-
-    Attributes:
-        description: what it is.
-        builder: `module:function`. A network's takes encoded rows, `Layers`, `Inputs` and the widths of the hidden
-            layers, and returns what the logits are made of, see `components.training.models`. That of trees takes
-            `Inputs` and a seed, and returns scikit-learn's estimator, see `components.training.trees`.
-        kinds: of data that it fits. Trees get no text: they would take the numbers of words for sizes.
-        cost: an epoch beside one of `mlp`, roughly; of trees all of it. It need only balance train tasks.
-        units: widths of the hidden layers unless the study gives them: of dense layers (mlp), filters (cnn, resnet,
-            textcnn), LSTMs (bilstm), feed-forward layers (transformer). Other models have their own.
-        own: what differs from the defaults of the kind of data.
-        trees: it is scikit-learn's and fitted as a whole; else a network, trained in epochs.
-    """
+    """A model."""
 
     description: str
+    # `module:function`. A network's takes encoded rows, `Layers`, `Inputs` and the widths of the hidden layers, and
+    # returns what the logits are made of, see `components.training.models`. That of trees takes `Inputs` and a seed,
+    # and returns scikit-learn's estimator, see `components.training.trees`.
     builder: str
-    kinds: tuple[Kind, ...]
-    cost: float
+    kinds: tuple[Kind, ...]  # of data that it fits. Trees get no text: they would take the numbers of words for sizes.
+    cost: float  # an epoch beside one of `mlp`, roughly; of trees all of it. It need only balance train tasks.
+    # widths of the hidden layers unless the study gives them: of dense layers (mlp), filters (cnn, resnet, textcnn),
+    # LSTMs (bilstm), feed-forward layers (transformer). Other models have their own.
     units: tuple[int, ...] = ()
+    # what differs from the defaults of the kind of data
     own: Mapping[str, object] = field(default_factory=dict[str, object])
-    trees: bool = False
+    trees: bool = False  # it is scikit-learn's and fitted as a whole; else a network, trained in epochs
 
 
 # The text models are as in their papers, without batch normalization; trees know no technique but scaling.

@@ -34,14 +34,10 @@ class OneOf:
     """Makes a text one of a table's keys: `Annotated[str, OneOf(METRICS)]`.
 
     The table is read whenever a value is validated, so that a row that was added to it counts.
-
-    Attributes:
-        table: by name.
-        able: which of its rows are meant.
     """
 
-    table: Mapping[str, Any]
-    able: Callable[[Any], bool] = lambda row: True
+    table: Mapping[str, Any]  # by name
+    able: Callable[[Any], bool] = lambda row: True  # which of its rows are meant
 
     def names(self) -> list[str]:
         """Return what the text may be."""

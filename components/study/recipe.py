@@ -50,25 +50,23 @@ def _allow_off(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [*known, {"enum": list(OFF)}]
 
 
+# Of `components.training.augment`: the warp of pixels, changes of values where they are, mixing rows, changes of words.
 Stage = Literal["warp", "values", "mix", "words"]
 
 
 class Applies:
-    """Where an augmentation applies.
-
-    Attributes:
-        stages: of `components.training.augment`, in which it acts: the warp of pixels, changes of values where they
-            are, mixing rows of a batch, changes of words.
-        kinds: of data: tables have no neighboring pixels, and words are no numbers.
-    """
+    """Where an augmentation applies: in which stages, and to which kinds of data."""
 
     def __init__(self, *stages: Stage, kinds: tuple[Kind, ...] = ("image",)):
         self.stages = stages
-        self.kinds = kinds
+        self.kinds = kinds  # tables have no neighboring pixels, and words are no numbers
 
 
 NUMBERS: tuple[Kind, ...] = ("image", "table")
-WARP, VALUES, WORDS = Applies("warp"), Applies("values"), Applies("words", kinds=("text",))
+Warp = Annotated[float, Applies("warp")]
+Flip = Annotated[bool, Applies("warp")]
+Values = Annotated[float, Applies("values")]
+Words = Annotated[float, Applies("words", kinds=("text",))]
 
 
 class Augment(Part):
@@ -78,34 +76,22 @@ class Augment(Part):
     noise, mixing; for words: drop, swap, mask. Brightness never leaves the range of the scaled train rows.
     """
 
-    rotate: Annotated[float, WARP] = Field(
-        default=0.0, ge=0, le=180, description="images: up to this many degrees either way"
-    )
-    shift: Annotated[float, WARP] = Field(
-        default=0.0, ge=0, lt=1, description="images: up to this fraction of height and width"
-    )
-    zoom: Annotated[float, WARP] = Field(
-        default=0.0, ge=0, lt=1, description="images: up to this fraction nearer or farther"
-    )
-    shear: Annotated[float, WARP] = Field(
-        default=0.0, ge=0, le=60, description="images: slanted by up to this many degrees either way"
-    )
-    horizontal_flip: Annotated[bool, WARP] = Field(
-        default=False, description="images: mirror every second row, by chance"
-    )
-    vertical_flip: Annotated[bool, WARP] = Field(
-        default=False, description="images: turn every second row upside down, by chance"
-    )
-    brightness: Annotated[float, VALUES] = Field(
+    rotate: Warp = Field(default=0.0, ge=0, le=180, description="images: up to this many degrees either way")
+    shift: Warp = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction of height and width")
+    zoom: Warp = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction nearer or farther")
+    shear: Warp = Field(default=0.0, ge=0, le=60, description="images: slanted by up to this many degrees either way")
+    horizontal_flip: Flip = Field(default=False, description="images: mirror every second row, by chance")
+    vertical_flip: Flip = Field(default=False, description="images: turn every second row upside down, by chance")
+    brightness: Values = Field(
         default=0.0, ge=0, le=1, description="images: up to this fraction of the train rows' range brighter or darker"
     )
-    contrast: Annotated[float, VALUES] = Field(
+    contrast: Values = Field(
         default=0.0, ge=0, le=1, description="images: up to this fraction more or less contrast, about the image's mean"
     )
     rand_augment: Annotated[float, Applies("warp", "values")] = Field(
         default=0.0, ge=0, le=1, description="images: magnitude of two changes drawn for each row (RandAugment)"
     )
-    erase: Annotated[float, VALUES] = Field(
+    erase: Values = Field(
         default=0.0,
         ge=0,
         lt=1,
@@ -124,13 +110,11 @@ class Augment(Part):
         description="images: paste a rectangle of another row, its area of Beta(alpha, alpha)",
     )
 
-    drop_words: Annotated[float, WORDS] = Field(
-        default=0.0, ge=0, lt=1, description="text: each word is left out with this chance"
-    )
-    swap_words: Annotated[float, WORDS] = Field(
+    drop_words: Words = Field(default=0.0, ge=0, lt=1, description="text: each word is left out with this chance")
+    swap_words: Words = Field(
         default=0.0, ge=0, le=1, description="text: this share of the words change places with each other"
     )
-    mask_words: Annotated[float, WORDS] = Field(
+    mask_words: Words = Field(
         default=0.0, ge=0, lt=1, description="text: each word becomes an unknown one with this chance"
     )
 
@@ -147,12 +131,10 @@ class Augment(Part):
         return bool(self.techniques())
 
 
-def _applies(name: str) -> Applies:
-    """Return what the field says of where it applies."""
-    return next(where for where in Augment.model_fields[name].metadata if isinstance(where, Applies))
-
-
-APPLIES = {name: _applies(name) for name in Augment.model_fields}
+APPLIES = {
+    name: next(where for where in field.metadata if isinstance(where, Applies))
+    for name, field in Augment.model_fields.items()
+}
 FOR_KIND = {kind: tuple(name for name, where in APPLIES.items() if kind in where.kinds) for kind in KINDS}
 
 # What else only one kind of data has.

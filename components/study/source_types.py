@@ -13,28 +13,18 @@ COLUMNS = ("target", "ignore", "group", "time", "delimiter")
 
 @dataclass(frozen=True)
 class SourceType:
-    """A kind of source.
+    """A kind of source."""
 
-    Attributes:
-        module: has `read(data, folder) -> Rows`, see `components.data.sources`; imported when a source is read.
-        forms: how users write it; the first stands for it in messages.
-        kinds: of data that it may have; the first is what a study gets that does not say.
-        names: where it has only these: each with its kind of data.
-        keeper: who has those names, for messages.
-        options: those of `data` that not every source has.
-        is_path: whether its address is a file or folder, or a URL of one: mounted in Docker, looked for on a cluster.
-        rows_are_files: whether a row is a file, of which the served model takes the bytes.
-        cache: environment variable of the folder that keeps its data sets, and that folder's name in the user's home.
-    """
-
-    module: str
-    forms: tuple[str, ...]
-    kinds: tuple[Kind, ...] = ()
-    names: Mapping[str, Kind] = field(default_factory=dict)
-    keeper: str = ""
-    options: tuple[str, ...] = ()
+    module: str  # has `read(data, folder) -> Rows`, see `components.data.sources`; imported when a source is read
+    forms: tuple[str, ...]  # how users write it; the first stands for it in messages
+    kinds: tuple[Kind, ...] = ()  # of data that it may have; the first is what a study gets that does not say
+    names: Mapping[str, Kind] = field(default_factory=dict)  # where it has only these: each with its kind of data
+    keeper: str = ""  # who has those names, for messages
+    options: tuple[str, ...] = ()  # those of `data` that not every source has
+    # whether its address is a file or folder, or a URL of one: mounted in Docker, looked for on a cluster
     is_path: bool = False
-    rows_are_files: bool = False
+    rows_are_files: bool = False  # whether a row is a file, of which the served model takes the bytes
+    # environment variable of the folder that keeps its data sets, and that folder's name in the user's home
     cache: tuple[str, str] | None = None
 
     def kinds_of(self, name: str) -> tuple[Kind, ...]:

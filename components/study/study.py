@@ -27,21 +27,13 @@ from components.study.recipe import Recipe, content_hash, defaults, merge
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm trained with one seed.
+    """One arm trained with one seed."""
 
-    Attributes:
-        id: unique in the study: the arm's number in `Study.expand` and the seed, `3-0`.
-        arm: the arm's name.
-        seed: from 0.
-        recipe: the arm's full recipe.
-        key: cells with the same key give, on the same data, the same result.
-    """
-
-    id: str
+    id: str  # unique in the study: the arm's number in `Study.expand` and the seed, `3-0`
     arm: str
-    seed: int
+    seed: int  # from 0
     recipe: Recipe
-    key: str
+    key: str  # cells with the same key give, on the same data, the same result
 
 
 class Screening(Part):

@@ -82,13 +82,9 @@ def _is_union_tag(part: str | int) -> bool:
     )
 
 
-def _field_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Any:
-    parent = _model_at(model, loc[:-1])
-    return parent.model_fields.get(str(loc[-1])) if parent and loc else None
-
-
 def _choices(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[Any, ...]:
-    field = _field_at(model, loc)
+    parent = _model_at(model, loc[:-1])
+    field = parent.model_fields.get(str(loc[-1])) if parent and loc else None
     return get_args(field.annotation) if field else ()
 
 

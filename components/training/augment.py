@@ -64,15 +64,10 @@ Sampler = Callable[[tf.Tensor, tf.Tensor, float], tf.Tensor]  # of a seed int32 
 
 
 class Mixture(NamedTuple):
-    """How the labels of mixed rows are mixed.
+    """How the labels of mixed rows are mixed."""
 
-    Attributes:
-        partner: int32 (rows,), for each row the number of the row of this batch that was mixed into it.
-        weight: float32 (rows,), 0..1: of the row's own label; the rest is its partner's.
-    """
-
-    partner: tf.Tensor
-    weight: tf.Tensor
+    partner: tf.Tensor  # int32 (rows,), for each row the number of the row of this batch that was mixed into it
+    weight: tf.Tensor  # float32 (rows,), 0..1: of the row's own label; the rest is its partner's
 
 
 @tf.autograph.experimental.do_not_convert  # nothing here loops; AutoGraph would read this file again while tracing
@@ -324,19 +319,12 @@ def _warp(x: tf.Tensor, affine: Affine) -> tf.Tensor:
 
 
 class _Random(NamedTuple):
-    """One drawn operation for each row.
+    """One drawn operation for each row."""
 
-    Attributes:
-        names: of the operations.
-        kind: int32 (rows,), which of them.
-        sign: float32 (rows,), -1 or 1, for those that go either way.
-        magnitude: 0..1.
-    """
-
-    names: tuple[str, ...]
-    kind: tf.Tensor
-    sign: tf.Tensor
-    magnitude: float
+    names: tuple[str, ...]  # of the operations
+    kind: tf.Tensor  # int32 (rows,), which of them
+    sign: tf.Tensor  # float32 (rows,), -1 or 1, for those that go either way
+    magnitude: float  # 0..1
 
     def chosen(self, name: str) -> tf.Tensor:
         """Return bool (rows,): where the operation was drawn."""

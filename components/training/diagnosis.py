@@ -8,9 +8,9 @@ QUANTITIES of a layer, each of one step, the last whole batch of the epoch:
     saturated      sigmoid and tanh: share of the outputs that are within 1.5 % of the range of one of its ends
     spread         standard deviation of a unit's outputs over the batch, the mean over the units
 
-The thresholds are far from what sound networks have, since a false alarm
-costs trust: of all models on digits, iris, wine and fortunes the medians over the epochs had gradients above 0.1 of
-the last layer's, updates from 4e-4 to 1.3e-2, and at most 0.2 dead or saturated.
+The thresholds are far from what sound networks have, since a false alarm costs trust: of all models on digits, iris,
+wine and fortunes the medians over the epochs had gradients above 0.1 of the last layer's, updates from 4e-4 to 1.3e-2,
+and at most 0.2 dead or saturated.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,26 +34,19 @@ CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy", "val_
 
 @dataclass
 class Fit:
-    """What training one cell gave.
+    """What training one cell gave."""
 
-    Attributes:
-        curves: for each name of `CURVES` the value of every epoch.
-        epoch: the epoch whose weights the network ends with, from 0.
-        layers: the layers that were watched; none without `train.diagnostics`.
-        diagnostics: what they showed in every epoch, each (layers, quantities), see `components.training.diagnosis`.
-        resumed: how many epochs were not trained now but are those of a checkpoint.
-        diverged: the epoch in which the loss was no longer a finite number, or None.
-        epoch_seconds: the median over the epochs but the first. That of a program also traces it, which is nothing
-            that an arm should be charged for. On the CPU these are seconds of processor time: arms run one
-            after another, and whatever else the machine does meanwhile must not look like a technique's cost.
-    """
-
+    # for each name of `CURVES` the value of every epoch
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
-    epoch: int = 0
-    layers: tuple[str, ...] = ()
+    epoch: int = 0  # the epoch whose weights the network ends with, from 0
+    layers: tuple[str, ...] = ()  # the layers that were watched; none without `train.diagnostics`
+    # what they showed in every epoch, each (layers, quantities), see `components.training.diagnosis`
     diagnostics: list[np.ndarray] = field(default_factory=list)
-    resumed: int = 0
-    diverged: int | None = None
+    resumed: int = 0  # how many epochs were not trained now but are those of a checkpoint
+    diverged: int | None = None  # the epoch in which the loss was no longer a finite number, or None
+    # the median over the epochs but the first. That of a program also traces it, which is nothing that an arm should be
+    # charged for. On the CPU these are seconds of processor time: arms run one after another, and whatever else the
+    # machine does meanwhile must not look like a technique's cost.
     epoch_seconds: float = 0.0
 
 
@@ -70,51 +63,15 @@ class Split:
     val_y: np.ndarray
 
 
-class Trains(Protocol):
-    """What trains a cell's model: a `Program`, or a `components.training.trees.Forest`.
-
-    Attributes:
-        network: the Keras model, or scikit-learn's estimator.
-        computed: what computes.
-    """
-
-    network: Any
-    computed: Computed
-
-    def fit(
-        self,
-        split: Split,
-        recipe: Train,
-        seed: int,
-        spread: np.ndarray,
-        on_epoch: Callable[[int, dict[str, float]], None] = ...,
-        checkpoint: Checkpoint | None = None,
-    ) -> Fit:
-        """See `Program.fit`."""
-        ...
-
-    def probabilities(self, x: "np.ndarray | Streamed") -> np.ndarray:
-        """See `Program.probabilities`."""
-        ...
-
-
 class Program(ABC):
-    """A network with its compiled training epoch; `fit` may be called for one seed after another.
+    """A network with its compiled training epoch; `fit` may be called for one seed after another."""
 
-    Attributes:
-        network: the Keras model, from encoded rows to logits.
-        batch_size: rows in a step.
-        classes: how many.
-        layers: those that are watched in a step of each epoch.
-        computed: what computes.
-        clock: seconds, of the processor where it is the processor that computes.
-    """
-
-    network: Any
-    batch_size: int
-    classes: int
-    layers: tuple[str, ...] = ()
-    computed: Computed
+    network: Any  # the Keras model, from encoded rows to logits
+    batch_size: int  # rows in a step
+    classes: int  # how many
+    layers: tuple[str, ...] = ()  # those that are watched in a step of each epoch
+    computed: Computed  # what computes
+    # seconds, of the processor where it is the processor that computes
     clock: Callable[[], float] = staticmethod(time.process_time)
 
     def fit(
@@ -233,12 +190,7 @@ class Program(ABC):
 
 
 class _Progress:
-    """What is known of a training after each of its epochs, and what follows from it for the next one.
-
-    Attributes:
-        fit: what is known.
-        learning_rate: of the steps to come.
-    """
+    """What is known of a training after each of its epochs (`fit`), and what follows from it for the next one."""
 
     def __init__(
         self, recipe: Train, steps: int, layers: tuple[str, ...], on_epoch: Callable[[int, dict[str, float]], None]

@@ -15,17 +15,11 @@ Block = tuple[tf.Tensor, tf.Tensor, np.ndarray]  # x, y, and in which order they
 
 @dataclass(frozen=True)
 class Streamed:
-    """Rows that are read and encoded when they are wanted.
+    """Rows that are read and encoded when they are wanted."""
 
-    Attributes:
-        read: row numbers -> encoded rows (rows, ...).
-        numbers: of the rows, as `read` knows them.
-        block: how many rows may be in memory at a time; two blocks are, since the next is read while one is used.
-    """
-
-    read: Callable[[np.ndarray], np.ndarray]
-    numbers: np.ndarray
-    block: int
+    read: Callable[[np.ndarray], np.ndarray]  # row numbers -> encoded rows (rows, ...)
+    numbers: np.ndarray  # of the rows, as `read` knows them
+    block: int  # how many rows may be in memory at a time; two blocks are, since the next is read while one is used
 
     def __len__(self) -> int:
         """Return the number of rows."""

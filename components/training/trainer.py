@@ -1,4 +1,4 @@
-"""Step `train`: a shard of cells, each trained, scored on its validation rows and logged; finished ones are reused."""
+"""Trains cells: each is scored on its validation and test rows, logged epoch by epoch, and put into the store."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, program_key
 from components.study.study import REFERENCE, Cell, Study
 from components.training.diagnosis import by_layer, diagnose
-from components.training.engine import Fit, Split, Trains
+from components.training.engine import Fit, Split
 from components.training.trees import Forest
 
 if TYPE_CHECKING:
+    from components.training import engine
     from components.training.feed import Streamed
 
 SMALL = 2**20  # values in the train rows up to which one thread is faster than two (measured on 8x8 images)
@@ -49,7 +50,7 @@ class Trainer:
         self.budget = int(study.memory * 2**30)  # bytes of encoded rows that may be in memory
         self.minutes = study.checkpoint
         self.first_seed = study.seed_numbers.start
-        self._program: tuple[str, Trains] | None = None
+        self._program: tuple[str, engine.Program | Forest] | None = None
         self._warned: set[str | None] = {None}
         self.threads = threads_for(prepared.schema)
         devices.set_up(study.recipe.train, self.threads)
@@ -124,7 +125,7 @@ class Trainer:
 
             augmentation_preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)
 
-    def _program_for(self, cell: Cell, rows: int) -> Trains:
+    def _program_for(self, cell: Cell, rows: int) -> engine.Program | Forest:
         key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
         if self._program is None or self._program[0] != key:
             if not MODELS[cell.recipe.model.name].trees:
@@ -167,8 +168,8 @@ def threads_for(schema: Schema) -> int:
     return 1 if small else int(os.environ.get(THREADS, "0"))
 
 
-def build(recipe: Recipe, schema: Schema, rows: int, threads: int) -> Trains:
-    """Return what trains the recipe's model on so many rows: a `components.training.engine.Program`, or a `Forest`."""
+def build(recipe: Recipe, schema: Schema, rows: int, threads: int) -> engine.Program | Forest:
+    """Return what trains the recipe's model on so many rows."""
     if MODELS[recipe.model.name].trees:
         # With more, threads that wait for each other take most of the time.
         return Forest(recipe, schema.inputs, len(schema.classes), threads or None)

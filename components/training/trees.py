@@ -1,8 +1,6 @@
 """The models that are no networks: scikit-learn's trees on encoded rows, as honest rivals.
 
 They know no epochs, and ignore what only networks have.
-
-Saved by skops, which loads only types that it is told to trust: unlike a pickle, a file can't bring code of its own.
 """
 
 from __future__ import annotations

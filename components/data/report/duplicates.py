@@ -1,23 +1,11 @@
 """Rows that are there twice: copies, and images that are nearly the same."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 import numpy as np
 
 from components.data.issues import MAX_EXAMPLES, DataIssue
 from components.data.near_duplicates import near_duplicates
 from components.data.report.data_report import DuplicateCounts, NearDuplicateCounts
 from components.data.sources import Rows
-
-
-class _Groups(NamedTuple):
-    """Rows with the same content: `first` (groups,) is the number of each group's first row, the others are bool."""
-
-    first: np.ndarray
-    repeated: np.ndarray
-    across_test: np.ndarray
-    two_labels: np.ndarray
 
 
 def count_copies(rows: Rows, is_test: np.ndarray, first: np.ndarray) -> tuple[DuplicateCounts, list[DataIssue]]:
@@ -43,39 +31,32 @@ def count_copies(rows: Rows, is_test: np.ndarray, first: np.ndarray) -> tuple[Du
         test_rows_in_rest=int(in_test[across].sum()),
         rows_with_two_labels=int(sizes[mixed].sum()),
     )
-    groups = _Groups(ids, sizes > 1, across, mixed)
-    return counts, list(_copies(rows, first, groups, counts, int(is_test.sum())))
 
-
-def _copies(
-    rows: Rows, first: np.ndarray, groups: _Groups, counts: DuplicateCounts, test_rows: int
-) -> Iterator[DataIssue]:
     def shown(which: np.ndarray) -> tuple[str, ...]:
-        ids = groups.first[which][:MAX_EXAMPLES]
-        return tuple(" = ".join(_name(rows, row) for row in np.flatnonzero(first == i)[:3]) for i in ids)
+        """Return the first of the groups of equal rows as text; `which` is bool (groups,)."""
+        rows_of = (np.flatnonzero(first == i)[:3] for i in ids[which][:MAX_EXAMPLES])
+        return tuple(" = ".join(_name(rows, row) for row in numbers) for numbers in rows_of)
 
+    issues: list[DataIssue] = []
     if counts.test_rows_in_rest:
         kind, level, rest = (
             "duplicates",
             "error",
-            (
-                "rows to train on, so their score is no test; remove them, or let a fraction draw the test rows "
-                "(data.test: 0.2), which keeps identical rows together"
-            ),
+            "rows to train on, so their score is no test; remove them, or let a fraction draw the test rows "
+            "(data.test: 0.2), which keeps identical rows together",
         )
         if rows.times is not None:
             kind, level, rest = (
                 "repeated-later",
                 "note",
-                ("older rows; that is no leak where the same may well happen again"),
+                "older rows; that is no leak where the same may well happen again",
             )
         sentence = f"{{count}} of {{test}} test rows are also among the {rest}"
-        yield DataIssue(kind, level, sentence, counts.test_rows_in_rest, {"test": test_rows}, shown(groups.across_test))
+        test = {"test": int(is_test.sum())}
+        issues.append(DataIssue(kind, level, sentence, counts.test_rows_in_rest, test, shown(across)))
     if counts.rows_with_two_labels:
         sentence = "{count} rows are identical to a row of another class; no model can get both right"
-        yield DataIssue(
-            "two-labels", "warning", sentence, counts.rows_with_two_labels, examples=shown(groups.two_labels)
-        )
+        issues.append(DataIssue("two-labels", "warning", sentence, counts.rows_with_two_labels, examples=shown(mixed)))
     if counts.copies:
         sentence = (
             f"{{count}} {'rows are' if counts.copies > 1 else 'row is'} an exact copy of another one "
@@ -83,7 +64,8 @@ def _copies(
         )
         sentence += "; every draw keeps copies on one side, so that none leaks" if rows.times is None else ""
         values = {"within_rest": counts.copies_within_rest}
-        yield DataIssue("copies", "note", sentence, counts.copies, values, shown(groups.repeated))
+        issues.append(DataIssue("copies", "note", sentence, counts.copies, values, shown(sizes > 1)))
+    return counts, issues
 
 
 def count_near_copies(

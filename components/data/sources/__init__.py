@@ -21,39 +21,30 @@ from components.study.dataset import DatasetSpec
 
 @dataclass
 class Rows:
-    """Labelled rows as a source gives them.
+    """Labelled rows as a source gives them."""
 
-    Attributes:
-        x: by the kind of data; may be memory-mapped.
-            images (rows, height, width, channels), any numeric dtype;
-            tables (rows, columns), floating: numbers, 0 or 1 for booleans, and for a category the position of its
-            value in `Column.values`; NaN is a missing value;
-            text (rows, words) int32: 1 + the position of a word in `words`, in the order of the text, then zeros.
-        y: class numbers (rows,), integers that index `classes`.
-        classes: the classes' names.
-        columns: of a table; empty for other kinds.
-        words: every word of the text, each once; empty for other kinds.
-        splits: the source's own splits, as row numbers by name; empty where it has none.
-        groups: a number for each row (rows,), the same for rows that must stay together, and whatever other rows there
-            are; None without `data.group`.
-        times: a number for each row (rows,), greater is newer: float64, or of dates int64 microseconds since 1970; None
-            without `data.time`.
-        names: what each row is called, such as its file or line; empty where rows have only numbers.
-        sizes: height and width of each image before it was resized (rows, 2); None where nothing is resized.
-        issues: what the source saw while reading.
-    """
-
+    # may be memory-mapped; by the kind of data:
+    # images (rows, height, width, channels), any numeric dtype;
+    # tables (rows, columns), floating: numbers, 0 or 1 for booleans, and for a category the position of its value in
+    # `Column.values`; NaN is a missing value;
+    # text (rows, words) int32: 1 + the position of a word in `words`, in the order of the text, then zeros
     x: np.ndarray
-    y: np.ndarray
+    y: np.ndarray  # class numbers (rows,), integers that index `classes`
     classes: tuple[str, ...]
-    columns: tuple[Column, ...] = ()
-    words: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()  # of a table; empty for other kinds
+    words: tuple[str, ...] = ()  # every word of the text, each once; empty for other kinds
+    # the source's own splits, as row numbers by name; empty where it has none
     splits: dict[str, np.ndarray] = field(default_factory=dict)
+    # a number for each row (rows,), the same for rows that must stay together, and whatever other rows there are; None
+    # without `data.group`
     groups: np.ndarray | None = None
+    # a number for each row (rows,), greater is newer: float64, or of dates int64 microseconds since 1970; None without
+    # `data.time`
     times: np.ndarray | None = None
-    names: Sequence[str] = ()
+    names: Sequence[str] = ()  # what each row is called, such as its file or line; empty where rows have only numbers
+    # height and width of each image before it was resized (rows, 2); None where nothing is resized
     sizes: np.ndarray | None = None
-    issues: tuple[DataIssue, ...] = ()
+    issues: tuple[DataIssue, ...] = ()  # what the source saw while reading
 
 
 def read(data: DatasetSpec, folder: Path) -> Rows:

@@ -43,17 +43,12 @@ BLOCK = 1 << 16  # rows of Parquet and JSON Lines that are read at a time
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a file.
-
-    Attributes:
-        path: of the file.
-        columns: by name, pyarrow arrays of raw values: of CSV and TSV all text; else also numbers, booleans and dates.
-        names: what each row is called: "line 17" where a row is a line, else "row 3".
-    """
+    """The rows of a file."""
 
     path: Path
+    # by name, pyarrow arrays of raw values: of CSV and TSV all text; else also numbers, booleans and dates
     columns: dict[str, Array]
-    names: Sequence[str]
+    names: Sequence[str]  # what each row is called: "line 17" where a row is a line, else "row 3"
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -62,15 +57,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Names(Sequence[str]):
-    """Names of rows, made only when they are asked for.
+    """Names of rows, made only when they are asked for."""
 
-    Attributes:
-        what: line or row.
-        numbers: of each row.
-    """
-
-    what: str
-    numbers: Sequence[int] | np.ndarray
+    what: str  # line or row
+    numbers: Sequence[int] | np.ndarray  # of each row
 
     def __len__(self) -> int:
         """Return how many rows there are."""

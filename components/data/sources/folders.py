@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.data.issues import MAX_EXAMPLES, DataIssue
+from components.data.issues import MAX_EXAMPLES, DataIssue, some
 from components.data.sources import Rows
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
@@ -26,19 +26,12 @@ UNREADABLE = "unreadable-files"
 
 @dataclass(frozen=True)
 class FileKind:
-    """The kind of files that a source reads.
+    """The kind of files that a source reads."""
 
-    Attributes:
-        name: what one is called: image.
-        form: what one is called where there is none: "PNG or GIF image".
-        endings: of the files, in lower case; those with others are left out and counted.
-        mend: what to do with those that can't be read.
-    """
-
-    name: str
-    form: str
-    endings: tuple[str, ...]
-    mend: str
+    name: str  # what one is called: image
+    form: str  # what one is called where there is none: "PNG or GIF image"
+    endings: tuple[str, ...]  # of the files, in lower case; those with others are left out and counted
+    mend: str  # what to do with those that can't be read
 
     def has(self, path: str) -> bool:
         """Tell whether a file is of this kind, by its ending."""
@@ -55,25 +48,15 @@ class File(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a folder.
-
-    Attributes:
-        root: the folder.
-        kind: of the files.
-        files: in the order of their paths within each class, and of the classes within each split.
-        classes: the names of the class folders, sorted; of a listing that was checked, each has files.
-        others: how many files of other kinds the class folders have, by their ending.
-        loose: how many files of this kind lie beside the class folders.
-        unreadable: what was left out since it can't be read, and why.
-    """
+    """The files of a folder."""
 
     root: Path
     kind: FileKind
-    files: list[File]
-    classes: tuple[str, ...]
-    others: Counter[str]
-    loose: int
-    unreadable: tuple[str, ...] = ()
+    files: list[File]  # in the order of their paths within each class, and of the classes within each split
+    classes: tuple[str, ...]  # the names of the class folders, sorted; of a listing that was checked, each has files
+    others: Counter[str]  # how many files of other kinds the class folders have, by their ending
+    loose: int  # how many files of this kind lie beside the class folders
+    unreadable: tuple[str, ...] = ()  # what was left out since it can't be read, and why
 
     @property
     def tried(self) -> int:
@@ -310,6 +293,4 @@ def _counted(endings: Counter[str]) -> str:
 
 
 def _some(names: Iterable[str], join: str = "; ") -> str:
-    texts = [shown(name) for name in names]
-    more = f", and {len(texts) - MAX_EXAMPLES} more" if len(texts) > MAX_EXAMPLES else ""
-    return join.join(texts[:MAX_EXAMPLES]) + more
+    return some([shown(name) for name in names], join)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.data import raw_values
-from components.data.issues import MAX_EXAMPLES, DataIssue
+from components.data.issues import MAX_EXAMPLES, DataIssue, some
 from components.data.raw_values import Array, Column
 from components.data.sources import Rows
 from components.data.sources.files import Table, fetched, frame
@@ -76,19 +76,25 @@ def check_column(table: Table, option: str, name: str) -> None:
 
 
 def target_of(table: Table, data: DatasetSpec) -> str:
-    """Return the name of the target column: `data.target`, or the only one that is called like one.
+    """Return the name of the target column: `data.target`, or the only one that is called like one."""
+    lacking = "no column is called target, label, class or y"
+    return only_column(table, "target", data.target, TARGETS, lacking, "columns could be the target")
+
+
+def only_column(table: Table, option: str, stated: str | None, names: Sequence[str], none: str, several: str) -> str:
+    """Return the column that an option states, or the only one that has one of the names.
 
     Raises:
-        AssayError: where there is none, or several.
+        AssayError: where there is none, or several; `none` and `several` say so.
     """
-    if data.target:
-        check_column(table, "target", data.target)
-        return data.target
-    called = [name for name in table.columns if name.strip().lower() in TARGETS]
+    if stated:
+        check_column(table, option, stated)
+        return stated
+    called = [name for name in table.columns if name.strip().lower() in names]
     if len(called) == 1:
         return called[0]
-    what = f"{len(called)} columns could be the target" if called else "no column is called target, label, class or y"
-    raise AssayError(f"{table.path}: {what}; pass data.target: {some(called or list(table.columns), ' or ')}")
+    what = f"{len(called)} {several}" if called else none
+    raise AssayError(f"{table.path}: {what}; pass data.{option}: {some(called or list(table.columns), ' or ')}")
 
 
 def labels(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -188,12 +194,6 @@ def _number(text: str) -> float | None:
 
 def _place(table: Table, row: int, name: str) -> str:
     return f"{table.path}, {table.names[row]}, column {name!r}"
-
-
-def some(names: Sequence[str], join: str = ", ", more: int | None = None) -> str:
-    """Return the first few names as text, and how many more there are."""
-    more = len(names) - MAX_EXAMPLES if more is None else more
-    return join.join(names[:MAX_EXAMPLES]) + (f", and {more} more" if more > 0 else "")
 
 
 # Features

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from components.data.issues import MAX_EXAMPLES, DataIssue
+from components.data.issues import MAX_EXAMPLES, DataIssue, some
 from components.data.raw_values import as_words
 from components.data.sources import Rows
 from components.data.sources.files import Table, fetched, frame
 from components.data.sources.folders import FileKind, labelled, list_files, readable, shown
-from components.data.sources.table import check_column, group_numbers, labels, some, target_of, time_numbers
+from components.data.sources.table import check_column, group_numbers, labels, only_column, target_of, time_numbers
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
 
-TEXT = "text"
 OF_FILES = ("target", "ignore", "group", "time", "delimiter", "text")  # options that a folder has no use for
 TEXTS = FileKind("text", ".txt file", (".txt",), "write them anew, as with `iconv -f latin1 -t utf-8`, or remove them")
 
@@ -37,29 +36,13 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
 def _of_table(table: Table, data: DatasetSpec) -> Rows:
     for column in data.ignore:
         check_column(table, "ignore", column)
-    text = _text_column(table, data)
+    text = only_column(table, "text", data.text, ("text",), "no column is called text", "columns are called text")
     y, classes = labels(table, target_of(table, data))
     groups = group_numbers(table, data.group) if data.group else None
     times = time_numbers(table, data.time) if data.time else None
     texts = ["" if value is None else str(value) for value in table.columns[text].to_pylist()]
     x, words, issues = _numbers(f"{table.path}, column {text!r}", texts, table.names, data.words)
     return Rows(x, y, classes, words=words, groups=groups, times=times, names=table.names, issues=issues)
-
-
-def _text_column(table: Table, data: DatasetSpec) -> str:
-    """Return the name of the column of the text: `data.text`, or the only one that is called so.
-
-    Raises:
-        AssayError: where there is none, or several.
-    """
-    if data.text:
-        check_column(table, "text", data.text)
-        return data.text
-    called = [name for name in table.columns if name.strip().lower() == TEXT]
-    if len(called) == 1:
-        return called[0]
-    what = f"{len(called)} columns are called text" if called else "no column is called text"
-    raise AssayError(f"{table.path}: {what}; pass data.text: {some(called or list(table.columns), ' or ')}")
 
 
 def _numbers(

@@ -201,19 +201,12 @@ def _differ_in_size(name: str) -> AssayError:
 
 
 class _File(NamedTuple):
-    """A file that a data set is made of.
+    """A file that a data set is made of."""
 
-    Attributes:
-        url: where it is downloaded from.
-        info: its size and SHA-256.
-        plain: its name on the server, or the long one where it has none or two have the same.
-        long: what tensorflow-datasets calls it, with the SHA-256 in it.
-    """
-
-    url: str
-    info: checksums.UrlInfo
-    plain: str
-    long: str
+    url: str  # where it is downloaded from
+    info: checksums.UrlInfo  # its size and SHA-256
+    plain: str  # its name on the server, or the long one where it has none or two have the same
+    long: str  # what tensorflow-datasets calls it, with the SHA-256 in it
 
 
 def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[DataIssue, ...]:

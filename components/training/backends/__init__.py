@@ -1,1 +1,1 @@
-"""What computes the training: a program for each backend, and for what is no network."""
+"""What computes the training of networks: a program for each backend."""

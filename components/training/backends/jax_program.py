@@ -35,21 +35,13 @@ State = tuple[list[jax.Array], list[jax.Array], list[jax.Array]]  # and of those
 
 
 class Batches(NamedTuple):
-    """Batches of one size, for one step each.
+    """Batches of one size, for one step each."""
 
-    Attributes:
-        x: rows (steps, batch, ...); with `order` (rows, ...), any of them.
-        y: int32 (steps, batch); with `order` (rows,).
-        order: int32 (steps, batch), which rows are whose; None where they are in place.
-        mixture: how the labels are mixed, each (steps, batch); None where they are not.
-        steps: how many steps there are; what follows is room.
-    """
-
-    x: Any
-    y: Any
-    order: Any
-    mixture: Mixture | None
-    steps: int
+    x: Any  # rows (steps, batch, ...); with `order` (rows, ...), any of them
+    y: Any  # int32 (steps, batch); with `order` (rows,)
+    order: Any  # int32 (steps, batch), which rows are whose; None where they are in place
+    mixture: Mixture | None  # how the labels are mixed, each (steps, batch); None where they are not
+    steps: int  # how many steps there are; what follows is room
 
 
 class Program(keras_program.KerasProgram):

@@ -49,7 +49,7 @@ def _residual(x: keras.KerasTensor, layers: Layers, filters: int, strides: int, 
 def application(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[int, ...]) -> keras.KerasTensor:
     """A backbone of keras.applications, and the mean over all places of what it makes of an image.
 
-    What the backbone would do to pixels first is left out: the recipe scales them. Grey images are read as three equal
+    What the backbone would do to pixels first is left out: the recipe scales them. Gray images are read as three equal
     channels, which is what weights from elsewhere expect, and images under 32 pixels are enlarged. The switches act
     behind the backbone; normalization inside it is the backbone's own.
 

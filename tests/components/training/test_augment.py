@@ -1,4 +1,6 @@
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -549,3 +551,10 @@ def test_words_are_changed_anew_in_every_step_and_alike_for_a_seed():
     np.testing.assert_array_equal(rewritten(x, **changes), rewritten(x, **changes))
     other = module.augment(tf.constant(x), Augment.model_validate(changes), SEED + 1, tf.zeros((3, 0)))[0].numpy()
     assert (other != rewritten(x, **changes)).any()
+
+
+def test_the_page_on_extending_gives_a_new_augmentation_a_number_of_its_own():
+    page = Path(__file__).parents[3] / "docs" / "extending.md"
+    number = re.search(r'\+    "\w+": (\d+),  # in STREAMS', page.read_text("utf-8"))
+    assert number is not None
+    assert int(number[1]) not in STREAMS.values()
