@@ -148,7 +148,7 @@ def plain(options: argparse.Namespace) -> list[dict]:
         recipe = arm.recipe
         steps = -(-len(split.y) // recipe.train.batch_size)
         model = models.build(recipe.model, schema.inputs, len(schema.classes), steps, seed)
-        if recipe.augment.geometry():
+        if recipe.augment.has("warp"):
             inputs = keras.Input(schema.shape)
             x = keras.layers.RandomRotation(recipe.augment.rotate / 360, fill_mode="nearest", seed=seed)(inputs)
             shift, zoom = recipe.augment.shift, recipe.augment.zoom

@@ -11,6 +11,8 @@ from pathlib import Path
 
 ASSAY = str(Path(sys.executable).with_name("assay"))
 
+HANGS_SECONDS = 3600  # a command that takes this long never ends; a busy machine is no failure
+
 # Two arms with two seeds, a few seconds of training: real in all but size.
 TINY = (
     "sklearn:iris",
@@ -30,7 +32,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def assay(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [ASSAY, *arguments], cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=300
+        [ASSAY, *arguments], cwd=cwd, env=environment(**env), capture_output=True, text=True, timeout=HANGS_SECONDS
     )
 
 

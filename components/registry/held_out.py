@@ -84,16 +84,14 @@ def _answers(name: str, champion: "ModelVersion", prepared: Prepared, numbers: n
     Raises:
         IncomparableError: when it can't read them.
     """
-    import mlflow
-    import mlflow.pyfunc
-
+    from components.serving.mlflow_model import fetch_model
     from components.serving.saved_model import raw_rows
     from components.tracking.client import tracking_uri
 
-    mlflow.set_tracking_uri(tracking_uri())
     try:
-        model = mlflow.pyfunc.load_model(f"models:/{name}/{champion.version}").unwrap_python_model()
-        return model.predict(None, raw_rows(prepared, numbers)).to_numpy()
+        with tempfile.TemporaryDirectory() as folder:
+            model = fetch_model(tracking_uri(), f"models:/{name}/{champion.version}", folder)
+            return model.served(raw_rows(prepared, numbers))
     except ValueError as error:  # other columns, other shapes, another number of classes
         first = str(error).strip().splitlines()[0]
         raise IncomparableError(

@@ -1,14 +1,56 @@
 """The model as MLflow keeps it: raw rows in, a column of probabilities for each class out; and the code for that."""
 
 import io
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from components.data.prepared import Prepared
+from components.errors import AssayError
 from components.runtime.cells import FinishedCell
+from components.serving.saved_model import Served
 from components.study.model_catalogue import MODELS
 from components.study.source_types import source_type
+
+
+class NotOurModelError(AssayError):
+    """A registered model is none that Assay has made."""
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """A model that MLflow has kept, opened by its files alone.
+
+    The code that it carries is that of the Assay which logged it: it is for servers that have none, and not run here.
+    """
+
+    served: Served
+    column: str | None  # of texts or files; None where rows are no such
+    input_type: np.dtype | None  # of rows that are arrays
+
+
+def fetch_model(tracking_uri: str, model_uri: str, folder: str) -> LoggedModel:
+    """Open a model of MLflow's by its files, which are put into the folder and read as they are needed.
+
+    Raises:
+        NotOurModelError: for a model that Assay has not made.
+        MlflowException: where there is no such model, or MLflow is away.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.models import Model
+
+    at = Path(download_artifacts(model_uri, dst_path=folder, tracking_uri=tracking_uri))
+    model = Model.load(str(at))
+    config = model.flavors.get("python_function", {}).get("config") or {}
+    files = at / "artifacts" / "model"
+    if "column" not in config or not (files / "encoder.json").exists():
+        raise NotOurModelError(f"{model_uri} was not made by Assay")
+    schema = model.get_input_schema()
+    arrays = schema.input_types()[0] if schema is not None and schema.is_tensor_spec() else None
+    return LoggedModel(Served(files), config["column"], arrays)
 
 
 def log_model(run: str, cell: FinishedCell, prepared: Prepared, text: str):

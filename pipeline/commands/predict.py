@@ -26,6 +26,7 @@ from components.errors import AssayError, UsageError
 from components.formatting import nearest
 from components.registry.model_registry import CHAMPION
 from components.serving import saved_model
+from components.serving.mlflow_model import NotOurModelError, fetch_model
 from components.tracking import client
 from pipeline.commands.quiet import native_libraries_silent
 
@@ -60,27 +61,19 @@ class Model:
         name, _, which = wanted.partition("@")
         version = _version(client.client(), client.without_login(uri), name, which or CHAMPION)
 
-        import mlflow.pyfunc
         from mlflow.exceptions import MlflowException
 
         self.name = f"{name} version {version}"
-        mlflow.set_tracking_uri(uri)  # models are loaded by the fluent interface alone
         try:
-            loaded = mlflow.pyfunc.load_model(f"models:/{name}/{version}")
-            served = getattr(loaded.unwrap_python_model(), "served", None)
-        except (MlflowException, OSError) as error:
+            with tempfile.TemporaryDirectory() as folder, native_libraries_silent():
+                model = fetch_model(uri, f"models:/{name}/{version}", folder)
+                _ = model.served.network  # read before its files are gone; loads TensorFlow where it is one
+        except (MlflowException, OSError, ValueError) as error:
             raise AssayError(f"{self.name} can't be loaded: {str(error).splitlines()[0]}") from None
-        if not isinstance(served, saved_model.Served):
-            raise AssayError(f"{self.name} was not made by Assay; ask it with mlflow.pyfunc.load_model")
-        try:
-            with native_libraries_silent():
-                _ = served.network  # loads TensorFlow where it is one; before many rows are read
-        except (OSError, ValueError) as error:
-            raise AssayError(f"{self.name} can't be loaded: {str(error).splitlines()[0]}") from None
-        self.served = served
-        self.column: str | None = loaded.model_config["column"]
-        schema = loaded.metadata.get_input_schema()
-        self.takes_files = self.served.files or (schema is not None and schema.input_types()[0] == np.uint8)
+        except NotOurModelError:
+            raise AssayError(f"{self.name} was not made by Assay; ask it with mlflow.pyfunc.load_model") from None
+        self.served, self.column = model.served, model.column
+        self.takes_files = self.served.files or model.input_type == np.uint8
 
     def predict(self, rows: object) -> pd.DataFrame:
         """Return the probability of each class, a row for each of the rows.

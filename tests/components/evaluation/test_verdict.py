@@ -72,7 +72,7 @@ def test_other_metrics_are_positive_where_the_technique_improves_them(tiny):
 
 def test_slices_are_the_classes_with_their_rows(tiny):
     slices = tiny.verdict["slices"]
-    assert [(entry["column"], entry["value"]) for entry in slices] == [(None, str(digit)) for digit in range(10)]
+    assert [(entry["column"], entry["value"]) for entry in slices] == [("class", str(digit)) for digit in range(10)]
     assert sum(entry["rows"] for entry in slices) == pytest.approx(288)
     narrow = tiny.verdict["effects"][1]
     recall = [
@@ -95,7 +95,7 @@ def test_a_technique_that_helps_overall_but_costs_one_class_is_an_alert(make_stu
 
     verdict = judge(study, made_cells(study, digits, real, wrong), digits)
     assert verdict.effects[0].effect > 0
-    assert [(harm.technique, harm.slice.column, harm.slice.value) for harm in verdict.harms] == [("shifted", None, "6")]
+    assert [(harm.technique, harm.slice.name) for harm in verdict.harms] == [("shifted", "class: 6")]
     harm = verdict.harms[0]
     assert harm.high is not None
     assert harm.high < 0
