@@ -5,11 +5,13 @@ The functions for notebooks and scripts, see `pipeline.api`, are loaded when the
 
 from typing import TYPE_CHECKING
 
+from pipeline.version import __version__
+
 if TYPE_CHECKING:
     from pipeline.api import AssayError, Result, StoppedError, champion, compare, load_study, plan, predict, run
 
-__version__ = "0.1.0"
-__all__ = ["AssayError", "Result", "StoppedError", "champion", "compare", "load_study", "plan", "predict", "run"]
+__all__ = ["__version__"]
+__all__ += ["AssayError", "Result", "StoppedError", "champion", "compare", "load_study", "plan", "predict", "run"]
 
 
 def __getattr__(name: str) -> object:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from kfp import compiler, dsl
 
-from pipeline import __version__
+from pipeline.version import __version__
 
 PIPELINE = "assay"
 

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from components.errors import AssayError, UsageError
-from pipeline import __version__
 from pipeline.cli.cluster import app as cluster_commands
 from pipeline.cli.options import ClusterOptions, RetrainOption, SeedsOption, SetOption, StudyIfDriftOption, with_options
 from pipeline.cli.schedule import app as schedule_commands
 from pipeline.runners.runner import RUNNERS
+from pipeline.version import __version__
 
 app = typer.Typer(
     help="Say which technique improved a model on your data, by how much, and how sure that is.",

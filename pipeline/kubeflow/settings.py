@@ -19,8 +19,8 @@ from components.study.part import Part
 from components.study.recipe import merge
 from components.study.study import Study
 from components.study.validation_errors import explain
-from pipeline import __version__
 from pipeline.study_file import CLUSTER, Document, read_document, read_yaml
+from pipeline.version import __version__
 
 IMAGE = f"assay:{__version__}"  # what `assay run --on docker` builds and takes
 TOLERATION = re.compile(r"(?P<key>[^=:]+)(=(?P<value>[^=:]*))?(:(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$")

@@ -25,10 +25,10 @@ from components.runtime.code_version import source_version
 from components.runtime.devices import cores
 from components.runtime.events import TRACKING
 from components.study.study import Study
-from pipeline import __version__
 from pipeline.runners import graph_process
 from pipeline.runners.process import ProcessRunner
 from pipeline.runners.run_folder import OpenRun, RunFolder
+from pipeline.version import __version__
 
 if TYPE_CHECKING:
     from kfp.local import DockerRunner as KfpDockerRunner
