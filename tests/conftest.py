@@ -18,7 +18,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow reads it when i
 
 
 # Where tests run side by side, a worker takes a file at a time: these take minutes, and none should be left to the end.
-LONGEST = ("test_kills.py", "test_runner.py", "test_resume.py", "test_local.py", "test_image.py", "test_register.py")
+LONGEST = (
+    *("test_kills.py", "test_runner.py", "test_resume.py", "test_local.py", "test_image.py", "test_register.py"),
+    *("test_scripts.py", "test_notebook.py", "test_api.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
