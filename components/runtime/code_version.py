@@ -61,9 +61,12 @@ def decisive_code(package: Path) -> dict[str, str]:
 
 
 def source_version(package: Path = PACKAGE) -> str:
-    """Return a hash of all of the package's files: what an image holds."""
-    files = (file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
-    return content_hash({str(file.relative_to(package)): file.read_text("utf-8") for file in files})
+    """Return a hash of all of the package's files but hidden ones and byte code: what an image holds."""
+    files = {file.relative_to(package): file for file in sorted(package.rglob("*")) if file.is_file()}
+    held = {name: file for name, file in files.items() if not any(part[0] == "." for part in name.parts)}
+    return content_hash(
+        {str(name): file.read_text("utf-8") for name, file in held.items() if "__pycache__" not in name.parts}
+    )
 
 
 def _modules(place: Path) -> Iterator[Path]:

@@ -87,3 +87,10 @@ def test_the_hash_is_of_code_and_libraries(monkeypatch):
     ours = code_version.code_version()
     monkeypatch.setattr(code_version, "_version", lambda library: "0")
     assert code_version.code_version.__wrapped__() != ours
+
+
+def test_what_no_image_gets_is_no_other_code(package):
+    (package / ".netrc").write_text("a login")
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "a.pyc").write_bytes(b"\xff")
+    assert source_version(package) == source_version(PACKAGE)
