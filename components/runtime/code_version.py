@@ -63,10 +63,8 @@ def decisive_code(package: Path) -> dict[str, str]:
 def source_version(package: Path = PACKAGE) -> str:
     """Return a hash of all of the package's files but hidden ones and byte code: what an image holds."""
     files = {file.relative_to(package): file for file in sorted(package.rglob("*")) if file.is_file()}
-    held = {name: file for name, file in files.items() if not any(part[0] == "." for part in name.parts)}
-    return content_hash(
-        {str(name): file.read_text("utf-8") for name, file in held.items() if "__pycache__" not in name.parts}
-    )
+    left_out = {name for name in files if any(part.startswith((".", "__pycache__")) for part in name.parts)}
+    return content_hash({str(name): file.read_text("utf-8") for name, file in files.items() if name not in left_out})
 
 
 def _modules(place: Path) -> Iterator[Path]:
