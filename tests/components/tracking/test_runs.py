@@ -245,8 +245,8 @@ def test_another_pipeline_run_of_the_same_name_has_its_own_run_and_arms(plugin, 
     other = Plugin("another", f"of {plugin.number}")
     other.experiment = plugin.experiment
     _, second = open_in(other)
-    assert second["parent"] == other.root
-    assert not set(first["arms"].values()) & set(second["arms"].values())
+    assert second.parent == other.root
+    assert not set(first.arms.values()) & set(second.arms.values())
     assert len(plugin.below(plugin.root)) == 1 + 2
 
 

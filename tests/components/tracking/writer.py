@@ -3,20 +3,21 @@
 python writer.py STUDY_JSON RUNS_FILE DATA_FOLDER CELL_FOLDER NUMBERS...
 """
 
-import json
 import sys
 from pathlib import Path
 
 from components.data.prepared import Prepared
+from components.records import from_json
 from components.runtime.cells import FinishedCell
 from components.study.study import Study
 from components.tracking.cell_log import CellLogger
+from components.tracking.runs import StudyRuns
 
 
 def main() -> None:
     study, runs, data, cell, *numbers = sys.argv[1:]
     result = FinishedCell(cell)
-    logger = CellLogger(json.loads(Path(runs).read_text()), Prepared(data).schema)
+    logger = CellLogger(from_json(StudyRuns, Path(runs).read_bytes(), runs), Prepared(data).schema)
     cells = Study.model_validate_json(study).cells()
     for number in numbers:
         log = logger.start(cells[int(number)])
