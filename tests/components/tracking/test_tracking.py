@@ -251,7 +251,7 @@ def test_six_processes_may_log_into_one_file_at_once(make_study, digits, tiny, i
         )
         for number in range(WRITERS)
     ]
-    said = [writer.communicate(timeout=300)[1] for writer in writers]
+    said = [writer.communicate(timeout=HANGS_SECONDS)[1] for writer in writers]
     assert [writer.returncode for writer in writers] == [0] * WRITERS, said
     seeds = [run for run in runs_of(runs.experiment, "crowded") if run.data.tags["assay.role"] == "seed"]
     assert sorted(int(run.data.tags["assay.seed"]) for run in seeds) == list(range(WRITERS * CELLS_EACH))
@@ -259,7 +259,7 @@ def test_six_processes_may_log_into_one_file_at_once(make_study, digits, tiny, i
     curve = tiny.cell("0-0").result.curves["val_loss"]
     for run in seeds:
         history = client.client().get_metric_history(run.info.run_id, "val_loss")
-        assert [point.value for point in history] == curve
+        assert tuple(point.value for point in history) == curve
 
 
 # What the UI opens at
