@@ -5,15 +5,18 @@ seeds share; see `components.stats.paired_effects`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from components.data.prepared import Prepared
 from components.data.retraining import Retraining
-from components.data.slices import Slicing, slicings
+from components.data.slices import Slice, Slicing, slicings
 from components.evaluation.verdict import (
     ArmEffect,
+    Cheaper,
+    Failures,
     Finding,
     Harm,
     Interaction,
@@ -28,14 +31,11 @@ from components.runtime.cells import DIAGNOSIS_KINDS, Diagnosis, FinishedCell
 from components.stats.learning_curve import LearningCurve, learning_curve, worth_in_data
 from components.stats.metrics import METRICS, row_scores, scores
 from components.stats.paired_effects import (
-    CONFIDENCE,
     Effect,
     Estimate,
     Paired,
     compare,
-    holm,
     interval,
-    measure,
     paired,
     paired_in_slices,
 )
@@ -44,6 +44,7 @@ from components.study.study import REFERENCE, Arm, Study
 Cells = dict[str, list[FinishedCell]]  # by arm, in the order of the seeds
 Rows = list[np.ndarray]  # of each seed a number for each of its validation rows
 
+WORTH_SAVING = 0.1  # of the training time: a cheaper recipe is named from here
 SLICE_ROWS = 5  # validation rows that a slice has in the mean; of fewer nothing is said
 
 
@@ -66,17 +67,31 @@ class Comparison:
                 found.setdefault(metric, []).append(METRICS[metric].sign * of_rows)
         return found
 
-    def paired(self, of_seeds: Rows) -> Paired:
-        """Return what `components.stats.paired_effects` needs of a score, or of a difference between two."""
-        return paired(self.rows, of_seeds, self.units)
+    def sound(self, *arms: str) -> list[int]:
+        """Return the places of the seeds with which none of these has diverged, or all if none is left."""
+        places = range(len(self.rows))
+        cells = [self.cells[arm] for arm in (REFERENCE, *arms)]
+        return [place for place in places if not any(has_diverged(of[place]) for of in cells)] or list(places)
+
+    def gains(self, arm: Arm) -> dict[str, Rows]:
+        """Return what the arm's technique brings to each metric, by its sound seeds and their rows."""
+        direction, places = -1 if arm.removes else 1, self.sound(arm.name)
+        return {
+            metric: [direction * (ours[place] - self.reference[metric][place]) for place in places]
+            for metric, ours in self.scores(arm.name).items()
+        }
+
+    def paired(self, of_seeds: Rows, places: Sequence[int] | None = None) -> Paired:
+        """Return what `components.stats.paired_effects` needs of a score, or of a difference."""
+        rows = self.rows if places is None else [self.rows[place] for place in places]
+        return paired(rows, of_seeds, self.units)
 
 
 @dataclass(frozen=True)
 class _Gain:
-    """What an arm's technique brings: on the study's metric, on the others, and on accuracy by slice."""
+    """What an arm's technique brings: to each metric, and to accuracy by slice."""
 
-    main: Paired
-    others: dict[str, Estimate]
+    by_metric: dict[str, Paired]
     in_slices: list[Paired]
 
 
@@ -101,23 +116,20 @@ def judge(
     metric, comparison = study.metric, Comparison(study, cells, prepared)
     reference, *others = study.expand()
     arms = [arm for arm in others if not arm.is_size and not arm.pair]
-    means = {arm: float(np.mean([cell.result.validation[metric] for cell in of])) for arm, of in cells.items()}
+    means = {arm: _mean(of, metric) for arm, of in cells.items()}
     curve = _curve([reference, *others], cells, prepared, metric)
     cut = slicings(prepared, study.slices)
-    slices = _slices(cut, comparison.rows)
-    gains = [_gain(arm, study, comparison, prepared, cut) for arm in arms]  # one arm's scores are in memory at a time
-    enough = [
-        of.rows >= SLICE_ROWS and all(np.isfinite(gain.in_slices[place].values).all() for gain in gains)
-        for place, of in enumerate(slices)
-    ]
-    effects = _effects(study, arms, gains, enough, means, cells, curve, prepared)
-    # The first of equals: the reference comes first, and is not given up for nothing. Fewer rows win nothing.
-    able = [reference.name, *(arm.name for arm in others if not arm.is_size)]
-    winner = max(able, key=lambda arm: METRICS[metric].sign * means[arm])
+    gains = [_gain(arm, comparison, cut) for arm in arms]  # one arm's scores are in memory at a time
+    matters = _matters(study, cells)
+    judged = _judged(study, arms, gains, matters, prepared)
+    effects = _effects(study, arms, judged, gains, cells, curve)
+    slices, harms, effects = _by_slice(effects, gains, _sizes(cut, comparison.rows))
+    winner = _winner(study, arms, effects, cells)
     return Verdict(
         study=study.study,
         metric=metric,
-        higher_is_better=METRICS[metric].higher_is_better,
+        decided_by=study.decided_by,
+        matters=matters[study.decided_by],
         seeds=study.seeds,
         train_rows=prepared.schema.splits["train"],
         validation_rows=prepared.schema.splits["validation"],
@@ -125,17 +137,24 @@ def judge(
         seconds={arm: _seconds(of) for arm, of in cells.items()},
         effects=effects,
         slices=slices,
-        harms=_harms(effects, gains, slices, enough),
-        interactions=_interactions(study, [arm for arm in others if arm.pair], comparison),
+        harms=harms,
+        interactions=_interactions(study, [arm for arm in others if arm.pair], comparison, matters),
         dropped=study.screening.dropped,
         retrain=retrain,
         curve=curve,
         winner=Winner(winner, means[winner], typical(cells, metric)[winner].result.seed),
+        cheaper=_cheaper(arms, effects, cells, winner),
+        failures=_failures(cells[REFERENCE]),
         test=_test_scores(cells, winner, prepared, metric),
         findings=gather_findings(cells),
         run=run,
         mlflow=mlflow,
     )
+
+
+def has_diverged(cell: FinishedCell) -> bool:
+    """Tell whether a training came to nothing: its score says nothing of the technique, but that this can happen."""
+    return cell.result.diverged is not None or any(of.kind == "training diverges" for of in cell.result.findings)
 
 
 def median_seed(values: Sequence[float]) -> int:
@@ -169,115 +188,198 @@ def gather_findings(cells: Cells) -> tuple[Finding, ...]:
     )
 
 
-def _slices(cut: Sequence[Slicing], rows: Rows) -> tuple[ValidationSlice, ...]:
-    """Return the slices: the classes, and then the values of each column."""
-    found: list[ValidationSlice] = []
+def _matters(study: Study, cells: Cells) -> dict[str, float]:
+    """Return the smallest difference that matters in each metric: of numbers without a unit it is relative."""
+    return {
+        name: study.matters * (1.0 if metric.unit else abs(_mean(cells[REFERENCE], name)))
+        for name, metric in METRICS.items()
+    }
+
+
+def _sizes(cut: Sequence[Slicing], rows: Rows) -> list[tuple[Slice, float]]:
+    """Return the slices, the classes and then the values of each column, with their mean numbers of validation rows."""
+    found: list[tuple[Slice, float]] = []
     for slicing in cut:
         of_seeds = [np.bincount(slicing.codes[of_seed], minlength=len(slicing.slices)) for of_seed in rows]
-        for part, size in zip(slicing.slices, np.mean(of_seeds, axis=0), strict=True):
-            found.append(ValidationSlice(part.column, part.value, float(size)))
-    return tuple(found)
+        found += zip(slicing.slices, np.mean(of_seeds, axis=0).tolist(), strict=True)
+    return found
 
 
-def _gain(arm: Arm, study: Study, comparison: Comparison, prepared: Prepared, cut: Sequence[Slicing]) -> _Gain:
-    direction, rows = -1 if arm.removes else 1, prepared.schema.splits["validation"]
-    gains = {
-        metric: [direction * (ours - theirs) for ours, theirs in zip(of, comparison.reference[metric], strict=True)]
-        for metric, of in comparison.scores(arm.name).items()
-    }
-    pairs = {metric: comparison.paired(of) for metric, of in gains.items()}
-    main = pairs.pop(study.metric)
+def _gain(arm: Arm, comparison: Comparison, cut: Sequence[Slicing]) -> _Gain:
+    places, gains = comparison.sound(arm.name), comparison.gains(arm)
+    rows = [comparison.rows[place] for place in places]
     in_slices = [
         of_slice
         for slicing in cut
-        for of_slice in paired_in_slices(
-            comparison.rows, gains["accuracy"], comparison.units, slicing.codes, len(slicing.slices)
-        )
+        for of_slice in paired_in_slices(rows, gains["accuracy"], comparison.units, slicing.codes, len(slicing.slices))
     ]
-    return _Gain(
-        main, {of: _estimate(measure(pair, METRICS[of].resolution(rows))) for of, pair in pairs.items()}, in_slices
-    )
+    return _Gain({metric: comparison.paired(of, places) for metric, of in gains.items()}, in_slices)
+
+
+def _judged(
+    study: Study, arms: list[Arm], gains: list[_Gain], matters: dict[str, float], prepared: Prepared
+) -> dict[str, list[Effect]]:
+    """Return the effects on each metric; the intervals of one hold all at once."""
+    rows, count = prepared.schema.splits["validation"], len(gains) + len(study.screening.dropped)
+    removes = [arm.removes for arm in arms]
+    return {
+        name: compare(
+            [gain.by_metric[name] for gain in gains],
+            metric.resolution(rows),
+            matters[name],
+            comparisons=count,
+            most=_most(name),
+            removes=removes,
+        )
+        for name, metric in METRICS.items()
+    }
 
 
 def _effects(
     study: Study,
     arms: list[Arm],
+    judged: dict[str, list[Effect]],
     gains: list[_Gain],
-    enough: list[bool],
-    means: dict[str, float],
     cells: Cells,
     curve: LearningCurve | None,
-    prepared: Prepared,
 ) -> tuple[ArmEffect, ...]:
-    """Return the effects; `enough` says of each slice whether it has enough rows in all seeds."""
-    resolution = METRICS[study.metric].resolution(prepared.schema.splits["validation"])
-    judged = compare([gain.main for gain in gains], resolution, len(gains) + len(study.screening.dropped))
+    """Return the effects; those by slice are the means alone."""
     found: list[ArmEffect] = []
-    for arm, gain, effect in zip(arms, gains, judged, strict=True):
+    for place, (arm, gain) in enumerate(zip(arms, gains, strict=True)):
         cost, cost_low, cost_high = _cost(arm, cells)
-        by_slice = zip(gain.in_slices, enough, strict=True)
+        others = {name: _estimate(of[place]) for name, of in judged.items() if name != study.decided_by}
+        on_metric = judged[study.metric][place].effect
         found.append(
             ArmEffect(
-                **vars(effect),
+                **vars(judged[study.decided_by][place]),
                 arm=arm.name,
                 technique=arm.technique,
                 removes=arm.removes,
-                arm_mean=means[arm.name],
+                arm_mean=_mean(cells[arm.name], study.metric),
                 cost=cost,
                 cost_low=cost_low,
                 cost_high=cost_high,
-                worth_in_data=worth_in_data(curve, effect.effect, arm.removes) if curve else None,
-                others=gain.others,
-                by_slice=tuple(float(of.values.mean()) if able else None for of, able in by_slice),
+                worth_in_data=worth_in_data(curve, on_metric, arm.removes) if curve else None,
+                failures=_failures(cells[arm.name]),
+                others=others,
+                by_slice=tuple(float(of.values.mean()) for of in gain.in_slices),
             )
         )
     return tuple(found)
 
 
-def _harms(
-    effects: Sequence[ArmEffect], gains: Sequence[_Gain], slices: Sequence[ValidationSlice], enough: Sequence[bool]
-) -> tuple[Harm, ...]:
-    """Return the slices that a technique makes significantly worse, the worst first."""
-    places = [place for place, able in enumerate(enough) if able]
-    tested = [
-        (effect, slices[place], measure(gain.in_slices[place], 1 / slices[place].rows))
-        for effect, gain in zip(effects, gains, strict=True)
-        for place in places
+def _by_slice(
+    effects: tuple[ArmEffect, ...], gains: Sequence[_Gain], sizes: Sequence[tuple[Slice, float]]
+) -> tuple[tuple[ValidationSlice, ...], tuple[Harm, ...], tuple[ArmEffect, ...]]:
+    """Return the slices, what a technique surely harms (the worst first), and the effects without what is not known."""
+    able = [
+        place
+        for place, (_, rows) in enumerate(sizes)
+        if rows >= SLICE_ROWS and all(np.isfinite(gain.in_slices[place].values).all() for gain in gains)
     ]
-    corrected = holm([of.p for _, _, of in tested])
-    found = [
-        Harm(**vars(_estimate(of)), arm=effect.arm, technique=effect.technique, slice=where, p_holm=p_holm)
-        for (effect, where, of), p_holm in zip(tested, corrected, strict=True)
-        if p_holm is not None and p_holm < 1 - CONFIDENCE and of.effect < 0 and effect.verdict != "hurt"
+    of_places: dict[int, list[Effect]] = {}
+    for place in able:  # the slices differ in size, so each has a resolution of its own
+        of_slice = [gain.in_slices[place] for gain in gains]
+        count = len(able) * len(gains)
+        of_places[place] = compare(of_slice, 1 / sizes[place][1], comparisons=count, most=1.0) if gains else []
+    slices = tuple(
+        ValidationSlice(
+            part.column,
+            part.value,
+            rows,
+            max((of.detectable for of in of_places.get(place, ()) if of.detectable is not None), default=None),
+        )
+        for place, (part, rows) in enumerate(sizes)
+    )
+    harms = [
+        Harm(**vars(_estimate(of)), arm=effect.arm, technique=effect.technique, slice=slices[place])
+        for place, of_slice in of_places.items()
+        for effect, of in zip(effects, of_slice, strict=True)
+        if of.verdict == "hurt" and effect.verdict != "hurt"
     ]
-    return tuple(sorted(found, key=lambda harm: harm.effect))
+    known = tuple(
+        replace(effect, by_slice=tuple(value if i in of_places else None for i, value in enumerate(effect.by_slice)))
+        for effect in effects
+    )
+    return slices, tuple(sorted(harms, key=lambda harm: harm.effect)), known
 
 
-def _interactions(study: Study, arms: list[Arm], comparison: Comparison) -> tuple[Interaction, ...]:
+def _winner(study: Study, arms: list[Arm], effects: Sequence[ArmEffect], cells: Cells) -> str:
+    """Return the best of the arms that are shown to be better than the reference, and do not diverge; else that.
+
+    The best mean of some equal arms is the luckiest: of eight that change nothing one looks better eight times in nine.
+    """
+    better = [
+        arm.name
+        for arm, effect in zip(arms, effects, strict=True)
+        if effect.verdict == ("hurt" if arm.removes else "helped") and effect.failures is None
+    ]
+    sign = METRICS[study.decided_by].sign
+    return max(better, key=lambda name: sign * _mean(cells[name], study.decided_by), default=REFERENCE)
+
+
+def _cheaper(arms: list[Arm], effects: Sequence[ArmEffect], cells: Cells, winner: str) -> Cheaper | None:
+    """Return the cheapest arm that makes no difference and surely saves time; None beside a winner that is better."""
+    if winner != REFERENCE:
+        return None
+    found: list[Cheaper] = []
+    for arm, effect in zip(arms, effects, strict=True):
+        slowest = effect.cost_low if arm.removes else effect.cost_high  # the end that saves least
+        if effect.verdict == "no difference" and effect.failures is None and slowest is not None:
+            least = 1 - 1 / (1 + slowest) if arm.removes else -slowest
+            if least >= WORTH_SAVING:
+                found.append(Cheaper(arm.name, 1 - _seconds(cells[arm.name]) / _seconds(cells[REFERENCE])))
+    return max(found, key=lambda of: of.saves, default=None)
+
+
+def _failures(cells: list[FinishedCell]) -> Failures | None:
+    """Return how many trainings diverged; None where none has."""
+    failed = sum(map(has_diverged, cells))
+    if not failed:
+        return None
+    found = stats.binomtest(failed, len(cells)).proportion_ci(method="exact")
+    return Failures(failed, len(cells), float(found.low), float(found.high))
+
+
+def _interactions(
+    study: Study, arms: list[Arm], comparison: Comparison, matters: dict[str, float]
+) -> tuple[Interaction, ...]:
     """Return for every pair how much more one technique brings beside the other than without it.
 
     Of a design with two factors that is the interaction: both - only one - only the other + neither. It is the same
     whether the pair adds the two to the reference or removes them.
     """
-    metric = study.metric
+    metric = study.decided_by
     technique = {arm.name: arm.technique for arm in study.expand()}
     found: list[Paired] = []
     for arm in arms:
         assert arm.pair
+        places = comparison.sound(arm.name, *arm.pair)
         ours = comparison.scores(arm.name)[metric]
         first, second = (comparison.scores(name)[metric] for name in arm.pair)
-        of_seeds = zip(comparison.reference[metric], first, second, ours, strict=True)
-        found.append(comparison.paired([one - a - b + both for one, a, b, both in of_seeds]))
+        of_seeds = list(zip(comparison.reference[metric], first, second, ours, strict=True))
+        differences = [one - a - b + both for one, a, b, both in (of_seeds[place] for place in places)]
+        found.append(comparison.paired(differences, places))
     resolution = METRICS[metric].resolution(int(np.mean([len(rows) for rows in comparison.rows])))
+    judged = compare(found, resolution, matters[metric], most=2 * _most(metric))
     return tuple(
         Interaction(**vars(effect), arm=arm.name, techniques=(technique[arm.pair[0]], technique[arm.pair[1]]))
-        for arm, effect in zip(arms, compare(found, resolution), strict=True)
+        for arm, effect in zip(arms, judged, strict=True)
         if arm.pair
     )
 
 
+def _most(metric: str) -> float:
+    """Return the greatest difference that there can be in a metric: shares end at 0 and 1."""
+    return 1.0 if METRICS[metric].unit else np.inf
+
+
 def _estimate(effect: Effect) -> Estimate:
-    return Estimate(effect.effect, effect.low, effect.high, effect.p, effect.probability)
+    return Estimate(effect.effect, effect.low, effect.high)
+
+
+def _mean(cells: list[FinishedCell], metric: str) -> float:
+    return float(np.mean([cell.result.validation[metric] for cell in cells]))
 
 
 def _curve(arms: list[Arm], cells: Cells, prepared: Prepared, metric: str) -> LearningCurve | None:
@@ -294,8 +396,11 @@ def _curve(arms: list[Arm], cells: Cells, prepared: Prepared, metric: str) -> Le
 
 
 def _reference(mean: float, metric: str, comparison: Comparison) -> Reference:
-    ends = interval(comparison.paired(comparison.reference[metric]))
-    low, high = sorted(METRICS[metric].sign * end for end in ends if end is not None) or (None, None)
+    of = interval(comparison.paired(comparison.reference[metric]))
+    ends = sorted(METRICS[metric].sign * end for end in (of.low, of.high) if end is not None)
+    low, high = ends or (None, None)
+    if METRICS[metric].unit and low is not None and high is not None:
+        low, high = max(low, 0.0), min(high, 1.0)
     return Reference(mean, low, high, _seconds(comparison.cells[REFERENCE]))
 
 
@@ -307,7 +412,19 @@ def _test_scores(cells: Cells, winner: str, prepared: Prepared, metric: str) -> 
         of_seeds = [scores(cell.probabilities("test"), y) for cell in cells[arm]]
         means[who] = {name: float(np.mean([one[name] for one in of_seeds])) for name in of_seeds[0]}
         per_seed[who] = tuple(one[metric] for one in of_seeds)
-    return TestScores(len(y), means["reference"], means["winner"], per_seed)
+    gain = None
+    if winner != REFERENCE:
+        row = METRICS[metric]
+        pairs = zip(cells[winner], cells[REFERENCE], strict=True)
+        gains = [
+            row.sign * (row.by_row(ours.probabilities("test"), y) - row.by_row(theirs.probabilities("test"), y))
+            for ours, theirs in pairs
+        ]
+        rows = [np.arange(len(y))] * len(gains)
+        units = np.asarray(prepared.together)[prepared.test_rows]
+        units = np.unique(units, return_inverse=True)[1]
+        gain = interval(paired(rows, gains, units), row.resolution(len(y)), _most(metric))
+    return TestScores(len(y), means["reference"], means["winner"], per_seed, gain)
 
 
 def _seconds(cells: list[FinishedCell]) -> float:
@@ -323,7 +440,7 @@ def _cost(arm: Arm, cells: Cells) -> tuple[float, float | None, float | None]:
     if arm.removes:
         with_it, without = without, with_it
     logs = np.log([a.result.seconds / b.result.seconds for a, b in zip(with_it, without, strict=True)])
-    low, high = interval(Paired(logs, 0.0))
-    if low is None or high is None:
-        return float(np.expm1(logs.mean())), None, None
-    return float(np.expm1(logs.mean())), float(np.expm1(low)), float(np.expm1(high))
+    of = interval(Paired(logs))
+    if of.low is None or of.high is None:
+        return float(np.expm1(of.effect)), None, None
+    return float(np.expm1(of.effect)), float(np.expm1(of.low)), float(np.expm1(of.high))

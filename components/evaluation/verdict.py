@@ -18,11 +18,22 @@ class ValidationSlice(Slice):
     """A slice with its number of validation rows, in the mean over the seeds."""
 
     rows: float
+    detectable: float | None  # the smallest harm in accuracy that 80 % of studies would show; None with too few rows
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Trainings that diverged: how many of how many, and their share's 95 % interval (Clopper and Pearson 1934)."""
+
+    failed: int
+    runs: int
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArmEffect(Effect):
-    """The effect of an arm's technique."""
+    """The effect of an arm's technique on the deciding score, of the seeds whose trainings did not diverge."""
 
     arm: str
     technique: str  # what the arm lacks or adds
@@ -34,18 +45,21 @@ class ArmEffect(Effect):
     worth_in_data: (
         float | None
     )  # see `components.stats.learning_curve.worth_in_data`; None without a learning curve, too
-    others: dict[str, Estimate]  # the effect on the other metrics
+    failures: Failures | None  # of the arm; None where it has none
+    others: dict[str, Estimate]  # the effect on each of the other metrics; the intervals of one hold all at once
     by_slice: tuple[float | None, ...]  # on accuracy, in each of the verdict's slices; None where it has too few rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Harm(Estimate):
-    """A slice in which a technique significantly costs accuracy, though it is not judged to hurt as a whole."""
+    """A slice in which a technique surely costs accuracy, though it is not judged to hurt as a whole.
+
+    The intervals of all arms and slices hold at once.
+    """
 
     arm: str
     technique: str
     slice: ValidationSlice
-    p_holm: float  # corrected for all arms and slices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +82,19 @@ class Reference:
 
 @dataclass(frozen=True)
 class Winner:
-    """The arm with the best mean on validation rows, and the seed whose model is registered."""
+    """The reference, or the best of the arms that are shown to be better; and the seed whose model is registered."""
 
     arm: str
-    mean: float
+    mean: float  # of the metric on validation rows
     seed: int
+
+
+@dataclass(frozen=True)
+class Cheaper:
+    """An arm that makes no difference that matters to the winner's score, and is faster to train than the reference."""
+
+    arm: str
+    saves: float  # share of the reference's training time
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,7 @@ class TestScores:
     reference: dict[str, float]  # each metric, the mean over the seeds
     winner: dict[str, float]
     per_seed: dict[str, tuple[float, ...]]  # of `reference` and `winner` the study's metric with each seed
+    gain: Estimate | None  # how much better the winner is in the study's metric; None where the reference is it
 
 
 @dataclass(frozen=True)
@@ -108,11 +131,12 @@ class MlflowRun:
 class Verdict:
     """All that is shown of a study."""
 
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     study: str
-    metric: str
-    higher_is_better: bool
+    metric: str  # that people read
+    decided_by: str  # the metric that verdicts are about
+    matters: float  # the smallest effect on it that matters
     seeds: int
     train_rows: int  # of a seed, as the next
     validation_rows: int
@@ -122,10 +146,14 @@ class Verdict:
     slices: tuple[ValidationSlice, ...]  # in which they are looked at, too
     harms: tuple[Harm, ...]  # the worst first
     interactions: tuple[Interaction, ...]  # with `pairs`
-    dropped: dict[str, float]  # arms that the screening for a budget left out, with their effects; corrected for, too
+    dropped: dict[
+        str, float
+    ]  # arms that the screening for a budget left out, with their effects; intervals are as wide as if they were there
     retrain: Retraining | None
     curve: LearningCurve | None  # None where no arm has fewer rows
     winner: Winner
+    cheaper: Cheaper | None
+    failures: Failures | None  # of the reference
     test: TestScores
     findings: tuple[Finding, ...]  # in the order of the arms, the gravest first
     run: str | None  # its unique name; None where nothing is logged, as the next
@@ -136,7 +164,11 @@ class Verdict:
         """The effects, the greatest first."""
         return sorted(self.effects, key=lambda effect: -effect.effect)
 
+    def on(self, metric: str, effect: ArmEffect) -> Estimate:
+        """Return an arm's effect on any metric."""
+        return effect if metric == self.decided_by else effect.others[metric]
+
     @property
     def comparisons(self) -> int:
-        """For how many effects is corrected."""
+        """How many intervals hold at once."""
         return len(self.effects) + len(self.dropped)

@@ -12,10 +12,17 @@ from matplotlib.lines import Line2D
 from components.data.prepared import Prepared
 from components.evaluation.judge import Cells
 from components.evaluation.verdict import Verdict
+from components.reporting.phrases import verdict_as_text
 from components.stats.metrics import METRICS, confusion
 from components.study.study import REFERENCE
 
-COLORS = {"helped": "#1a7f37", "hurt": "#b3261e", "no evidence": "#6e7781", "too few seeds": "#9a6700"}
+COLORS = {
+    "helped": "#1a7f37",
+    "hurt": "#b3261e",
+    "no difference": "#0969da",
+    "leans": "#9a6700",
+    "unknown": "#6e7781",
+}
 NAMED_CLASSES = 30  # more are not labelled: the letters would overlap
 
 NAMED_LAYERS = 12  # of more, the first and the last are named
@@ -46,7 +53,7 @@ def draw(folder: Path, verdict: Verdict, cells: Cells, prepared: Prepared) -> No
 
 def effects(verdict: Verdict) -> Figure:
     """Return a row per technique: its effect, the 95 % interval, and every seed as a dot."""
-    factor, unit = (100, ", percentage points") if METRICS[verdict.metric].unit else (1, "")
+    factor, unit = (100, ", percentage points") if METRICS[verdict.decided_by].unit else (1, "")
     ordered = sorted(verdict.effects, key=lambda e: e.effect)
     figure = Figure(figsize=(8, 1.2 + 0.45 * len(ordered)), layout="constrained")
     axes = figure.subplots()
@@ -58,8 +65,8 @@ def effects(verdict: Verdict) -> Figure:
             axes.plot([factor * effect.low, factor * effect.high], [row, row], color=color, linewidth=2)
         axes.plot(factor * effect.effect, row, "o", color=color, markersize=7)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(ordered)), [f"{e.technique}\n{e.verdict}" for e in ordered], fontsize=9)
-    axes.set_xlabel(f"effect on validation {verdict.metric}{unit}; right of 0 is better")
+    axes.set_yticks(range(len(ordered)), [f"{e.technique}\n{verdict_as_text(e, verdict)}" for e in ordered], fontsize=9)
+    axes.set_xlabel(f"effect on validation {METRICS[verdict.decided_by].title}{unit}; right of 0 is better")
     axes.set_title(f"{verdict.study}: what each technique brings, {verdict.seeds} seeds, 95 % intervals")
     axes.grid(axis="x", alpha=0.3)
     return figure

@@ -15,33 +15,102 @@ MOST_DATA = 100  # times as much: a learning curve tells nothing so far out
 
 
 def sentence(verdict: Verdict) -> str:
-    """Return the answer in plain sentences."""
+    """Return the answer."""
+    return " ".join(sentences(verdict))
+
+
+def sentences(verdict: Verdict) -> list[str]:
+    """Return the answer in plain sentences: what was found, what was ruled out, and what is not known."""
     if not verdict.effects:
-        return _without_arms(verdict)
+        return [_without_arms(verdict)]
     by_verdict: dict[str, list[ArmEffect]] = {}
     for effect in verdict.ranked:
         by_verdict.setdefault(effect.verdict, []).append(effect)
-    parts = []
-    for word in ("helped", "hurt"):
-        if word in by_verdict:
-            listed = [f"{e.technique} ({amount(e.effect, verdict.metric)})" for e in by_verdict[word]]
-            parts.append(f"{in_words(listed)} {word}.")
+    parts = [
+        f"{in_words([_with_amount(effect, verdict) for effect in by_verdict[word]])} {word}."
+        for word in ("helped", "hurt")
+        if word in by_verdict
+    ]
+    parts += disagreements(verdict)
+    if same := by_verdict.get("no difference"):
+        parts.append(
+            f"{in_words([e.technique for e in same])} {_make(same)} no difference that matters{_limit(verdict)}."
+        )
     if not parts:
-        changed = f"Nothing is shown to have changed {METRICS[verdict.metric].title}"
-        parts.append(f"{changed} with {seeds_as_text(verdict.seeds)}.")
-    if "too few seeds" in by_verdict:
-        needs = [
-            f"{e.technique} (about {e.seeds_needed} would decide)" if e.seeds_needed else e.technique
-            for e in by_verdict["too few seeds"]
-        ]
-        parts.append(f"Too few seeds to tell about {in_words(needs)}.")
-    if "no evidence" in by_verdict:
-        parts.append(f"No evidence for {in_words([e.technique for e in by_verdict['no evidence']], 'or')}.")
+        parts.append(f"Nothing is decided with {seeds_as_text(verdict.seeds)}.")
+    if leaning := by_verdict.get("leans"):
+        parts.append(f"{in_words([_leaning(e) for e in leaning])}: {_chances(leaning, verdict.seeds)}.")
+    if unknown := by_verdict.get("unknown"):
+        parts.append(f"Not known: {in_words([f'{e.technique}{between(e, verdict.decided_by)}' for e in unknown])}.")
+    parts += failures(verdict)
+    if verdict.cheaper:
+        saved = f"{100 * verdict.cheaper.saves:.0f} % less time to train"
+        parts.append(f"{verdict.cheaper.arm} takes {saved} and makes no difference that matters.")
     if verdict.harms:
         parts.append(f"It hurts some classes: {in_words([harm_as_text(harm) for harm in verdict.harms[:MOST_HARMS]])}.")
     if verdict.curve:
         parts.append(twice_the_data(verdict.curve, verdict.metric))
-    return " ".join(part[0].upper() + part[1:] for part in parts)
+    return [part[0].upper() + part[1:] for part in parts]
+
+
+def _with_amount(effect: ArmEffect, verdict: Verdict) -> str:
+    """Return a technique with what it brings to the metric that people read."""
+    on_metric = verdict.on(verdict.metric, effect).effect
+    of = "" if METRICS[verdict.metric].title == "loss" else f" of {METRICS[verdict.metric].title}"
+    return f"{effect.technique} ({amount(on_metric, verdict.metric)}{of})"
+
+
+def _make(effects: list[ArmEffect]) -> str:
+    return "makes" if len(effects) == 1 else "make"
+
+
+def _limit(verdict: Verdict) -> str:
+    """Return what matters, in brackets: ` (less than 1 point of Brier score)`."""
+    metric = METRICS[verdict.decided_by]
+    if not metric.unit:
+        return f" (less than {verdict.matters:.3g} of {metric.title})"
+    return f" (less than {100 * verdict.matters:g} point{'s' if verdict.matters != 0.01 else ''} of {metric.title})"
+
+
+def _leaning(effect: ArmEffect) -> str:
+    return f"{effect.technique} leans to {'help' if effect.effect > 0 else 'hurt'}"
+
+
+def _chances(effects: list[ArmEffect], seeds: int) -> str:
+    listed = in_words([chance(effect.chance or 0.0) for effect in effects])
+    return f"{seeds} more seeds have a chance of {listed} to decide"
+
+
+def disagreements(verdict: Verdict) -> list[str]:
+    """Return of each technique that is decided where the metric that people read says the opposite, a sentence each."""
+    if verdict.metric == verdict.decided_by:
+        return []
+    found = []
+    for effect in verdict.ranked:
+        on_metric = verdict.on(verdict.metric, effect)
+        if effect.verdict in ("helped", "hurt") and effect.effect * on_metric.effect < 0:
+            decider, metric = METRICS[verdict.decided_by].title, METRICS[verdict.metric].title
+            by = amount(effect.effect, verdict.decided_by)
+            opposite = f"{metric} says the opposite{between(on_metric, verdict.metric)}"
+            found.append(f"{effect.technique} {effect.verdict} the probabilities ({by} of {decider}), and {opposite}.")
+    return found
+
+
+def failures(verdict: Verdict) -> list[str]:
+    """Return which arms' trainings diverge, and how often, a sentence each."""
+    of_arms = [(effect.arm, effect.failures) for effect in verdict.effects]
+    return [
+        f"{arm} fails in {of.failed} of {of.runs} runs ({100 * of.low:.0f} to {100 * of.high:.0f} %)."
+        for arm, of in (("the reference", verdict.failures), *of_arms)
+        if of
+    ]
+
+
+def verdict_as_text(effect: ArmEffect, verdict: Verdict) -> str:
+    """Return an arm's verdict for a table: `helped`, `leans to help`, `fails 2 of 10`."""
+    if effect.failures:
+        return f"fails {effect.failures.failed} of {effect.failures.runs}"
+    return effect.verdict if effect.verdict != "leans" else f"leans to {'help' if effect.effect > 0 else 'hurt'}"
 
 
 def _without_arms(verdict: Verdict) -> str:
@@ -186,7 +255,7 @@ def interaction_as_text(interaction: Interaction, metric: str) -> str:
     first, second = interaction.techniques
     much = amount(abs(interaction.effect), metric).removeprefix("+")
     word = "more" if interaction.effect >= 0 else "less"
-    sure = "significant" if interaction.verdict in ("helped", "hurt") else interaction.verdict
+    sure = "shown" if interaction.verdict in ("helped", "hurt") else interaction.verdict
     return f"{first} brings {much} {word} beside {second} than without it{between(interaction, metric)}: {sure}"
 
 
@@ -197,10 +266,10 @@ def between(effect: Estimate, metric: str) -> str:
     return f" ({number(effect.low, metric)} to {number(effect.high, metric)})"
 
 
-def worth_of(effect: ArmEffect) -> str:
+def worth_of(effect: ArmEffect, verdict: Verdict) -> str:
     """Return how many times the data a technique is worth, as text: `1.8 x`; only of one that helps or leans so."""
     worth = effect.worth_in_data
-    if effect.effect <= 0:
+    if verdict.on(verdict.metric, effect).effect <= 0:
         return "-"
     return "beyond" if worth is None or worth > MOST_DATA else f"{worth:.1f} x"
 

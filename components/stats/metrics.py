@@ -25,7 +25,7 @@ class Metric:
         of_whole: None of a mean of rows. Else what each row adds to sums (rows, sums), and the metric of such sums, as
             of (draws, sums): the bootstrap draws rows, and a slice has no such metric.
         unit: "points" of a share, which people read in percent; "" of a plain number.
-        counts: it is made of counts of rows, so that with so many rows it has steps of 1 / rows.
+        counts: it is made of rows of which each counts at most one, so that with so many rows it has steps of 1 / rows.
         by_class: only the most probable class of a row matters to it.
         decides: a study may be about it; else it only guards, and is shown.
     """
@@ -76,6 +76,13 @@ def row_scores(probabilities: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray
 
 def _right(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (probabilities.argmax(axis=1) == y).astype(np.float64)
+
+
+def _brier(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return half the squared distance to the truth, 0 to 1 (Brier 1950); with two classes as for one of them alone."""
+    error = probabilities.astype(np.float64)
+    error[np.arange(len(y)), y] -= 1.0
+    return (error**2).sum(axis=1) / 2
 
 
 def _cross_entropy(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -148,6 +155,7 @@ def _ones(places: tuple[np.ndarray, np.ndarray], shape: tuple[int, int], values:
 METRICS = {
     "accuracy": Metric("accuracy", higher_is_better=True, by_row=_right, by_class=True),
     "macro_f1": Metric("macro F1", True, _f1_by_row, (_f1_sums, _f1_of_sums), by_class=True),
+    "brier": Metric("Brier score", higher_is_better=False, by_row=_brier),
     "loss": Metric("loss", higher_is_better=False, by_row=_cross_entropy, unit="", counts=False),  # in nats
     "ece": Metric(
         "calibration error",

@@ -1,22 +1,30 @@
 """Paired statistics: what a technique's effect is, and how sure that is.
 
 A seed gives every arm the same split, order and random numbers, so the difference between two arms is taken seed by
-seed. The seeds are not independent: validation rows are redrawn from the same rest, so two seeds are partly scored on
-the same rows. A plain t interval ignores that and is too narrow. The corrected resampled t test (Nadeau and Bengio
-2003, "Inference for the Generalization Error") supposes the most that the rows can do, and is too wide where random
-numbers, and not rows, make the difference; that is the usual case with networks (Bouthillier et al. 2021, "Accounting
-for Variance in Machine Learning Benchmarks").
-
-Here it is measured. Seeds and rows are two crossed random effects, as readers and cases are in a study of many readers
-and many cases (Gallas 2006, "One-shot estimate of MRMC variance: AUC"). The products of what two seeds say of the same
+seed. The seeds are not independent: validation rows are drawn from the same rest, so two seeds are partly scored on
+the same rows. Seeds and rows are two crossed random effects, as readers and cases are in a study of many readers and
+many cases (Gallas 2006, "One-shot estimate of MRMC variance: AUC"). The products of what two seeds say of the same
 rows give, by the method of moments, the covariance `shared` of two seeds' differences, so the mean of k of them has the
-variance s² / k + shared. Simulated studies in which the truth is known are in
-tests/components/stats/test_statistics.py.
+variance s² / k + shared. The corrected resampled t test (Nadeau and Bengio 2003) supposes the most that rows can do,
+and is too wide where random numbers make the difference; a plain t interval supposes nothing, and is too narrow.
+
+A few seeds tell their own spread s² badly. But a seed's mean over n rows has at least the spread that its rows give it,
+and that is known from all rows: `by_rows`. So what is unknown is only the ratio phi = s² / by_rows, and the arms of a
+study tell it together: it is shrunk towards their mean by as much as they agree (moderated variances, Smyth 2004,
+"Linear Models and Empirical Bayes Methods"). It is done with care: the mean counts as 1 at least, an arm above it
+keeps its own, and no more degrees of freedom are borrowed than the other arms have.
+
+One set of intervals is made, all of which hold at once in 95 % of studies: wider than single ones by as much as the
+greatest of so many equally correlated errors is greater (Dunnett 1955, Hothorn et al. 2008), for arms are compared with
+the same reference and err together. A verdict says where an arm's interval lies: above or below zero, within what does
+not matter (two one-sided tests, Schuirmann 1987), or neither. So verdict and interval can't contradict each other.
+
+Simulations in which the truth is known are in tests/components/stats/test_statistics.py and benchmarks/known_truth.py.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -24,49 +32,50 @@ import numpy as np
 from scipy import special, stats
 from scipy.optimize import brentq
 
-Conclusion = Literal["helped", "hurt", "no evidence", "too few seeds"]
+Conclusion = Literal["helped", "hurt", "no difference", "leans", "unknown"]
 
-CONFIDENCE = 0.95
+ALPHA = 0.05  # in what share of studies any interval may miss
+MATTERS = 0.01  # the smallest effect that anybody cares for: a point of a share, a hundredth of another number
 POWER = 0.8  # how often an effect of the size that is called detectable would be found
-LEANING = 0.9  # a probability to help (or to hurt) from which more seeds are worth their time
-STEPS = 400  # of a probability, over which power is a mean
-MOST_SEEDS = 100  # more than this are not recommended to anybody
+LEANING = 0.9  # a probability to help (or to hurt) from which an arm leans
+MOST_BORROWED = 8.0  # degrees of freedom: with more, arms that differ from the others are misjudged (simulated)
+FEWEST_ALIKE = 4  # arms that tell how alike their ratios are
+SHARED_LUCK = 0.5  # correlation of two arms' errors: both are compared with the same reference
+SHRINKAGES = np.linspace(0.02, 0.98, 25)  # by how much an effect is taken to be smaller than it looks
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A number for each seed, and what any two of them have in common."""
+    """A number for each seed, and how much of its variance comes from the rows."""
 
     values: np.ndarray  # (seeds,)
-    shared: float  # covariance of two seeds' values that comes from the rows both are scored on; at least 0
+    shared: float = 0.0  # covariance of two seeds' values that comes from the rows both are scored on; at least 0
+    by_rows: float = 0.0  # variance of a seed's value that comes from its own rows alone
+    units: float = math.inf  # how many rows, or groups of rows, were scored that are independent
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An effect, and how sure it is; with one seed nothing but the effect is known."""
+    """An effect with its interval; with one seed nothing but the effect is known."""
 
     effect: float  # the mean over the seeds
-    low: float | None  # the 95 % interval
+    low: float | None
     high: float | None
-    p: float | None  # two-sided, of "no effect"
-    probability: float | None  # that the effect is above zero, with a flat prior
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effect(Estimate):
-    """The effect of one technique: positive where it improves the metric."""
+    """The effect of one technique: positive where it improves the metric. Intervals of a study hold all at once."""
 
     differences: tuple[float, ...]  # one per seed
-    shared: float = 0.0  # see `Paired`
-    detectable: float | None = None  # the smallest effect that so many seeds show in `POWER` of studies
-    p_holm: float | None = None  # p corrected for the number of arms (Holm 1979)
-    verdict: Conclusion = "no evidence"
-    # How many seeds would decide in `POWER` of studies, if further seeds are like these; None where none would.
-    seeds_needed: int | None = None
+    error: float | None  # standard error of the effect
+    verdict: Conclusion
+    detectable: float | None  # the smallest effect that so many seeds show in `POWER` of studies
+    chance: float | None  # of one that leans: that as many seeds again would decide
 
 
 def paired(rows: Sequence[np.ndarray], scores: Sequence[np.ndarray], units: np.ndarray) -> Paired:
-    """Return the mean of each seed's scores, and what two seeds share.
+    """Return the mean of each seed's scores, and what of its variance comes from the rows.
 
     Args:
         rows: of each seed int64 (validation rows,), their numbers.
@@ -95,136 +104,230 @@ def paired_in_slices(
     # The rows of a unit may be in several slices: what they add up to in each of them.
     keys, unit = np.unique(codes * (int(units.max()) + 1) + units, return_inverse=True)
     slice_of = keys // (int(units.max()) + 1)
-    total, own = np.zeros(len(keys)), np.zeros(len(keys))
-    for numbers, of_seed, size in zip(rows, scores, sizes, strict=True):
+    total, own, times = np.zeros(len(keys)), np.zeros(len(keys)), np.zeros(len(keys))
+    by_rows = np.zeros((len(rows), count))
+    for place, (numbers, of_seed, size) in enumerate(zip(rows, scores, sizes, strict=True)):
         mine = codes[numbers]
         part = np.bincount(unit[numbers], (of_seed - means[mine]) / size[mine], len(keys))
+        scored = np.bincount(unit[numbers], minlength=len(keys)) > 0
+        within = np.bincount(unit[numbers], (of_seed - np.nan_to_num(values[place])[mine]) / size[mine], len(keys))
+        scored_units = np.bincount(slice_of, scored, count)
+        by_rows[place] = np.bincount(slice_of, within**2, count) * scored_units / np.maximum(scored_units - 1, 1)
         total += part
         own += part**2
+        times += scored
     pairs = max(len(values) * (len(values) - 1), 1)
     shared = np.maximum(np.bincount(slice_of, total**2 - own, count) / pairs, 0.0)
-    return [Paired(of_slice, float(of)) for of_slice, of in zip(values.T, shared, strict=True)]
+    all_units = np.bincount(slice_of, times > 0, count)
+    return [
+        Paired(values[:, place], float(shared[place]), float(by_rows[:, place].mean()), float(all_units[place]))
+        for place in range(count)
+    ]
 
 
-def compare(arms: Sequence[Paired], resolution: float, comparisons: int | None = None) -> list[Effect]:
+def compare(
+    arms: Sequence[Paired],
+    resolution: float,
+    matters: float = MATTERS,
+    alpha: float = ALPHA,
+    comparisons: int | None = None,
+    most: float = math.inf,
+    removes: Sequence[bool] | None = None,
+) -> list[Effect]:
     """Judge the arms of a study together.
 
     Args:
         arms: for each its differences by seed, positive where the technique improves the metric.
-        resolution: the smallest step of the metric (one row of the validation rows); 0 for a continuous one.
-        comparisons: for how many to correct; as many as there are arms by default.
+        resolution: the smallest step of the metric (one row of the validation rows); 0 where it has none.
+        matters: the smallest difference that matters, in the metric's unit.
+        alpha: in what share of studies any of the intervals may miss.
+        comparisons: for how many arms the intervals hold at once; as many as there are by default.
+        most: the greatest difference that there can be: no interval is wider.
+        removes: of each arm whether it lacks its technique, so that the reference's luck counts for the technique and
+            not against it; all arms are alike by default.
 
     Returns:
         One effect per arm, in the same order.
     """
-    count = comparisons or len(arms)
-    spreads = [_spread(arm.values, resolution) for arm in arms]
-    effects = [measure(arm, resolution) for arm in arms]
-    corrected = holm([effect.p for effect in effects], count)
-    judged: list[Effect] = []
-    for arm, effect, spread, p_holm in zip(arms, effects, spreads, corrected, strict=True):
-        seeds = len(arm.values)
-        known = replace(effect, p_holm=p_holm, detectable=detectable(spread, arm.shared, seeds, count))
-        judged.append(_judge(known, seeds_needed(effect.effect, spread, arm.shared, count)))
-    return judged
+    signs = np.where(np.zeros(len(arms)) if removes is None else removes, -1.0, 1.0)
+    level = Level(alpha, max(comparisons or 0, len(arms), 1), _correlation(arms, signs))
+    spreads = moderated(arms, resolution)
+    beliefs = _beliefs(arms, spreads, signs)
+    judged = zip(arms, spreads, beliefs, strict=True)
+    return [_judge(arm, of, belief, level, matters, most) for arm, of, belief in judged]
 
 
-def measure(arm: Paired, resolution: float) -> Effect:
-    """Return an effect by itself: without correction, power or verdict. Arguments as of `compare`."""
-    spread = _spread(arm.values, resolution)
-    values, mean = tuple(float(value) for value in arm.values), float(np.mean(arm.values))
-    if len(values) < 2:
-        return Effect(mean, None, None, None, None, differences=values, shared=arm.shared)
-    if spread == 0:  # a continuous metric without any difference: the arm is the reference
-        probability = 0.5 if mean == 0 else float(mean > 0)
-        return Effect(mean, mean, mean, float(mean == 0), probability, differences=values, shared=arm.shared)
-    half = _half_width(spread, arm.shared, len(values), 1 - CONFIDENCE)
-    t = mean / math.sqrt(spread**2 / len(values) + arm.shared)
-    freedom = len(values) - 1
-    p, probability = float(2 * stats.t.sf(abs(t), freedom)), float(stats.t.cdf(t, freedom))
-    return Effect(mean, mean - half, mean + half, p, probability, differences=values, shared=arm.shared)
+@dataclass(frozen=True)
+class Level:
+    """How often intervals may miss that are to hold all at once."""
 
+    alpha: float = ALPHA  # in what share of studies any may
+    count: int = 1
+    correlation: float = 0.0  # of the errors of any two of them, 0 to 0.5
 
-def holm(p_values: Sequence[float | None], comparisons: int | None = None) -> list[float | None]:
-    """Return Holm's corrected p values (Holm 1979); None stays None.
-
-    Args:
-        p_values: of the comparisons that were made.
-        comparisons: how many were to be made; as many as there are p values by default.
-    """
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    count = max(comparisons or 0, len(known))
-    corrected: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, i) in enumerate(known):
-        highest = max(highest, min(1.0, (count - rank) * p))
-        corrected[i] = highest
-    return corrected
-
-
-def interval(of: Paired) -> tuple[float, float] | tuple[None, None]:
-    """Return the 95 % interval of the mean; None with one value."""
-    if len(of.values) < 2:
-        return None, None
-    half = _half_width(float(np.std(of.values, ddof=1)), of.shared, len(of.values), 1 - CONFIDENCE)
-    return float(np.mean(of.values)) - half, float(np.mean(of.values)) + half
-
-
-def power(effect: float, spread: float, shared: float, seeds: int, comparisons: int) -> float:
-    """Return in what share of studies an effect would be shown, after Bonferroni's correction.
-
-    That is Holm's for the smallest p value: what decides in the worst case. The mean of the differences has a normal
-    distribution, and the variance by which it is judged the chi-squared one of the seeds' spread, plus what is shared.
-
-    Args:
-        effect: in the metric's unit.
-        spread: standard deviation of a seed's difference.
-        shared: see `Paired`.
-        seeds: at least 2.
-        comparisons: for how many is corrected.
-    """
-    error = math.sqrt(spread**2 / seeds + shared)
-    if error == 0:
-        return float(effect != 0)
-    critical = stats.t.ppf(1 - (1 - CONFIDENCE) / comparisons / 2, seeds - 1)
-    judged_by = np.sqrt(spread**2 * _variances(seeds - 1) / seeds + shared)
-    # The other tail, an effect that is there and shown with the wrong sign, is left out.
-    return float(special.ndtr((abs(effect) - critical * judged_by) / error).mean())
+    def critical(self, freedom: float) -> float:
+        """Return half the width of the intervals in standard errors, with so many degrees of freedom."""
+        return _critical(self.alpha, self.count, round(self.correlation, 1), freedom)
 
 
 @cache
-def _variances(freedom: int) -> np.ndarray:
-    """Return what variances of a normal sample are beside the true one, at even steps of probability."""
-    return stats.chi2.ppf((np.arange(STEPS) + 0.5) / STEPS, freedom) / freedom
+def _critical(alpha: float, count: int, correlation: float, freedom: float) -> float:
+    """Return the value that the greatest of `count` equally correlated t values exceeds so rarely."""
+    alone = float(stats.t.ppf(1 - alpha / 2, freedom))
+    if count == 1:
+        return alone
+    points, weights = np.polynomial.legendre.leggauss(64)
+    cubes = ((points + 1) / 2) ** 3  # most where a variance looks small, for that is where t values are large
+    of_cubes = weights * 3 / 2 * ((points + 1) / 2) ** 2
+    deviations = np.sqrt(stats.chi2.ppf(cubes, freedom) / freedom)[:, None]
+    luck, of_luck = np.polynomial.hermite_e.hermegauss(48)  # of the reference, which all share
+    luck, own = math.sqrt(correlation) * luck, math.sqrt(1 - correlation)
+
+    def missed(value: float) -> float:
+        inside = special.ndtr((value * deviations + luck) / own) - special.ndtr((-value * deviations + luck) / own)
+        return 1 - alpha - float(of_cubes @ (inside**count @ of_luck)) / float(of_luck.sum())
+
+    return float(brentq(missed, 0.9 * alone, 1.1 * float(stats.t.ppf(1 - alpha / 2 / count, freedom))))
 
 
-def detectable(spread: float, shared: float, seeds: int, comparisons: int) -> float | None:
-    """Return the smallest effect that is shown in `POWER` of studies; None with one seed. Arguments as of `power`."""
-    if seeds < 2:
-        return None
-    error = math.sqrt(spread**2 / seeds + shared)
-    if error == 0:
+def _correlation(arms: Sequence[Paired], signs: np.ndarray) -> float:
+    """Return the mean correlation of two arms' errors, as the seeds show it: no more than a reference alone explains.
+
+    Args:
+        arms: their values.
+        signs: -1 for an arm that lacks its technique, else 1 (arms,).
+    """
+    seeds = {len(arm.values) for arm in arms}
+    if len(arms) < 2 or min(seeds) < 3 or len(seeds) > 1:
         return 0.0
-    critical = float(stats.t.ppf(1 - (1 - CONFIDENCE) / comparisons / 2, seeds - 1))
+    values = np.array([arm.values for arm in arms]) * signs[:, None]
+    able = values[values.std(axis=1) > 0]
+    if len(able) < 2:
+        return 0.0
+    pairs = np.corrcoef(able)[np.triu_indices(len(able), 1)]
+    return float(np.clip(pairs.mean(), 0.0, SHARED_LUCK))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How sure the mean over some seeds is."""
+
+    variance: float  # of a seed's value
+    shared: float
+    seeds: int
+    freedom: float  # degrees of freedom of the variance
+    units: float
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean."""
+        return math.sqrt(self.variance / self.seeds + self.shared)
+
+    @property
+    def cautious_error(self) -> float:
+        """The standard deviation of what the mean is judged by: a t distribution has more of it than a normal one."""
+        freedom = max(self.freedom, 3.0)
+        return self.error * math.sqrt(freedom / (freedom - 2))
+
+    def half_width(self, level: Level) -> float:
+        """Return half the width of the mean's interval."""
+        return level.critical(self.freedom) * self.error
+
+    def after(self, seeds: int) -> "Spread":
+        """Return the same with another number of seeds."""
+        freedom = min(self.freedom + seeds - self.seeds, self.units - 1)
+        return Spread(self.variance, self.shared, seeds, max(freedom, 1.0), self.units)
+
+    def power(self, effect: float, level: Level) -> float:
+        """Return in what share of studies an effect would be shown; the wrong sign is left out."""
+        if self.error == 0:
+            return float(effect != 0)
+        return float(stats.nct.sf(level.critical(self.freedom), self.freedom, abs(effect) / self.error))
+
+    def detectable(self, level: Level) -> float:
+        """Return the smallest effect that is shown in `POWER` of studies."""
+        return _detectable_errors(self.freedom, level.critical(self.freedom)) * self.error
+
+
+@cache
+def _detectable_errors(freedom: float, critical: float) -> float:
+    """Return how many standard errors an effect must have to be shown in `POWER` of studies."""
 
     def lacks(size: float) -> float:
-        return power(size * error, spread, shared, seeds, comparisons) - POWER
+        return float(stats.nct.sf(critical, freedom, size)) - POWER
 
-    return float(brentq(lacks, 0, 10 * critical)) * error
+    return float(brentq(lacks, 0, 10 * critical))
 
 
-def seeds_needed(effect: float, spread: float, shared: float, comparisons: int) -> int | None:
-    """Return the fewest seeds, to `MOST_SEEDS`, with which the effect is shown in `POWER` of studies; None if none."""
-    if power(effect, spread, shared, MOST_SEEDS, comparisons) < POWER:
-        return None
-    few, enough = 1, MOST_SEEDS  # power grows with the seeds
-    while enough - few > 1:
-        seeds = (few + enough) // 2
-        if power(effect, spread, shared, seeds, comparisons) >= POWER:
-            enough = seeds
-        else:
-            few = seeds
-    return enough
+def moderated(arms: Sequence[Paired], resolution: float = 0.0) -> list[Spread | None]:
+    """Return how sure the arms' means are; None with one seed. The method is in the docstring of this module.
+
+    Args:
+        arms: their values.
+        resolution: the smallest step of the values. Where no row has changed, they are known to half of it.
+    """
+    known = [arm for arm in arms if len(arm.values) >= 2]
+    spreads = iter(_moderated(known, resolution) if known else [])
+    return [next(spreads) if len(arm.values) >= 2 else None for arm in arms]
+
+
+def _moderated(arms: Sequence[Paired], resolution: float) -> list[Spread]:
+    seeds = np.array([len(arm.values) for arm in arms])
+    own = np.array([float(arm.values.var(ddof=1)) for arm in arms])
+    by_rows = np.maximum([arm.by_rows for arm in arms], (resolution / 2) ** 2)
+    borrowed = 0.0
+    if len(arms) == 1 or not by_rows.all():
+        # Seeds that agree by chance are not certain: counts of m rows vary as counts do, by the square root of m.
+        size = np.abs([arm.values.mean() for arm in arms])
+        variances = np.maximum(own, np.maximum((resolution / 2) ** 2, size * resolution))
+        variances = np.where(own <= (1e-6 * size) ** 2, np.maximum(variances, by_rows), variances)
+    else:
+        ratios = own / by_rows
+        mean = max(float(ratios.mean()), 1.0)
+        borrowed = _borrowed(ratios, seeds - 1)
+        shrunk = (borrowed * mean + (seeds - 1) * ratios) / (borrowed + seeds - 1)
+        variances = by_rows * np.where(ratios > mean, ratios, shrunk)
+    freedom = np.maximum(np.minimum(borrowed + seeds - 1, [arm.units - 1 for arm in arms]), 1.0)
+    told = zip(arms, variances.tolist(), seeds.tolist(), freedom.tolist(), strict=True)
+    return [Spread(variance, arm.shared, count, free, arm.units) for arm, variance, count, free in told]
+
+
+def _borrowed(ratios: np.ndarray, freedom: np.ndarray) -> float:
+    """Return the prior's degrees of freedom: how alike the ratios are beyond what chance explains (Smyth 2004).
+
+    Args:
+        ratios: of variances (arms,), two or more.
+        freedom: the degrees of freedom of each (arms,).
+    """
+    most = most_borrowed(len(ratios), float(freedom.mean()))
+    if len(ratios) < FEWEST_ALIKE:
+        return most
+    by_chance = float(np.mean(special.polygamma(1, freedom / 2)))
+    extra = float(np.var(np.log(np.maximum(ratios, 1e-9)), ddof=1)) - by_chance
+    # The variance of the logarithm of a ratio is trigamma(freedom / 2) + trigamma(borrowed / 2).
+    if extra <= float(special.polygamma(1, most / 2)):
+        return most
+
+    def unexplained(half: float) -> float:
+        return float(special.polygamma(1, half)) - extra
+
+    return 2 * float(brentq(unexplained, 1e-3, most / 2))
+
+
+def most_borrowed(arms: int, freedom: float) -> float:
+    """Return the most degrees of freedom that an arm may borrow: as many as the others have, which share a reference.
+
+    Args:
+        arms: how many there are.
+        freedom: of each arm's own variance.
+    """
+    return min(MOST_BORROWED, (arms - 1) * freedom / 2)
+
+
+def interval(of: Paired, resolution: float = 0.0, most: float = math.inf) -> Estimate:
+    """Return a mean by itself, with its 95 % interval."""
+    (effect,) = compare([of], resolution, most=most)
+    return Estimate(effect.effect, effect.low, effect.high)
 
 
 def hopeless(screened: Paired, spread: float, seeds: int, comparisons: int) -> bool:
@@ -243,40 +346,101 @@ def hopeless(screened: Paired, spread: float, seeds: int, comparisons: int) -> b
     """
     error = math.sqrt(spread**2 / len(screened.values) + screened.shared)
     looks = abs(float(np.mean(screened.values)))
-    return power(looks + error, spread, screened.shared, seeds, comparisons) < 0.5
+    return expected(spread, screened.shared, seeds, comparisons).power(looks + error, Level(count=comparisons)) < 0.5
 
 
-def _spread(differences: np.ndarray, resolution: float) -> float:
-    """Return the standard deviation over seeds, but no less than counts of rows have.
+def expected(spread: float, shared: float, seeds: int, arms: int) -> Spread:
+    """Return how sure the means of a study will be.
 
-    A few seeds often have the same difference (one row, say) by chance, and their spread of 0 would make it certain. A
-    mean difference of m rows is at least m rows that changed, and such a count has a standard deviation of at least
-    sqrt(m) (Poisson); no difference at all is known to half a row. Equal differences of a continuous metric are an
-    accident, too; their own size is the only scale there is.
+    Args:
+        spread: standard deviation of a seed's difference.
+        shared: see `Paired`.
+        seeds: 2 or more.
+        arms: that are compared with the reference.
     """
-    if len(differences) < 2:
-        return math.nan
-    size = abs(float(np.mean(differences)))
-    all_equal = float(np.ptp(differences)) <= 1e-6 * size
-    least = max(resolution / 2, math.sqrt(size * resolution)) if resolution else size * all_equal
-    return max(float(np.std(differences, ddof=1)), least)
+    freedom = most_borrowed(arms, seeds - 1) + seeds - 1
+    return Spread(spread**2, shared, seeds, freedom, math.inf)
 
 
-def _half_width(spread: float, shared: float, seeds: int, alpha: float) -> float:
-    return float(stats.t.ppf(1 - alpha / 2, seeds - 1)) * math.sqrt(spread**2 / seeds + shared)
+@dataclass(frozen=True)
+class _Belief:
+    """What is believed of an arm's true effect: a mixture of normal distributions, each a possible world.
 
-
-def _judge(effect: Effect, needed: int | None) -> Effect:
-    """Put the effect into words.
-
-    Helped or hurt: significant after Holm. Too few seeds: it leans one way, and a number of seeds that can be asked for
-    would decide. No evidence: all else.
+    How large true effects are in a study is not known, so each size is a world, weighed by how well it explains the
+    effects that were seen (empirical Bayes, with the uniform prior on the shrinkage: Daniels 1999, "A Prior for the
+    Variance in Hierarchical Models").
     """
-    if effect.p_holm is None or effect.probability is None:
-        return replace(effect, verdict="too few seeds")
-    if effect.p_holm < 1 - CONFIDENCE:
-        return replace(effect, verdict="helped" if effect.effect > 0 else "hurt")
-    leans = max(effect.probability, 1 - effect.probability) >= LEANING
-    if leans and needed is not None:
-        return replace(effect, verdict="too few seeds", seeds_needed=max(needed, len(effect.differences) + 1))
-    return effect
+
+    weights: np.ndarray  # of the worlds (worlds,)
+    means: np.ndarray
+    variances: np.ndarray
+
+    def same_sign(self, effect: float) -> float:
+        """Return the probability that the true effect has the sign of the one that was seen."""
+        return float(self.weights @ special.ndtr(np.sign(effect) * self.means / np.sqrt(self.variances)))
+
+
+def _beliefs(arms: Sequence[Paired], spreads: Sequence[Spread | None], signs: np.ndarray) -> list[_Belief | None]:
+    """Return what is believed of each arm's true effect; None where no spread is known.
+
+    Arms that are compared with the same reference share its luck, which half of the variance is.
+    """
+    known = [of for of in spreads if of is not None]
+    errors = np.array([of.cautious_error for of in known])
+    if len(known) < len(arms) or not errors.size or not errors.all():
+        return [None] * len(arms)
+    effects = np.array([arm.values.mean() for arm in arms])
+    noise = np.outer(signs * errors, signs * errors) * (SHARED_LUCK + (1 - SHARED_LUCK) * np.eye(len(arms)))
+    true = float(np.median(errors**2)) * (1 - SHRINKAGES) / SHRINKAGES  # variance of true effects, a world each
+    inverse = np.linalg.inv(noise + true[:, None, None] * np.eye(len(arms)))
+    likelihood = 0.5 * np.linalg.slogdet(inverse)[1] - 0.5 * effects @ inverse @ effects
+    weights = np.exp(likelihood - likelihood.max())
+    means = true[:, None] * (inverse @ effects)
+    variances = true[:, None] - true[:, None] ** 2 * np.diagonal(inverse, axis1=1, axis2=2)
+    return [_Belief(weights / weights.sum(), means[:, i], variances[:, i]) for i in range(len(arms))]
+
+
+def _judge(arm: Paired, of: Spread | None, belief: _Belief | None, level: Level, matters: float, most: float) -> Effect:
+    """Return an arm's effect with its interval and what that says; arguments as of `compare`."""
+    effect, differences = float(arm.values.mean()), tuple(float(value) for value in arm.values)
+    if of is None:
+        unknown: dict[str, None] = dict.fromkeys(("error", "detectable", "chance"))
+        return Effect(effect, None, None, differences=differences, verdict="unknown", **unknown)
+    half = of.half_width(level)
+    low, high = max(effect - half, -most), min(effect + half, most)
+    verdict, chance = "unknown", None
+    if low > 0:
+        verdict = "helped"
+    elif high < 0:
+        verdict = "hurt"
+    elif -matters < low and high < matters:
+        verdict = "no difference"
+    elif belief and belief.same_sign(effect) >= LEANING:
+        verdict, chance = "leans", _chance(effect, of, belief, 2 * of.seeds, level, matters)
+    return Effect(
+        effect,
+        low,
+        high,
+        differences=differences,
+        error=of.error,
+        verdict=verdict,
+        detectable=of.detectable(level),
+        chance=chance,
+    )
+
+
+def _chance(effect: float, of: Spread, belief: _Belief, seeds: int, level: Level, matters: float) -> float:
+    """Return the chance that a study of so many seeds in all decides, of which the first are known.
+
+    Further seeds are scored on the same rows, so a part of what made the effect look as it does stays. Arguments as of
+    `_judge`.
+    """
+    more, stays = seeds - of.seeds, of.shared / (of.shared + of.variance / of.seeds)
+    on_rows = belief.means + stays * (effect - belief.means)  # what further seeds will show in the mean
+    variance = belief.variances * (1 - stays) ** 2 + stays * of.variance / of.seeds
+    means = (of.seeds * effect + more * on_rows) / seeds
+    deviations = more / seeds * np.sqrt(variance + of.variance / more)
+    half = of.after(seeds).half_width(level)
+    above, below = special.ndtr((means - half) / deviations), special.ndtr((-half - means) / deviations)
+    within = special.ndtr((matters - half - means) / deviations) - special.ndtr((half - matters - means) / deviations)
+    return float(belief.weights @ (above + below + np.maximum(within, 0.0)))

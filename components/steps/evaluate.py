@@ -117,7 +117,9 @@ def as_markdown(verdict: Verdict) -> str:
         "Worse for some, though not as a whole (accuracy, corrected for all techniques and slices):": [
             f"{harm_as_text(harm)}{between(harm, 'accuracy')}" for harm in verdict.harms
         ],
-        "How techniques work with each other:": [interaction_as_text(of, metric) for of in verdict.interactions],
+        "How techniques work with each other:": [
+            interaction_as_text(of, verdict.decided_by) for of in verdict.interactions
+        ],
         "What was wrong while training:": [finding_as_text(finding, verdict.seeds) for finding in verdict.findings],
     }
     for title, listed in lists.items():
@@ -129,11 +131,11 @@ def as_markdown(verdict: Verdict) -> str:
 def _table(verdict: Verdict) -> list[str]:
     """Return the effects as a table, with a line above that says what they are."""
     metric, shown = verdict.metric, columns(verdict, "markdown")
-    lines = [[column.heading(metric) for column in shown], ["---"] * len(shown)]
-    lines += [[column.write(effect, metric).replace("|", "\\|") for column in shown] for effect in verdict.ranked]
+    lines = [[column.heading(verdict) for column in shown], ["---"] * len(shown)]
+    lines += [[column.write(effect, verdict).replace("|", "\\|") for column in shown] for effect in verdict.ranked]
     return [
-        f"Effect of each technique on validation {METRICS[metric].title}, paired over {verdict.seeds} seeds; the "
-        f"reference has {verdict.reference.mean:.4f}.",
+        f"What each technique does on validation rows, paired over {verdict.seeds} seeds; the reference has a "
+        f"{METRICS[metric].title} of {verdict.reference.mean:.4f}.",
         "",
         *(f"| {' | '.join(line)} |" for line in lines),
     ]

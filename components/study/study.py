@@ -107,7 +107,17 @@ class Study(Part):
         default=(), description="columns of a table; effects are given by their values, too, as they are by class"
     )
     metric: Annotated[str, OneOf(METRICS, lambda row: row.decides)] = Field(
-        default="accuracy", description="what the verdict is about; on validation rows"
+        default="accuracy", description="what people read, and what the gate compares"
+    )
+    decide_on: Annotated[str, OneOf(METRICS, lambda row: row.decides)] | None = Field(
+        default=None,
+        description="the metric that decides; by default the Brier score, which sees more in the same rows, beside "
+        "accuracy or macro F1, and else `metric` itself",
+    )
+    matters: float = Field(
+        default=0.01,
+        gt=0,
+        description="the smallest difference that matters: 0.01 is a point, and of a number without a unit 1 %",
     )
     gate: Gate = Field(default=Gate(), description="what a new model must show to become the champion")
     retrain: Retrain = Field(default=Retrain(), description="what `--retrain` does instead of the study")
@@ -190,6 +200,11 @@ class Study(Part):
             for number, arm in enumerate(self.expand())
             for seed in self.seed_numbers
         ]
+
+    @property
+    def decided_by(self) -> str:
+        """The metric that verdicts are about, see `decide_on`."""
+        return self.decide_on or ("brier" if METRICS[self.metric].counts else self.metric)
 
     @property
     def seed_numbers(self) -> range:

@@ -77,7 +77,7 @@ def _of_arms(verdict: Verdict) -> tuple[dict[str, dict[str, float]], dict[str, d
     numbers: dict[str, dict[str, Any]] = {}
     tags: dict[str, dict[str, str]] = {}
     for effect in verdict.effects:
-        numbers[effect.arm] = {column.key: column.value(effect) for column in COLUMNS if column.logged}
+        numbers[effect.arm] = {column.key: column.value(effect, verdict) for column in COLUMNS if column.logged}
         for metric, other in effect.others.items():
             numbers[effect.arm] |= {f"{name}/{metric}": value for name, value in _estimate(other).items()}
         tags[effect.arm] = {"assay.verdict": effect.verdict}
@@ -92,7 +92,7 @@ def _of_arms(verdict: Verdict) -> tuple[dict[str, dict[str, float]], dict[str, d
 
 
 def _estimate(of: Estimate) -> dict[str, float | None]:
-    return {"effect": of.effect, "low": of.low, "high": of.high, "probability": of.probability}
+    return {"effect": of.effect, "low": of.low, "high": of.high}
 
 
 def _means(cells: Sequence[FinishedCell]) -> dict[str, float]:

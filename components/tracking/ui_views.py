@@ -32,7 +32,7 @@ def view(study: str, run: str, metric: str) -> str:
         "tags.`assay.technique`",
         *(f"metrics.`{name}`" for name in ("effect", "low", "high")),
         "tags.`assay.verdict`",
-        *(f"metrics.`{name}`" for name in ("probability", "cost", f"validation/{metric}")),
+        *(f"metrics.`{name}`" for name in (f"effect/{metric}", "cost", f"validation/{metric}")),
     ]
     sections = {
         "What a technique brings that an arm lacks or adds": ("effect", f"validation/{metric}", "cost"),

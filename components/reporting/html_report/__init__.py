@@ -16,14 +16,13 @@ from components.formatting import duration
 from components.reporting.html_report import about, answers, effects, training
 from components.reporting.html_report.texts import minus, score, signed, whole
 from components.reporting.phrases import (
-    MOST_HARMS,
     amount,
     chance,
     changes,
     finding_as_text,
     harm_as_text,
     retraining_lines,
-    sentence,
+    sentences,
 )
 from components.stats.metrics import METRICS
 from components.study.study import Study
@@ -35,14 +34,18 @@ def write(file: Path, study: Study, verdict: Verdict, cells: Cells, prepared: Pr
     Test predictions are opened of the winner and the reference only.
     """
     page = gather(study, verdict, cells, prepared, file.parent / "augmentation.png")
-    file.write_text(_environment(verdict.metric).get_template("report.html.j2").render(page), "utf-8")
+    file.write_text(_environment(verdict.decided_by).get_template("report.html.j2").render(page), "utf-8")
 
 
 def gather(study: Study, verdict: Verdict, cells: Cells, prepared: Prepared, preview: Path) -> dict[str, Any]:
     """Return all that the template shows, by section; a section that has nothing to show is None."""
+    said = sentences(verdict)
+    decided = len({effect.verdict for effect in verdict.effects} & {"helped", "hurt"})  # said in the heading, in color
     return {
         "verdict": verdict,
-        "sentence": sentence(verdict),
+        "sentence": " ".join(said),
+        "heading": None if decided else said[0],
+        "lead": " ".join(said[max(decided, 1) :]),
         "retrained": [*retraining_lines(verdict.retrain), *changes(verdict)] if verdict.retrain else [],
         "effects": effects.effects(verdict),
         "costs": effects.costs(verdict),
@@ -57,7 +60,6 @@ def gather(study: Study, verdict: Verdict, cells: Cells, prepared: Prepared, pre
         "trainings": sum(len(of_arm) for of_arm in cells.values()),
         "seconds": sum(cell.result.seconds for of_arm in cells.values() for cell in of_arm),
         "arms": len(cells),
-        "most_harms": MOST_HARMS,
     }
 
 

@@ -1,7 +1,7 @@
 """What the page shows of the techniques: effects, costs, slices."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -9,8 +9,10 @@ from components.data.slices import CLASS
 from components.evaluation.verdict import ArmEffect, Verdict
 from components.reporting.html_report.charts import Axis, Plot, Strip, spread
 from components.reporting.html_report.texts import change, minus, tick, unit
+from components.reporting.phrases import verdict_as_text
 from components.reporting.tables import columns
 from components.stats.metrics import METRICS
+from components.stats.paired_effects import Conclusion
 
 SLICES = 14  # columns of the heat map
 SEED_TICKS = 1500  # in all; of more seeds none is drawn
@@ -19,7 +21,7 @@ LEVELS = 5  # tints of a heat map
 
 def effects(verdict: Verdict) -> dict[str, Any] | None:
     """Return the effects, the greatest first, each with its number and its drawing, and their common scale."""
-    metric = verdict.metric
+    metric = verdict.decided_by
     ordered = verdict.ranked
     if not ordered:
         return None
@@ -34,21 +36,22 @@ def effects(verdict: Verdict) -> dict[str, Any] | None:
             **vars(effect),
             "number": number,
             "kind": _kind(effect),
+            "word": verdict_as_text(effect, verdict),
+            "on_metric": verdict.on(verdict.metric, effect).effect,
             "strip": strip.effect(
                 effect.effect, effect.low, effect.high, effect.differences if drawn else (), _kind(effect)
             ),
-            "numbers": [(column.heading(metric), minus(column.write(effect, metric))) for column in shown],
+            "numbers": [(column.heading(verdict), minus(column.write(effect, verdict))) for column in shown],
         }
         for number, effect in enumerate(ordered, 1)
     ]
-    kinds = ("helped", "hurt", "too few seeds", "no evidence")
     return {
         "rows": rows,
-        "headings": [column.heading(metric) for column in shown],
+        "headings": [column.heading(verdict) for column in shown],
         "scale": strip.scale(),
         "ticks": drawn,
         "comparisons": verdict.comparisons,
-        "by_verdict": {kind: [row for row in rows if row["verdict"] == kind] for kind in kinds},
+        "by_verdict": {kind: [row for row in rows if row["verdict"] == kind] for kind in get_args(Conclusion)},
         "others": [name for name in METRICS if name in rows[0]["others"]],
     }
 
@@ -58,7 +61,7 @@ def costs(verdict: Verdict) -> Any:
     ordered = verdict.ranked
     if len(ordered) < 2:
         return None
-    metric = verdict.metric
+    metric = verdict.decided_by
     ends = [value for e in ordered for value in (e.low, e.high, e.effect) if value is not None]
     x = Axis("change of training time", *spread([0.0, *(e.cost for e in ordered)], 0.1), change)
     y = Axis(f"effect on {METRICS[metric].title}{unit(metric)}", *spread([0.0, *ends], 0.08), lambda v: tick(v, metric))
@@ -93,6 +96,7 @@ def slices(verdict: Verdict) -> dict[str, Any] | None:
     return {
         "names": [("" if slices[i].column == CLASS else slices[i].column, slices[i].value) for i in chosen],
         "rows_of": [slices[i].rows for i in chosen],
+        "detectable": [slices[i].detectable for i in chosen],
         "hidden": len(known) - len(chosen),
         "lines": [
             {
