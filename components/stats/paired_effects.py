@@ -302,7 +302,7 @@ def _borrowed(ratios: np.ndarray, freedom: np.ndarray) -> float:
     most = most_borrowed(len(ratios), float(freedom.mean()))
     if len(ratios) < FEWEST_ALIKE:
         return most
-    by_chance = float(np.mean(special.polygamma(1, freedom / 2)))
+    by_chance = float(np.mean(np.asarray(special.polygamma(1, freedom / 2), np.float64)))
     extra = float(np.var(np.log(np.maximum(ratios, 1e-9)), ddof=1)) - by_chance
     # The variance of the logarithm of a ratio is trigamma(freedom / 2) + trigamma(borrowed / 2).
     if extra <= float(special.polygamma(1, most / 2)):
