@@ -8,54 +8,37 @@ import typer
 
 from components.errors import UsageError
 from components.runtime.events import STEPS
-from pipeline.cli.options import ClusterOptions, StudyOptions, asides, where_mlflow_is, with_options
+from pipeline.cli.options import ClusterOptions, StudyOptions, say, where_mlflow_is, with_options
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.runner import ClusterRunner
 
 app = typer.Typer()
 
-# Of the options of `submit`, those that are settings of the cluster as they are.
-CLUSTER_KEYS = ("experiment", "image", "gpu", "gpu_type", "cpu", "memory", "fan_out", "pvc", "service_account")
-
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's number, as `submit` says it.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitOptions(StudyOptions):
-    """The options of `submit`."""
+    """The options of `submit`; most are settings of the cluster, by their keys."""
 
-    experiment: Annotated[
-        str | None, typer.Option(help="In Kubeflow; the study's name by default.", show_default=False)
-    ] = None
-    image: Annotated[str | None, typer.Option(help="Image of all steps.", show_default=False)] = None
-    gpu: Annotated[int | None, typer.Option(help="GPUs of each train task.", show_default=False)] = None
-    gpu_type: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The resource, such as amd.com/gpu.", show_default=False)
-    ] = None
-    cpu: Annotated[str | None, typer.Option(help="Cores of each train task.", show_default=False)] = None
-    memory: Annotated[str | None, typer.Option(help="Of every step, such as 8Gi.", show_default=False)] = None
-    fan_out: Annotated[int | None, typer.Option(help="Train tasks to spread the cells over.", show_default=False)] = (
-        None
-    )
-    pvc: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Volume claim for cells and data sets.", show_default=False)
-    ] = None
+    experiment: Annotated[str | None, typer.Option(help="In Kubeflow; the study's name by default.")] = None
+    image: Annotated[str | None, typer.Option(help="Image of all steps.")] = None
+    gpu: Annotated[int | None, typer.Option(help="GPUs of each train task.")] = None
+    gpu_type: Annotated[str | None, typer.Option(metavar="KEY", help="The resource, such as amd.com/gpu.")] = None
+    cpu: Annotated[str | None, typer.Option(help="Cores of each train task.")] = None
+    memory: Annotated[str | None, typer.Option(help="Of every step, such as 8Gi.")] = None
+    fan_out: Annotated[int | None, typer.Option(help="Train tasks to spread the cells over.")] = None
+    pvc: Annotated[str | None, typer.Option(metavar="NAME", help="Volume claim for cells and data sets.")] = None
     node_selector: Annotated[
-        list[str] | None,
-        typer.Option("--node-selector", metavar="KEY=VALUE", help="Of the nodes that train; repeatable."),
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the nodes that train; repeatable.")
     ] = None
-    toleration: Annotated[
+    tolerations: Annotated[
         list[str] | None,
         typer.Option("--toleration", metavar="KEY[=VALUE][:EFFECT]", help="Taint of the nodes that train; repeatable."),
     ] = None
-    service_account: Annotated[str | None, typer.Option(help="Of all steps.", show_default=False)] = None
+    service_account: Annotated[str | None, typer.Option(help="Of all steps.")] = None
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False
-
-    def settings(self) -> dict[str, object]:
-        """Return what they say of the cluster, by the keys of its settings."""
-        named = {name: getattr(self, name) for name in CLUSTER_KEYS}
-        return {**named, "node_selector": _labels(self.node_selector), "tolerations": tuple(self.toleration or ())}
 
 
 @app.command()
@@ -67,7 +50,7 @@ def submit(given: SubmitOptions) -> None:
     from pipeline.kubeflow.runner import ClusterRunner
     from pipeline.kubeflow.runs import page
 
-    client, say = given.connect(given.study, **given.settings()), asides()
+    client = given.connect(given.study, node_selector=_labels(given.node_selector or []))
     if warning := client.check():
         say(warning)
     runner = ClusterRunner(client)
@@ -109,7 +92,7 @@ def wait_(
     given: ClusterOptions,
     run: RunArgument,
     timeout: Annotated[
-        float | None, typer.Option(min=0, help="Give up after this many minutes; the run goes on.", show_default=False)
+        float | None, typer.Option(min=0, help="Give up after this many minutes; the run goes on.")
     ] = None,
 ) -> None:
     """Wait until a run has ended; the exit code is 0 only when it succeeded."""
@@ -125,9 +108,7 @@ def wait_(
 def logs(
     given: ClusterOptions,
     run: RunArgument,
-    step: Annotated[
-        str | None, typer.Option(help=f"Only of {', '.join(STEPS[:-1])} or {STEPS[-1]}.", show_default=False)
-    ] = None,
+    step: Annotated[str | None, typer.Option(help=f"Only of {', '.join(STEPS[:-1])} or {STEPS[-1]}.")] = None,
 ) -> None:
     """Print what the steps of a run have written."""
     from pipeline.kubeflow.runs import logs as read
@@ -149,24 +130,14 @@ def cancel(given: ClusterOptions, run: RunArgument) -> None:
 
 
 def _follow(runner: "ClusterRunner") -> None:
-    """Say what happens until a run has ended.
-
-    Raises:
-        AssayError: when it did not succeed.
-    """
-    say = asides()
+    """Say what happens until a run has ended, and fail where it did not succeed."""
     for events in runner.events():
         for event in events:
             say(f"{datetime.now():%H:%M:%S} {event['message']}")
 
 
-def _labels(texts: list[str] | None) -> dict[str, str]:
-    """Return node labels.
-
-    Raises:
-        UsageError: for one without a value.
-    """
-    for text in texts or ():
+def _labels(texts: list[str]) -> dict[str, str]:
+    for text in texts:
         if not all(text.partition("=")):
             raise UsageError(f"--node-selector {text}: expected KEY=VALUE")
-    return dict(text.split("=", 1) for text in texts or ())
+    return dict(text.split("=", 1) for text in texts)

@@ -70,7 +70,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
     number = client.ensure(find, create)
     replaced = [_schedule(run) for run in present if run.recurring_run_id != number]
     for old in replaced:
-        _delete(client, old)
+        _change(client, old, "delete")
     return number, replaced
 
 
@@ -91,24 +91,28 @@ def schedules(client: Client) -> list[Schedule]:
     return sorted((_schedule(run) for run in _ours(client)), key=lambda schedule: schedule.name)
 
 
-def pause(client: Client, name: str) -> None:
-    """Let no more runs start; one that runs goes on."""
+def change(client: Client, name: str, action: str) -> None:
+    """Pause, resume or delete a schedule; what runs goes on, and finished runs stay.
+
+    Raises:
+        UsageError: when there is none of this name.
+        ClusterError: when the cluster refuses or does not answer.
+    """
     for schedule in _find(client, name):
-        call = client.recurring.recurring_run_service_disable_recurring_run
-        client.ask(f"pause the schedule {name}", call, recurring_run_id=schedule.id)
+        _change(client, schedule, action)
 
 
-def resume(client: Client, name: str) -> None:
-    """Let runs start again, from the next time on."""
-    for schedule in _find(client, name):
-        call = client.recurring.recurring_run_service_enable_recurring_run
-        client.ask(f"resume the schedule {name}", call, recurring_run_id=schedule.id)
-
-
-def delete(client: Client, name: str) -> None:
-    """Delete a schedule; its runs stay."""
-    for schedule in _find(client, name):
-        _delete(client, schedule)
+def _change(client: Client, schedule: Schedule, action: str) -> None:
+    calls = {
+        "pause": client.recurring.recurring_run_service_disable_recurring_run,
+        "resume": client.recurring.recurring_run_service_enable_recurring_run,
+        "delete": client.recurring.recurring_run_service_delete_recurring_run,
+    }
+    try:
+        client.ask(f"{action} the schedule {schedule.name}", calls[action], recurring_run_id=schedule.id)
+    except ClusterError as error:
+        if action != "delete" or error.status != 404:  # somebody else was faster
+            raise
 
 
 def _ours(client: Client) -> list[api.V2beta1RecurringRun]:
@@ -144,11 +148,7 @@ def _same(run: api.V2beta1RecurringRun, wanted: api.V2beta1RecurringRun) -> bool
 
 
 def _find(client: Client, name: str) -> list[Schedule]:
-    """Return the schedules of a name: more than one where somebody made them by hand.
-
-    Raises:
-        UsageError: when there is none.
-    """
+    """Return the schedules of a name: more than one where somebody made them by hand; fail where there is none."""
     known = schedules(client)
     found = [schedule for schedule in known if schedule.name == name]
     if not found:
@@ -157,12 +157,3 @@ def _find(client: Client, name: str) -> list[Schedule]:
         hint = f"expected {did_you_mean(name, names)}" if names else "`assay schedule STUDY --cron ...` makes one"
         raise UsageError(f"no schedule is called {name!r}{where}; {hint}")
     return found
-
-
-def _delete(client: Client, schedule: Schedule) -> None:
-    call = client.recurring.recurring_run_service_delete_recurring_run
-    try:
-        client.ask(f"delete the schedule {schedule.name}", call, recurring_run_id=schedule.id)
-    except ClusterError as error:
-        if error.status != 404:  # somebody else was faster
-            raise

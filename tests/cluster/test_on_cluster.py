@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from components.study.study import Retrain, Study
 from components.tracking.client import ROLE_TAG, STUDY_TAG
 from pipeline.kubeflow.client import Client
-from pipeline.kubeflow.recurring_runs import delete, put, schedules
+from pipeline.kubeflow.recurring_runs import change, put, schedules
 from pipeline.kubeflow.runs import State, follow, logs
 from pipeline.kubeflow.settings import read_cluster
 from pipeline.kubeflow.submit import experiment, submit
@@ -60,7 +60,7 @@ def scheduled(client: Client, study: Study) -> Iterator[str]:
     number, _ = put(client, study, SCHEDULE, read_cron("* * * * *"))
     yield number
     if SCHEDULE in [one.name for one in schedules(client)]:
-        delete(client, SCHEDULE)
+        change(client, SCHEDULE, "delete")
 
 
 @pytest.fixture
@@ -107,5 +107,5 @@ def test_a_schedule_fires_and_is_gone_when_it_is_deleted(client, study, schedule
         fired = [run.run_id for run in runs if run.recurring_run_id == scheduled]
     *_, run = follow(client, fired[0], LIMIT_SECONDS)
     assert run.state is State.SUCCEEDED, run
-    delete(client, SCHEDULE)
+    change(client, SCHEDULE, "delete")
     assert SCHEDULE not in [one.name for one in schedules(client)]
