@@ -366,11 +366,7 @@ def seen_from_here(path: Path) -> Path:
 
 
 def _written(frame: "pd.DataFrame") -> Path:
-    """Return a Parquet file with the frame's columns, named by their content.
-
-    Raises:
-        UsageError: where it is no data frame, or has what Parquet can't hold.
-    """
+    """Return a Parquet file with the frame's columns, named by their content."""
     import pandas as pd
 
     if not isinstance(frame, pd.DataFrame):

@@ -78,11 +78,11 @@ def status(given: ClusterOptions, run: RunArgument) -> None:
     from pipeline.kubeflow.runs import look, page
 
     now = look(client, run)
-    typer.echo(f"{now.name}  {now.state.value}" + (f"  {now.error}" if now.error else ""))
+    typer.echo(f"{now.name}  {now.state}" + (f"  {now.error}" if now.error else ""))
     for step in now.steps:
         until = step.ended or datetime.now(UTC)
         took = duration((until - step.started).total_seconds()) if step.started else ""
-        typer.echo(f"{step.name:9} {step.state.value:10} {took:8} {step.error}".rstrip())
+        typer.echo(f"{step.name:9} {step.state:10} {took:8} {step.error}".rstrip())
     typer.echo(page(client, run))
 
 
@@ -114,7 +114,7 @@ def logs(
     from pipeline.kubeflow.runs import logs as read
 
     for task, text in read(given.connect(), run, step):
-        typer.echo(f"== {task.name} ({task.state.value})")
+        typer.echo(f"== {task.name} ({task.state})")
         typer.echo(text, nl=not text.endswith("\n"))
 
 

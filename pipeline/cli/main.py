@@ -135,11 +135,10 @@ def plan(
     from pipeline import api
     from pipeline.commands.plan import read_duration, within_budget
     from pipeline.study_file import read_study
-    from pipeline.terminal.show import show_plan
 
     described, seconds = read_study(study, overrides or [], seeds), read_duration(budget) if budget else None
     planned = api.plan(described, fan_out=fan_out)
-    show_plan(Console(highlight=False), planned)
+    Console(highlight=False).print(planned)
     if seconds is not None:
         typer.echo(f"`run --budget {budget}` would train {within_budget(planned, seconds)}.")
 
@@ -303,9 +302,12 @@ def report(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the page to this file.")] = None,
 ) -> None:
     """Open the report of a finished run: one page that can be sent to anybody."""
-    from pipeline.commands.report import open_report
+    from pipeline.commands.report import save_report
+    from pipeline.commands.ui import open_browser
 
-    typer.echo(open_report(study, output))
+    file = save_report(study, output)
+    open_browser(file.resolve().as_uri())
+    typer.echo(file)
 
 
 @app.command()

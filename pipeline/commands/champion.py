@@ -105,11 +105,7 @@ def rollback(name: str, reason: str | None) -> str:
 
 
 def _chosen(registry: Registry, version: str | None) -> "ModelVersion":
-    """Return a version; the challenger where none is named.
-
-    Raises:
-        UsageError: where it is not there.
-    """
+    """Return a version, which must be there; the challenger where none is named."""
     if version is None:
         found, lacking = registry.at(CHALLENGER), "no challenger: no decision is open"
     else:
@@ -121,12 +117,7 @@ def _chosen(registry: Registry, version: str | None) -> "ModelVersion":
 
 @contextmanager
 def _opened(name: str) -> Iterator[Registry]:
-    """Open the registry of a model that is there.
-
-    Raises:
-        AssayError: where there is none of this name, with the nearest one; or when MLflow is away: it says what is the
-            champion.
-    """
+    """Open the registry of a model that must be there; where MLflow is away it is said what is the champion."""
     uri = without_login(tracking_uri())
     check_store("models")
     registry = Registry(name, PATIENCE)

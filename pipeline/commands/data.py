@@ -68,11 +68,7 @@ def draw_preview(name: str, study: Study, output: Path) -> None:
 
 
 def _check_preview(name: str, study: Study, output: Path) -> None:
-    """Refuse what can't be drawn before TensorFlow is loaded, which takes seconds.
-
-    Raises:
-        UsageError: with what to do.
-    """
+    """Refuse what can't be drawn before TensorFlow is loaded, which takes seconds."""
     if study.data.kind == "table":
         raise UsageError(f"{name}: only augmented images and texts can be drawn, and the data is a table")
     if not study.recipe.augment.on():

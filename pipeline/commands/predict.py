@@ -94,11 +94,7 @@ class Model:
 
 
 def _version(api: "MlflowClient", uri: str, name: str, which: str) -> str:
-    """Return the number of a version that is called by an alias or by its number.
-
-    Raises:
-        AssayError: where there is none, with those that there are.
-    """
+    """Return the number of a version that is called by an alias or by its number, and must be there."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -171,11 +167,7 @@ def write(model: Model, source: str, output: Path | None) -> int:
 
 
 def _answers(model: Model, source: str) -> Iterator[tuple[Sequence[int] | Sequence[str], pd.DataFrame]]:
-    """Yield the names of rows, and the probability of each class, some rows at a time.
-
-    Raises:
-        AssayError: for a row that can't be read.
-    """
+    """Yield the names of rows, and the probability of each class, some rows at a time."""
     with tempfile.TemporaryDirectory(prefix="assay-") as scratch, fetched(source, Path(scratch)) as path:
         for names, raw in _blocks(model, path):
             try:
@@ -202,11 +194,7 @@ def _place(path: Path, name: int | str) -> str:
 
 
 def _blocks(model: Model, path: Path) -> Iterator[Block]:
-    """Yield the rows of a file or folder, some at a time.
-
-    Raises:
-        AssayError: for what this kind of model can't read.
-    """
+    """Yield the rows of a file or folder, some at a time."""
     served = model.served
     size = min(max(VALUES // math.prod(served.encoder.inputs.shape), 1), ROWS)
     if served.kind == "image":
@@ -246,11 +234,7 @@ def _images(model: Model, path: Path, size: int) -> Iterator[Block]:
 
 
 def _files(path: Path, kind: FileKind, size: int) -> Iterator[tuple[Sequence[str], list[str]]]:
-    """Yield names and paths of the files of a kind below a folder, sorted; or of the one file.
-
-    Raises:
-        AssayError: where there are none.
-    """
+    """Yield names and paths of the files of a kind below a folder, sorted; or of the one file."""
     root = path if path.is_dir() else path.parent
     try:
         files = sorted(file for file in files_below(path) if kind.has(file)) if path.is_dir() else [str(path)]

@@ -7,21 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import AssayError, UsageError
-from pipeline.commands.ui import open_browser
 from pipeline.study_file import study_name
 
 PAGE = "report.html"
 RUN_ID = re.compile(r"[0-9a-f]{32}")  # as MLflow makes them
-
-
-def open_report(study: str | None, output: Path | None) -> Path:
-    """Write the page of a run to a file, open it where there is a display, and return the file.
-
-    Args and errors are those of `save_report`.
-    """
-    file = save_report(study, output)
-    open_browser(file.resolve().as_uri())
-    return file
 
 
 def save_report(study: str | None, output: Path | None) -> Path:
@@ -57,11 +46,7 @@ def save_report(study: str | None, output: Path | None) -> Path:
 
 
 def _run(study: str | None) -> Any:
-    """Return the study's run in MLflow.
-
-    Raises:
-        AssayError: when there is none.
-    """
+    """Return the study's run in MLflow, which must be there."""
     from mlflow.exceptions import MlflowException
 
     from components.tracking.client import ROLE_TAG, check_store, client

@@ -70,11 +70,7 @@ def _serve(uri: str, study: str | None, port: int, say: Callable[[str], None]) -
 
 
 def _wait(server: ChildProcess, address: str, log: IO[str]) -> None:
-    """Wait until the server answers.
-
-    Raises:
-        AssayError: when it has ended, or takes too long.
-    """
+    """Wait until the server answers; fail when it has ended, or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while server.running() and time.monotonic() < deadline:
         try:

@@ -11,7 +11,6 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -163,11 +162,7 @@ class Client:
         raise AssertionError("unreachable")
 
     def _call(self, call: Callable[..., Answer], plain: bool, arguments: Mapping[str, object]) -> Answer:
-        """Call an operation once.
-
-        Raises:
-            ClusterError: when the answer is a page instead of data, or nobody trusts the server's certificate.
-        """
+        """Call an operation once, and refuse a page instead of data, and a certificate that nobody trusts."""
         try:
             answer = call(**arguments, _request_timeout=self._timeout)
         except AttributeError as error:  # it stumbles over its own report of a failed TLS handshake
@@ -204,14 +199,25 @@ class Client:
                     raise
         return found
 
-    def named(
-        self, field: str, name: str, call: Callable[..., Any], namespaced: bool = True, **arguments: object
-    ) -> list[Any]:
-        """Return what a list operation has under a display name."""
+    def named(self, field: str, name: str, call: Callable[..., Any], **arguments: object) -> str | None:
+        """Return the number of the first that a list operation has under a display name, None where it has none."""
         predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
-        where = {"namespace": self.cluster.namespace} if namespaced and self.cluster.namespace else {}
-        found = self.pages(field, call, filter=json.dumps({"predicates": [predicate]}), **where, **arguments)
-        return [entry for entry in found if entry.display_name == name]
+        found = self.pages(field, call, filter=json.dumps({"predicates": [predicate]}), **arguments)
+        return next((getattr(one, _number_of(field)) for one in found if one.display_name == name), None)
+
+    def ensure_named(
+        self, what: str, field: str, name: str, find: Callable[..., Any], create: Callable[..., Any], **where: object
+    ) -> str:
+        """Return the number of what a list operation has under a display name, or make it, see `ensure`."""
+
+        def make() -> str:
+            return getattr(self.ask(what, create, once=True), _number_of(field))
+
+        return self.ensure(lambda: self.named(field, name, find, **where), make)
+
+    def own_namespace(self) -> dict[str, str]:
+        """Return the argument of list operations that names the user's namespace, where there are several."""
+        return {"namespace": self.cluster.namespace} if self.cluster.namespace else {}
 
     def pages(self, field: str, call: Callable[..., Any], **arguments: Any) -> list[Any]:
         """Return all that a list operation has, page by page."""
@@ -279,6 +285,10 @@ class Client:
         return text
 
 
+def _number_of(field: str) -> str:
+    return f"{field.removesuffix('s')}_id"  # what `pipeline_versions` and all else that is listed have
+
+
 def older_than_sdk(version: str) -> bool:
     """Tell whether a server's version is of an older minor release than the SDK's; one without numbers is not."""
     there, here = ([int(part) for found in VERSION.findall(text)[:1] for part in found] for text in (version, SDK))
@@ -303,13 +313,7 @@ def message(said: object) -> str:
 def _asked_pause(error: api.ApiException, otherwise: float) -> float:
     """Return the seconds that Retry-After asks for; it is a number, or a date."""
     asked = (error.headers or {}).get("Retry-After")
-    if not asked:
-        return otherwise
     try:
-        return (
-            max(float(asked), 0.0)
-            if asked.isdecimal()
-            else max(parsedate_to_datetime(asked).timestamp() - time.time(), 0.0)
-        )
-    except ValueError:
+        return urllib3.Retry().parse_retry_after(asked) if asked else otherwise
+    except urllib3.exceptions.InvalidHeader:
         return otherwise

@@ -119,8 +119,8 @@ def _ours(client: Client) -> list[api.V2beta1RecurringRun]:
     pipeline = pipeline_id(client)
     if pipeline is None:
         return []
-    where = {"namespace": client.cluster.namespace} if client.cluster.namespace else {}
-    runs = client.pages("recurring_runs", client.recurring.recurring_run_service_list_recurring_runs, **where)
+    call = client.recurring.recurring_run_service_list_recurring_runs
+    runs = client.pages("recurring_runs", call, **client.own_namespace())
     return [
         run for run in runs if run.pipeline_version_reference and run.pipeline_version_reference.pipeline_id == pipeline
     ]

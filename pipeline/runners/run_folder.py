@@ -201,11 +201,7 @@ def environment_of(home: Path) -> dict[str, str]:
 
 
 def _check_writable(home: Path) -> None:
-    """Refuse a folder that can't be written, before anything is.
-
-    Raises:
-        AssayError: with the reason.
-    """
+    """Refuse a folder that can't be written, before anything is."""
     for folder in (home, home / ".assay"):
         if folder == home or folder.exists():
             try:
@@ -219,11 +215,7 @@ def _check_writable(home: Path) -> None:
 
 @contextmanager
 def _lock(file: Path, study: Study) -> Iterator[int]:
-    """Hold the study's lock; the system lets go of it when all who have it open are dead.
-
-    Raises:
-        AssayError: when another run of the study is alive.
-    """
+    """Hold the study's lock; the system lets go of it when all who have it open are dead."""
     with file.open("a+") as stream:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
