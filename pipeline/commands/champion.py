@@ -75,7 +75,12 @@ def promote(name: str, version: str | None, reason: str | None) -> str:
         AssayError: when there is no such version, or it is the champion already, or MLflow is away.
     """
     with _opened(name) as registry:
-        chosen = _chosen(registry, version)
+        if version is None:
+            chosen, lacking = registry.at(CHALLENGER), "no challenger: no decision is open"
+        else:
+            chosen, lacking = registry.version(version) if version.isdecimal() else None, f"no version {version!r}"
+        if chosen is None:
+            raise UsageError(f"{name!r} has {lacking}; {_versions(registry)}")
         number, champion = str(chosen.version), registry.find_champion()
         if registry.champion == number:
             raise AssayError(f"version {number} of {name!r} is the champion already")
@@ -102,17 +107,6 @@ def rollback(name: str, reason: str | None) -> str:
         aliases: dict[str, str | None] = {CHAMPION: str(previous.version), PREVIOUS: registry.champion}
         _write(registry, previous, Outcome.ROLLED_BACK, reason, aliases)
     return f"{name} version {previous.version} is the champion again; version {champion.version} is `{PREVIOUS}` now"
-
-
-def _chosen(registry: Registry, version: str | None) -> "ModelVersion":
-    """Return a version, which must be there; the challenger where none is named."""
-    if version is None:
-        found, lacking = registry.at(CHALLENGER), "no challenger: no decision is open"
-    else:
-        found, lacking = registry.version(version) if version.isdecimal() else None, f"no version {version!r}"
-    if found is None:
-        raise UsageError(f"{registry.name!r} has {lacking}; {_versions(registry)}")
-    return found
 
 
 @contextmanager

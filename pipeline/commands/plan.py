@@ -103,12 +103,9 @@ class Plan:
 
 
 def make_plan(study: Study, tasks: int, home: Path) -> Plan:
-    """Prepare the data, and look at the study's finished cells, or train a little.
+    """Prepare the data, and look at the study's finished cells in `.assay/store` of a folder, or train a little.
 
-    Args:
-        study: to plan.
-        tasks: training tasks, of which as many run side by side as there are cores.
-        home: the working folder, whose `.assay/store` may have finished cells.
+    Of the training tasks as many run side by side as there are cores.
     """
     from components.data.preparation import prepare
     from components.runtime.devices import cores

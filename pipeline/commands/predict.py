@@ -173,7 +173,10 @@ def _answers(model: Model, source: str) -> Iterator[tuple[Sequence[int] | Sequen
             try:
                 found = model.served(raw)
             except saved_model.RowError as error:
-                raise AssayError(f"{_place(path, names[error.row])}{error.reason}") from None
+                name = names[error.row]
+                file = path / name if isinstance(name, str) and path.is_dir() else path
+                row = f", row {name}" if isinstance(name, int) else ""
+                raise AssayError(f"{shown(file)}{row}{error.reason}") from None
             except ValueError as error:
                 raise AssayError(f"{shown(path)}: {error}") from None
             yield names, pd.DataFrame(found, columns=list(model.served.classes), index=pd.Index(names))
@@ -182,12 +185,6 @@ def _answers(model: Model, source: str) -> Iterator[tuple[Sequence[int] | Sequen
 def _free(name: str, classes: Sequence[str]) -> str:
     """Return the name of a column that no class has."""
     return _free(f"{name}_", classes) if name in classes else name
-
-
-def _place(path: Path, name: int | str) -> str:
-    if isinstance(name, int):
-        return f"{shown(path)}, row {name}"
-    return shown(path / name if path.is_dir() else path)
 
 
 # What is asked about
@@ -209,12 +206,10 @@ def _blocks(model: Model, path: Path) -> Iterator[Block]:
             table = pa.table(block.columns)
             for start in range(0, len(table), size):
                 part = table.slice(start, size)
-                yield range(first, first + len(part)), part if served.kind == "table" else _texts(part.column(0))
+                texts = part.column(0).to_pylist() if served.kind == "text" else []
+                rows = part if served.kind == "table" else [None if text is None else str(text) for text in texts]
+                yield range(first, first + len(part)), rows
                 first += len(part)
-
-
-def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    return [None if text is None else str(text) for text in column.to_pylist()]
 
 
 def _text(file: str) -> str:

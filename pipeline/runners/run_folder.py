@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from components.evaluation.verdict import Verdict
     from components.registry.decision import Decision
 
-BEGUN = "run_begun"  # our own event: what stands behind the last one is of this sitting
 LOCK_SECONDS = 2.0  # how long the children of a killed run may take to go
 LOG_LINES = 10
 RESULTS = ("verdict", "decision")
@@ -100,9 +99,7 @@ class OpenRun(RunFolder):
         self.environment = {**environment, **own}
         self.write(state="running")
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
-        with self.events.open("a") as stream:
-            self._events_from = self._read_to = stream.tell()
-            stream.write(json.dumps({"event": BEGUN, "step": "", "label": "", "time": time.time()}) + "\n")
+        self._events_from = self._read_to = self.events.stat().st_size if self.events.exists() else 0
 
     def new_events(self) -> list[Event]:
         """Return the sitting's events that were not returned before."""
@@ -145,12 +142,7 @@ class OpenRun(RunFolder):
 
 @contextmanager
 def open_run(study: Study, fan_out: int, home: Path) -> Iterator[OpenRun]:
-    """Open the study's last run where it is unfinished, else a new one.
-
-    Args:
-        study: that is run.
-        fan_out: over how many train tasks its cells are spread at most.
-        home: the working folder.
+    """Open the study's last run in the working folder `home` where it is unfinished, else a new one.
 
     Raises:
         AssayError: where the folder can't be written, MLflow can't be reached, or another run of the study is alive.

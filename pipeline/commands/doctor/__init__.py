@@ -26,12 +26,7 @@ Check = Callable[[], CheckResult]
 
 
 def checks(cluster: Cluster, deep: bool) -> dict[str, Check]:
-    """Return the checks by name.
-
-    Args:
-        cluster: whose Kubeflow Pipelines is asked, as whom the settings say.
-        deep: import TensorFlow and JAX, and write to MLflow.
-    """
+    """Return the checks by name; `deep` ones import TensorFlow and JAX, and write to MLflow."""
     return {
         "Python": machine.check_python,
         "packages": machine.check_packages,
@@ -46,12 +41,7 @@ def checks(cluster: Cluster, deep: bool) -> dict[str, Check]:
 
 
 def examine(to_check: dict[str, Check], seconds: float) -> dict[str, CheckResult]:
-    """Run checks side by side; one that fails or takes too long has a result, too.
-
-    Args:
-        to_check: by name.
-        seconds: what has not answered by then counts as missing. Its thread is left behind.
-    """
+    """Run checks side by side; what has not answered in time counts as missing, and its thread is left behind."""
     answers: dict[str, Future[CheckResult]] = {name: Future() for name in to_check}
 
     def ask(name: str) -> None:
