@@ -11,7 +11,7 @@ from components.runtime.events import STEPS
 from pipeline.cli.options import ClusterOptions, StudyOptions, say, where_mlflow_is, with_options
 
 if TYPE_CHECKING:
-    from pipeline.kubeflow.runner import ClusterRunner
+    from pipeline.kubeflow.client import Client
 
 app = typer.Typer()
 
@@ -41,31 +41,30 @@ class SubmitOptions(StudyOptions):
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False
 
 
-@app.command()
+@app.command("submit")
 @with_options(SubmitOptions)
-def submit(given: SubmitOptions) -> None:
+def submit_(given: SubmitOptions) -> None:
     """Run a study on a Kubeflow cluster."""
     described = given.read()
 
-    from pipeline.kubeflow.runner import ClusterRunner
     from pipeline.kubeflow.runs import page
+    from pipeline.kubeflow.submit import submit
 
     client = given.connect(given.study, node_selector=_labels(given.node_selector or []))
     if warning := client.check():
         say(warning)
-    runner = ClusterRunner(client)
-    runner.start(described)
-    typer.echo(runner.number)
-    say(f"run:    {page(client, runner.number)}")
+    number = submit(client, described)
+    typer.echo(number)
+    say(f"run:    {page(client, number)}")
     say(where_mlflow_is(client.cluster, described.study))
     if not client.cluster.image:
         say(f"without --image the cluster must have {client.cluster.image_name()} already: no registry has it")
     if not client.cluster.pvc:
         say("without --pvc a run that fails starts anew the next time: nothing keeps its finished cells")
     if given.wait:
-        _follow(runner)
+        _follow(client, number)
     else:
-        say(f"`assay wait {runner.number} --host {client.host}` waits for its end")
+        say(f"`assay wait {number} --host {client.host}` waits for its end")
 
 
 @app.command()
@@ -96,11 +95,7 @@ def wait_(
     ] = None,
 ) -> None:
     """Wait until a run has ended; the exit code is 0 only when it succeeded."""
-    client = given.connect()
-
-    from pipeline.kubeflow.runner import ClusterRunner
-
-    _follow(ClusterRunner(client, run, None if timeout is None else 60 * timeout))
+    _follow(given.connect(), run, None if timeout is None else 60 * timeout)
 
 
 @app.command()
@@ -124,16 +119,17 @@ def cancel(given: ClusterOptions, run: RunArgument) -> None:
     """Stop a run on the cluster."""
     client = given.connect()
 
-    from pipeline.kubeflow.runner import ClusterRunner
+    from pipeline.kubeflow.runs import cancel as stop
 
-    ClusterRunner(client, run).stop()
+    stop(client, run)
 
 
-def _follow(runner: "ClusterRunner") -> None:
+def _follow(client: "Client", run: str, limit: float | None = None) -> None:
     """Say what happens until a run has ended, and fail where it did not succeed."""
-    for events in runner.events():
-        for event in events:
-            say(f"{datetime.now():%H:%M:%S} {event['message']}")
+    from pipeline.kubeflow.runs import watch
+
+    for message in watch(client, run, limit):
+        say(f"{datetime.now():%H:%M:%S} {message}")
 
 
 def _labels(texts: list[str]) -> dict[str, str]:

@@ -144,13 +144,8 @@ def check(source: str, output: Path | None) -> None:
 def write(model: Model, source: str, output: Path | None) -> int:
     """Write a line for each row: its number or file, the class that is most probable, each class's probability.
 
-    Args:
-        model: what is asked.
-        source: a file or folder, on this machine or at an address such as gs://bucket/rows.csv.
-        output: the CSV file; None for the screen.
-
-    Returns:
-        how many rows there were.
+    The source is a file or folder, on this machine or at an address such as gs://bucket/rows.csv, and the output a CSV
+    file, or None for the screen. Return how many rows there were.
 
     Raises:
         AssayError: for a row that can't be read; nothing is written then.

@@ -14,12 +14,10 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")  # as MLflow makes them
 
 
 def save_report(study: str | None, output: Path | None) -> Path:
-    """Write the page of a run to a file, and return that.
+    """Write the page of a run to a file, `.assay/reports/RUN.html` by default, and return that.
 
-    Args:
-        study: a study's name, file or source, which stands for its latest finished run; a run's number; or None, for
-            the latest finished run of all.
-        output: where to write; `.assay/reports/RUN.html` by default.
+    A study's name, file or source stands for its latest finished run, and None for the latest of all; or it is the
+    number of a run.
 
     Raises:
         AssayError: when there is no such run, or it has no page.

@@ -43,13 +43,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
     """Make the schedule of this name be this one: one run at a time, missed ones are not made up for.
 
     The same schedule is left as it is. Another one of the name is replaced: the new one is made before the old one is
-    deleted, so that a failure in between loses none.
-
-    Args:
-        client: of the cluster.
-        study: what it runs.
-        name: unique among Assay's schedules in the namespace.
-        cron: in the time zone of the cluster's scheduler.
+    deleted, so that a failure in between loses none. The times are in the time zone of the cluster's scheduler.
 
     Returns:
         Its number, and those that it has replaced.

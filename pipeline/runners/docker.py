@@ -57,12 +57,9 @@ Volumes = dict[str, dict[str, str]]  # by the path here: the path inside as `bin
 
 
 def find_image(image: str | None, gpu: bool, say: Callable[[str], None]) -> str:
-    """Return the number of the steps' image, which no later build under its name changes; our own is built.
+    """Return the number of the steps' image, which no later build under its name changes.
 
-    Args:
-        image: its name; None for this version's own, which is built from the checkout where there is one.
-        gpu: whether the containers get this machine's NVIDIA GPUs.
-        say: told what takes long.
+    Without a name it is this version's own, which is built from the checkout where there is one; `say` is told so.
 
     Raises:
         AssayError: where no engine answers, it has no GPUs to give, or there is no image with this code.
@@ -201,11 +198,7 @@ def _check_code(engine: DockerClient, image: str, name: str, command: str) -> No
 def _mounts(study: Study, home: Path, environment: Mapping[str, str]) -> dict[Path, str]:
     """Return what a step reads (`ro`) and writes (`rw`) of this machine, as absolute paths that are there.
 
-    Args:
-        study: names the data, and files of weights.
-        home: the working folder. With an MLflow server only `.assay` in it is written; else MLflow's database and
-            files are there, too.
-        environment: of the step.
+    With an MLflow server only `.assay` in the working folder is written; else it has MLflow's database and files, too.
     """
     source = study.data.source_type
     read = [study.data.address] if source.is_path else []

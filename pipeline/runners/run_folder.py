@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 2.0  # how long the children of a killed run may take to go
 LOG_LINES = 10
-RESULTS = ("verdict", "decision")
 
 # What kfp prints around a task's own lines.
 NOISE = re.compile(
@@ -113,7 +112,7 @@ class OpenRun(RunFolder):
             AssayError: where the graph has left none.
         """
         try:
-            verdict, decision = ((self.folder / f"{name}.json").read_bytes() for name in RESULTS)
+            verdict, decision = ((self.folder / f"{name}.json").read_bytes() for name in ("verdict", "decision"))
         except FileNotFoundError:
             raise self.failure() from None
         from components.evaluation.verdict import Verdict  # these bring SciPy, which no other command needs
