@@ -244,26 +244,21 @@ class Client:
         status, where = error.status, f" in the namespace {self.cluster.namespace}" if self.cluster.namespace else ""
         said = self.hide(message(error.body))
         detail = f" ({said})" if said else ""
+        texts = {
+            403: f"does not let you {what}{where} (403); ask for the right, or give another --namespace{detail}",
+            404: f"can't {what}: there is none{where} (404); check its number, --namespace and --host",
+            409: f"can't {what}: it is there already (409){detail}; try again",
+            BUSY: f"is too busy to {what} (429); try again in a few minutes",
+        }
         if status == 401 or 300 <= status < 400:
-            text = f"{self.host} does not accept the login ({status}); {LOGIN}"
-        elif status == 403:
-            text = f"{self.host} does not let you {what}{where} (403); ask for the right, or give another --namespace"
-            text += detail
-        elif status == 404:
-            text = f"{self.host} can't {what}: there is none{where} (404); check its number, --namespace and --host"
-        elif status == 409:
-            text = f"{self.host} can't {what}: it is there already (409){detail}; try again"
+            text = f"does not accept the login ({status}); {LOGIN}"
         elif status == 400 and "unknown field" in said:
-            text = (
-                f"{self.host} is older than this version of Assay and can't {what}{detail}; its server needs an update"
-            )
-        elif status == BUSY:
-            text = f"{self.host} is too busy to {what} (429); try again in a few minutes"
+            text = f"is older than this version of Assay and can't {what}{detail}; its server needs an update"
         elif status in UNSURE:
-            text = f"{self.host} failed to {what} ({status}){detail}; try again, and if it stays look at its logs"
+            text = f"failed to {what} ({status}){detail}; try again, and if it stays look at its logs"
         else:
-            text = f"{self.host} refuses to {what} ({status}){detail}"
-        return ClusterError(text, status, unsure=status in (*UNSURE, 409))
+            text = texts.get(status, f"refuses to {what} ({status}){detail}")
+        return ClusterError(f"{self.host} {text}", status, unsure=status in (*UNSURE, 409))
 
     def _silence(self, what: str, error: urllib3.exceptions.HTTPError, once: bool) -> ClusterError:
         """Return what it means that there was no answer."""
