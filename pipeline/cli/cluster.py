@@ -11,7 +11,7 @@ from components.runtime.events import STEPS
 from pipeline.cli.options import ClusterOptions, StudyOptions, say, where_mlflow_is, with_options
 
 if TYPE_CHECKING:
-    from pipeline.kubeflow.client import Client
+    from pipeline.kubeflow.runner import ClusterRunner
 
 app = typer.Typer()
 
@@ -41,19 +41,21 @@ class SubmitOptions(StudyOptions):
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False
 
 
-@app.command("submit")
+@app.command()
 @with_options(SubmitOptions)
-def submit_(given: SubmitOptions) -> None:
+def submit(given: SubmitOptions) -> None:
     """Run a study on a Kubeflow cluster."""
     described = given.read()
 
+    from pipeline.kubeflow.runner import ClusterRunner
     from pipeline.kubeflow.runs import page
-    from pipeline.kubeflow.submit import submit
 
     client = given.connect(given.study, node_selector=_labels(given.node_selector or []))
     if warning := client.check():
         say(warning)
-    number = submit(client, described)
+    runner = ClusterRunner(client)
+    runner.start(described)
+    number = runner.number
     typer.echo(number)
     say(f"run:    {page(client, number)}")
     say(where_mlflow_is(client.cluster, described.study))
@@ -62,7 +64,7 @@ def submit_(given: SubmitOptions) -> None:
     if not client.cluster.pvc:
         say("without --pvc a run that fails starts anew the next time: nothing keeps its finished cells")
     if given.wait:
-        _follow(client, number)
+        _follow(runner)
     else:
         say(f"`assay wait {number} --host {client.host}` waits for its end")
 
@@ -95,7 +97,11 @@ def wait_(
     ] = None,
 ) -> None:
     """Wait until a run has ended; the exit code is 0 only when it succeeded."""
-    _follow(given.connect(), run, None if timeout is None else 60 * timeout)
+    client = given.connect()
+
+    from pipeline.kubeflow.runner import ClusterRunner
+
+    _follow(ClusterRunner(client, run, None if timeout is None else 60 * timeout))
 
 
 @app.command()
@@ -119,17 +125,16 @@ def cancel(given: ClusterOptions, run: RunArgument) -> None:
     """Stop a run on the cluster."""
     client = given.connect()
 
-    from pipeline.kubeflow.runs import cancel as stop
+    from pipeline.kubeflow.runner import ClusterRunner
 
-    stop(client, run)
+    ClusterRunner(client, run).stop()
 
 
-def _follow(client: "Client", run: str, limit: float | None = None) -> None:
+def _follow(runner: "ClusterRunner") -> None:
     """Say what happens until a run has ended, and fail where it did not succeed."""
-    from pipeline.kubeflow.runs import watch
-
-    for message in watch(client, run, limit):
-        say(f"{datetime.now():%H:%M:%S} {message}")
+    for events in runner.events():
+        for event in events:
+            say(f"{datetime.now():%H:%M:%S} {event['message']}")
 
 
 def _labels(texts: list[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import kfp_server_api as api
 
-from components.errors import AssayError, UsageError
+from components.errors import UsageError
 from components.runtime.events import STEPS
 from pipeline.kubeflow.client import BUSY, UNSURE, Client, ClusterError, message
 
@@ -82,40 +82,6 @@ def follow(
         except ClusterError as error:
             if error.status not in (0, BUSY, *UNSURE) or time.monotonic() > answered + OUTAGE_SECONDS:
                 raise
-
-
-def watch(client: Client, number: str, limit: float | None = None, poll_seconds: float = POLL_SECONDS) -> Iterator[str]:
-    """Yield whenever a run has come further: `RUNNING: load, scale, train 1 of 3`; see `follow`.
-
-    Raises:
-        ClusterError: when the limit is over, or the server stays away; the run goes on.
-        AssayError: when it has ended and did not succeed.
-    """
-    run, said = None, ""
-    for run in follow(client, number, limit, poll_seconds):
-        tasks = {name: [step.state for step in run.steps if step.name == name] for name in STEPS}
-        done = {name: states.count(SUCCEEDED) for name, states in tasks.items() if states}
-        parts = [name if n == len(tasks[name]) else f"{name} {n} of {len(tasks[name])}" for name, n in done.items()]
-        now = run.state + (f": {', '.join(parts)}" if parts else "")
-        if now != said:
-            yield now
-        said = now
-    if run and run.state != SUCCEEDED:
-        failed = next((step for step in run.steps if step.state == FAILED), None)
-        reason = (failed.error if failed else "") or run.error
-        raise AssayError(
-            f"run {number} ended as {run.state}"
-            + (f" in the step {failed.name}" if failed else "")
-            + (f" ({reason})" if reason else "")
-            + f"; `assay logs {number}{f' --step {failed.name}' if failed else ''} --host {client.host}` shows what it "
-            "wrote"
-        )
-
-
-def cancel(client: Client, number: str) -> None:
-    """Stop a run; one that has ended stays as it is."""
-    if not look(client, number).ended:
-        client.ask(f"stop the run {number}", client.runs.run_service_terminate_run, run_id=number)
 
 
 def logs(client: Client, number: str, step: str | None = None) -> Iterator[tuple[Step, str]]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Runner(Protocol):
-    """Where a study runs, such as in processes or containers of this machine."""
+    """Where a study runs: processes or containers of this machine, or a cluster (`pipeline.kubeflow.runner`)."""
 
     def start(self, study: "Study") -> None:
         """Begin to run the study, without waiting for it."""

@@ -11,7 +11,8 @@ from components.errors import AssayError, UsageError
 from components.study.study import Study
 from pipeline.kubeflow import runs
 from pipeline.kubeflow.client import TRIES, ClusterError
-from pipeline.kubeflow.runs import cancel, follow, logs, look, watch
+from pipeline.kubeflow.runner import ClusterRunner
+from pipeline.kubeflow.runs import follow, logs, look
 from pipeline.kubeflow.submit import submit
 from pipeline.study_file import read_study
 
@@ -55,11 +56,12 @@ def test_waiting_survives_an_outage_and_ends_at_its_limit(server, connect, study
 def test_cancel_stops_a_run_and_leaves_an_ended_one(server, connect, study):
     server.states = ["RUNNING"]
     client = connect()
-    number = submit(client, study)
-    cancel(client, number)
-    with pytest.raises(AssayError, match=f"run {number} ended as CANCELED"):
-        list(watch(client, number, poll_seconds=0))
-    cancel(client, number)
+    runner = ClusterRunner(client, poll=0)
+    runner.start(study)
+    runner.stop()
+    with pytest.raises(AssayError, match=f"run {runner.number} ended as CANCELED"):
+        list(runner.events())
+    runner.stop()
     assert server.asked("POST .*:terminate") == 1
 
 
