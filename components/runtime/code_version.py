@@ -89,6 +89,8 @@ def _without_words(module: ast.Module) -> ast.Module:
             node.exc.args, node.exc.keywords = [], []
         elif isinstance(node, ast.keyword) and node.arg in ("message", "description"):
             node.value = ast.Constant("")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "option":  # of a part of the study
+            node.args[1] = ast.Constant("")
     return module
 
 
