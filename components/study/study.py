@@ -156,9 +156,8 @@ class Study(Part):
         names = [arm.name for arm in arms]
         dropped = self.screening.dropped.keys()
         for name in dropped - set(names):
-            raise StudyError(
-                ("screening", "dropped"), f"no arm is called {name!r}; expected {did_you_mean(name, names)}"
-            )
+            expected = did_you_mean(name, names)
+            raise StudyError(("screening", "dropped"), f"no arm is called {name!r}; expected {expected}")
         return [arm for arm in arms if not {arm.name, *(arm.pair or ())} & dropped]
 
     def of_recipe(self, recipe: Recipe, seeds: int) -> "Study":
@@ -193,11 +192,7 @@ class Study(Part):
 
 @cache
 def _file_hash(file: str) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises:
-        StudyError: where it can't be read.
-    """
+    """Return the SHA-256 of a file."""
     try:
         with Path(file).open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

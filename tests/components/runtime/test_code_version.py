@@ -85,7 +85,7 @@ def test_a_module_that_is_gone_is_no_silence(package):
 
 def test_the_hash_is_of_code_and_libraries(monkeypatch):
     ours = code_version.code_version()
-    monkeypatch.setattr(code_version, "_version", lambda library: "0")
+    monkeypatch.setattr(code_version, "library_version", lambda library: "0")
     assert code_version.code_version.__wrapped__() != ours
 
 
