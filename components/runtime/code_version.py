@@ -86,7 +86,7 @@ def _without_words(module: ast.Module) -> ast.Module:
         elif isinstance(node, ast.keyword) and node.arg in ("message", "description"):
             node.value = ast.Constant("")
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "option":  # of a part of the study
-            node.args[1] = ast.Constant("")
+            node.args[1:] = []
     return module
 
 

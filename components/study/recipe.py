@@ -178,8 +178,10 @@ class Model(Part):
     @model_validator(mode="after")
     def _one_normalization(self) -> Self:
         if self.batch_norm and self.layer_norm:
-            both = "batch_norm and layer_norm are both on, and a hidden layer has one normalization"
-            raise ValueError(f"{both}; set batch_norm or layer_norm to false")
+            raise ValueError(
+                "batch_norm and layer_norm are both on, and a hidden layer has one normalization; "
+                "set batch_norm or layer_norm to false"
+            )
         return self
 
 
@@ -286,8 +288,9 @@ class Train(Part):
             waits["early_stopping.start_from_epoch"] = self.early_stopping.start_from_epoch
         for name, epochs in waits.items():
             if epochs and epochs >= self.epochs:
-                over = f"{name} must be over before training is"
-                raise ValueError(f"{over}; expected less than {self.epochs}, got {epochs}")
+                raise ValueError(
+                    f"{name} must be over before training is; expected less than {self.epochs}, got {epochs}"
+                )
         return self
 
 
@@ -334,8 +337,9 @@ def refuse_kind(recipe: Recipe, kind: Kind, place: Place) -> None:
     if wrong:
         able = " and ".join(PLURALS[kind_of] for kind_of in APPLIES[wrong[0]].kinds)
         can = " and ".join(FOR_KIND[kind]) if kind != "image" else "what `assay schema` lists for images"
-        message = f"{', '.join(wrong)}: for {able} only, and the data is {_a(kind)}; it can have {can}"
-        raise StudyError((*place, "augment"), message)
+        raise StudyError(
+            (*place, "augment"), f"{', '.join(wrong)}: for {able} only, and the data is {_a(kind)}; it can have {can}"
+        )
     if recipe.scale_per_channel and kind != "image":
         raise StudyError((*place, "scale_per_channel"), f"only images have channels, and the data is {_a(kind)}")
     if recipe.scale != "none" and kind == "text":
