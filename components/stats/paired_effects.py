@@ -15,9 +15,10 @@ tests/components/stats/test_statistics.py.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -81,12 +82,7 @@ def paired_in_slices(
 ) -> list[Paired]:
     """Return for each slice of the rows what `paired` says of it; NaN for a seed without rows of the slice.
 
-    Args:
-        rows: as of `paired`.
-        scores: as of `paired`.
-        units: as of `paired`.
-        codes: int64 (all rows,), the number of the slice that a row is in.
-        count: of slices.
+    `codes` is int64 (all rows,), the number of the slice that a row is in, and `count` how many slices there are.
     """
     sizes = [np.bincount(codes[of_seed], minlength=count) for of_seed in rows]
     with np.errstate(invalid="ignore"):
@@ -118,31 +114,27 @@ def compare(arms: Sequence[Paired], resolution: float, comparisons: int | None =
         One effect per arm, in the same order.
     """
     count = comparisons or len(arms)
-    spreads = [_spread(arm.values, resolution) for arm in arms]
     effects = [measure(arm, resolution) for arm in arms]
-    corrected = holm([effect.p for effect in effects], count)
     judged: list[Effect] = []
-    for arm, effect, spread, p_holm in zip(arms, effects, spreads, corrected, strict=True):
-        seeds = len(arm.values)
-        known = replace(effect, p_holm=p_holm, detectable=detectable(spread, arm.shared, seeds, count))
+    for arm, effect, p_holm in zip(arms, effects, holm([effect.p for effect in effects], count), strict=True):
+        spread = _spread(arm.values, resolution)
+        known = replace(effect, p_holm=p_holm, detectable=detectable(spread, arm.shared, len(arm.values), count))
         judged.append(_judge(known, seeds_needed(effect.effect, spread, arm.shared, count)))
     return judged
 
 
 def measure(arm: Paired, resolution: float) -> Effect:
     """Return an effect by itself: without correction, power or verdict. Arguments as of `compare`."""
-    spread = _spread(arm.values, resolution)
-    values, mean = tuple(float(value) for value in arm.values), float(np.mean(arm.values))
-    if len(values) < 2:
-        return Effect(mean, None, None, None, None, differences=values, shared=arm.shared)
+    spread, mean = _spread(arm.values, resolution), float(np.mean(arm.values))
+    freedom = len(arm.values) - 1
+    found = partial(Effect, differences=tuple(float(value) for value in arm.values), shared=arm.shared)
+    if not freedom:
+        return found(mean, None, None, None, None)
     if spread == 0:  # a continuous metric without any difference: the arm is the reference
-        probability = 0.5 if mean == 0 else float(mean > 0)
-        return Effect(mean, mean, mean, float(mean == 0), probability, differences=values, shared=arm.shared)
-    half = _half_width(spread, arm.shared, len(values), 1 - CONFIDENCE)
-    t = mean / math.sqrt(spread**2 / len(values) + arm.shared)
-    freedom = len(values) - 1
-    p, probability = float(2 * stats.t.sf(abs(t), freedom)), float(stats.t.cdf(t, freedom))
-    return Effect(mean, mean - half, mean + half, p, probability, differences=values, shared=arm.shared)
+        return found(mean, mean, mean, float(mean == 0), 0.5 if mean == 0 else float(mean > 0))
+    half = _half_width(spread, arm)
+    t = mean / math.sqrt(spread**2 / len(arm.values) + arm.shared)
+    return found(mean, mean - half, mean + half, float(2 * stats.t.sf(abs(t), freedom)), float(stats.t.cdf(t, freedom)))
 
 
 def holm(p_values: Sequence[float | None], comparisons: int | None = None) -> list[float | None]:
@@ -166,7 +158,7 @@ def interval(of: Paired) -> tuple[float, float] | tuple[None, None]:
     """Return the 95 % interval of the mean; None with one value."""
     if len(of.values) < 2:
         return None, None
-    half = _half_width(float(np.std(of.values, ddof=1)), of.shared, len(of.values), 1 - CONFIDENCE)
+    half = _half_width(float(np.std(of.values, ddof=1)), of)
     return float(np.mean(of.values)) - half, float(np.mean(of.values)) + half
 
 
@@ -217,14 +209,8 @@ def seeds_needed(effect: float, spread: float, shared: float, comparisons: int) 
     """Return the fewest seeds, to `MOST_SEEDS`, with which the effect is shown in `POWER` of studies; None if none."""
     if power(effect, spread, shared, MOST_SEEDS, comparisons) < POWER:
         return None
-    few, enough = 1, MOST_SEEDS  # power grows with the seeds
-    while enough - few > 1:
-        seeds = (few + enough) // 2
-        if power(effect, spread, shared, seeds, comparisons) >= POWER:
-            enough = seeds
-        else:
-            few = seeds
-    return enough
+    seeds = range(2, MOST_SEEDS)  # power grows with them
+    return 2 + bisect_left(seeds, POWER, key=lambda count: power(effect, spread, shared, count, comparisons))
 
 
 def hopeless(screened: Paired, spread: float, seeds: int, comparisons: int) -> bool:
@@ -262,8 +248,9 @@ def _spread(differences: np.ndarray, resolution: float) -> float:
     return max(float(np.std(differences, ddof=1)), least)
 
 
-def _half_width(spread: float, shared: float, seeds: int, alpha: float) -> float:
-    return float(stats.t.ppf(1 - alpha / 2, seeds - 1)) * math.sqrt(spread**2 / seeds + shared)
+def _half_width(spread: float, of: Paired) -> float:
+    seeds = len(of.values)
+    return float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2, seeds - 1)) * math.sqrt(spread**2 / seeds + of.shared)
 
 
 def _judge(effect: Effect, needed: int | None) -> Effect:
