@@ -64,9 +64,6 @@ def peak(folder: Path, memory: float) -> dict[str, float]:
     from components.study.study import Study
     from components.training.trainer import Trainer
 
-    class Unlogged:
-        def epoch(self, epoch: int, values: dict[str, float]) -> None: ...
-
     study = Study.model_validate({**STUDY, "memory": memory})
     prepared = Prepared(folder)
     scaling.write(study, prepared, folder / "scalers.json")
@@ -74,7 +71,7 @@ def peak(folder: Path, memory: float) -> dict[str, float]:
         cells = Store(store, prepared.schema.fingerprint)
         trainer = Trainer(study, prepared, str(folder / "scalers.json"), cells, Step("train"))
         begin = time.perf_counter()
-        trainer.train(study.cells()[0], Unlogged())
+        trainer.train(study.cells()[0])
         seconds = time.perf_counter() - begin
     # Not ru_maxrss: a child starts with that of its parent, which has just written the images through a memory map.
     status = Path("/proc/self/status").read_text()

@@ -66,9 +66,8 @@ def train(case: str, seed: int, seeds: int, small: bool, folder: Path) -> dict[s
     from components.study.study import Study
     from components.training.trainer import Trainer
 
-    class Printed:
-        def epoch(self, epoch: int, values: dict[str, float]) -> None:
-            print(case, seed, epoch, {name: round(value, 4) for name, value in values.items()}, file=sys.stderr)
+    def tell(epoch: int, values: dict[str, float]) -> None:
+        print(case, seed, epoch, {name: round(value, 4) for name, value in values.items()}, file=sys.stderr)
 
     epochs = {"recipe": {"train": {"epochs": 1}}} if small else {}
     study = Study.model_validate(merge({"study": case, "arms": {}, "seeds": seeds, **CASES[case]}, epochs))
@@ -81,7 +80,7 @@ def train(case: str, seed: int, seeds: int, small: bool, folder: Path) -> dict[s
     store = Store(folder / "store", prepared.schema.fingerprint)
     trainer = Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
     cell = study.cells()[seed]
-    cell = store.find(cell.key) or trainer.train(cell, Printed())
+    cell = store.find(cell.key) or trainer.train(cell, tell)
     predicted = cell.probabilities("test").argmax(axis=1)
     return {
         "test": float((predicted == prepared.y[prepared.test_rows]).mean()),

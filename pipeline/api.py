@@ -204,12 +204,7 @@ def plan(
 ) -> "Plan":
     """Return how long a study will take, and which effects its seeds can show; takes a minute or less.
 
-    Args:
-        study: as for `load_study`, like the next three.
-        overrides: values by their paths.
-        seeds: of each arm.
-        target: the column of the class.
-        fan_out: over how many training tasks the cells are spread; by default what fits the machine.
+    The arguments are those of `load_study`, and `fan_out` is that of `run`.
 
     Raises:
         AssayError: for anything wrong with the study or its data.
@@ -366,11 +361,7 @@ def seen_from_here(path: Path) -> Path:
 
 
 def _written(frame: "pd.DataFrame") -> Path:
-    """Return a Parquet file with the frame's columns, named by their content.
-
-    Raises:
-        UsageError: where it is no data frame, or has what Parquet can't hold.
-    """
+    """Return a Parquet file with the frame's columns, named by their content."""
     import pandas as pd
 
     if not isinstance(frame, pd.DataFrame):

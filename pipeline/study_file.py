@@ -218,11 +218,7 @@ def _yaml_message(name: str, error: yaml.MarkedYAMLError) -> str:
 
 
 def _refuse_odd_keys(name: str, node: yaml.Node) -> None:
-    """Refuse a key that is there twice, which YAML would silently drop, or that is no text.
-
-    Raises:
-        UsageError: for the first one.
-    """
+    """Refuse a key that is there twice, which YAML would silently drop, or that is no text."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _refuse_odd_keys(name, item)
@@ -295,11 +291,7 @@ def _put(values: object, path: tuple[str, ...], value: object) -> dict[str, obje
 
 
 def _validated(values: Mapping[str, object]) -> Study:
-    """Return the study.
-
-    Raises:
-        StudyError: for the first thing that is wrong.
-    """
+    """Return the study, or raise a StudyError for the first thing that is wrong."""
     try:
         return Study.model_validate({key: value for key, value in values.items() if key != CLUSTER})
     except ValidationError as error:

@@ -59,7 +59,7 @@ def processes_in(cwd: Path) -> list[int]:
     return found
 
 
-def wait_for(condition, seconds=120.0, every=0.02):
+def wait_for(condition, seconds=600.0, every=0.02):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "what was waited for did not come"

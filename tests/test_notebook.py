@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from command import HANGS_SECONDS
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "notebook.ipynb"
@@ -42,7 +43,7 @@ def test_it_runs_as_it_is_and_still_says_the_same(tmp_path):
     kept = nbformat.read(NOTEBOOK, as_version=4)
     fresh = nbformat.read(NOTEBOOK, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(fresh, timeout=600, kernel_name="python3", resources=resources).execute()
+    NotebookClient(fresh, timeout=HANGS_SECONDS, kernel_name="python3", resources=resources).execute()
     expected, facts = main_facts(kept), main_facts(fresh)
     assert expected.pop("champion")
     assert facts.pop("champion")

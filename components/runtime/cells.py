@@ -104,7 +104,6 @@ class Store:
     """Finished cells under one folder, for one version of the data and of the code."""
 
     def __init__(self, folder: str | Path, fingerprint: str):
-        """Open the store for the data with this fingerprint."""
         self.folder = Path(folder)
         self.fingerprint = fingerprint
 

@@ -11,7 +11,6 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,7 @@ class TerminatedError(AssayError):
     exit_code = 128 + signal.SIGTERM  # as shells have it
 
     def __init__(self):
-        """Say that nothing is lost."""
         super().__init__("told to end by SIGTERM; the next start continues from the checkpoint")
-
-
-@dataclass(frozen=True)
-class Saved:
-    """What a checkpoint holds."""
-
-    history: Any  # what is known of the finished epochs, as JSON
-    arrays: list[np.ndarray]  # what the program goes on from
 
 
 class Checkpoint:
@@ -48,12 +38,12 @@ class Checkpoint:
         self._written = time.monotonic()
         self._told_to_end = False
 
-    def read(self) -> Saved | None:
-        """Return what was saved; None where there is nothing, or nothing that can be read."""
+    def read(self) -> tuple[Any, list[np.ndarray]] | None:
+        """Return the history and arrays that were saved; None where there is nothing, or nothing that can be read."""
         try:
             with self.file.open("rb") as stream, np.load(stream) as file:
                 history = json.loads(str(file["history"]))
-                return Saved(history, [file[f"arr_{number}"] for number in range(len(file.files) - 1)])
+                return history, [file[f"arr_{number}"] for number in range(len(file.files) - 1)]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
@@ -63,6 +53,10 @@ class Checkpoint:
 
     def write(self, history: Any, arrays: Sequence[np.ndarray]) -> None:
         """Write the checkpoint, whole or not at all.
+
+        Args:
+            history: what is known of the finished epochs, as JSON.
+            arrays: what the program goes on from.
 
         Raises:
             TerminatedError: when the process was told to end.

@@ -43,7 +43,7 @@ LIBRARIES = ("keras", "tensorflow", "numpy", "scikit-learn", "jax")
 @cache
 def code_version() -> str:
     """Return a hash of what may change the numbers of a cell, besides its recipe, seed and data."""
-    return content_hash([decisive_code(PACKAGE), [_version(library) for library in LIBRARIES]])
+    return content_hash([decisive_code(PACKAGE), [library_version(library) for library in LIBRARIES]])
 
 
 def decisive_code(package: Path) -> dict[str, str]:
@@ -68,11 +68,7 @@ def source_version(package: Path = PACKAGE) -> str:
 
 
 def _modules(place: Path) -> Iterator[Path]:
-    """Yield a module, or those of a folder.
-
-    Raises:
-        FileNotFoundError: for one that is not there, which would leave the hash blind.
-    """
+    """Yield a module, or those of a folder; one that is not there would leave the hash blind."""
     if not place.exists():
         raise FileNotFoundError(f"{place} decides numbers, and is not there")
     yield from sorted(place.rglob("*.py")) if place.is_dir() else [place]
@@ -89,12 +85,14 @@ def _without_words(module: ast.Module) -> ast.Module:
             node.exc.args, node.exc.keywords = [], []
         elif isinstance(node, ast.keyword) and node.arg in ("message", "description"):
             node.value = ast.Constant("")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "option":  # of a part of the study
+            node.args[1:] = []
     return module
 
 
-def _version(library: str) -> str | None:
+def library_version(library: str) -> str | None:
     """Return a library's version; None of an extra that is not installed."""
-    for name in (library, f"{library}-cpu"):  # TensorFlow without CUDA computes the same
+    for name in (library, f"{library}-cpu"):  # TensorFlow without CUDA is a package of its own, and computes the same
         with suppress(PackageNotFoundError):
             return version(name)
     return None

@@ -10,10 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from components.errors import AssayError
-from components.study.recipe import Backend, Precision, Train
+from components.study.recipe import Backend, Train
 
 BFLOAT16_FROM = 8.0  # the compute capability (Ampere) from which an NVIDIA GPU computes bfloat16 fast
 GPUS = Path("/proc/driver/nvidia/gpus")
@@ -45,11 +44,6 @@ class Device:
     name: str  # `cpu`, or what a GPU is called
     count: int = 1
     bfloat16: bool = False  # it computes in bfloat16 faster than in float32
-
-    @property
-    def is_cpu(self) -> bool:
-        """Whether there is no GPU."""
-        return self.name == "cpu"
 
 
 def set_up(train: Train, threads: int) -> None:
@@ -90,8 +84,12 @@ def computed(train: Train) -> Computed:
     """
     found, on_jax = device(train.backend), train.backend == "jax"
     devices = max(n for n in range(1, found.count + 1) if train.batch_size % n == 0) if on_jax else 1
-    jit = on_jax or (not found.is_cpu if train.jit == "auto" else train.jit)
-    return Computed(train.backend, found.name, devices, _precision(train.precision, found), jit)
+    on_cpu = found.name == "cpu"
+    jit = on_jax or (not on_cpu if train.jit == "auto" else train.jit)
+    precision = train.precision
+    if precision == "auto":
+        precision = "float32" if on_cpu else "bfloat16" if found.bfloat16 else "float16"
+    return Computed(train.backend, found.name, devices, precision, jit)
 
 
 def unused(train: Train) -> str | None:
@@ -101,16 +99,31 @@ def unused(train: Train) -> str | None:
         return None
     mend = "train.backend: jax uses all"
     if train.backend == "jax":
-        mend = (
-            f"they share a step's {train.batch_size} rows evenly; choose a train.batch_size divisible by {found.count}"
-        )
+        even = f"they share a step's {train.batch_size} rows evenly"
+        mend = f"{even}; choose a train.batch_size divisible by {found.count}"
     return f"{used} of {found.count} devices ({found.name}) computes: {mend}"
 
 
 @cache
 def device(backend: Backend) -> Device:
     """Return what the backend computes on; starts it."""
-    return {"tensorflow": _of_tensorflow, "jax": _of_jax}[backend]()
+    if backend == "jax":
+        import jax
+
+        first, *others = jax.local_devices()
+        capability = 0.0
+        with suppress(AttributeError, ValueError):  # it has none that is a number
+            capability = float(first.compute_capability)
+        name = "cpu" if first.platform == "cpu" else first.device_kind
+        return Device(name, 1 + len(others), capability >= BFLOAT16_FROM)
+    import tensorflow as tf
+
+    if not tf.config.list_logical_devices("GPU"):
+        return Device("cpu")
+    gpus = tf.config.list_physical_devices("GPU")
+    details = tf.config.experimental.get_device_details(gpus[0])
+    major, minor = details.get("compute_capability", (0, 0))
+    return Device(details.get("device_name", "gpu"), len(gpus), major + minor / 10 >= BFLOAT16_FROM)
 
 
 def _set_keras_backend(backend: Backend) -> None:
@@ -138,44 +151,6 @@ def _start_jax(deterministic: bool, threads: int) -> None:
             "train.backend: jax is not installed; pip install 'assay-pipeline[jax]', or set train.backend: tensorflow"
         ) from None
     jax.devices()
-
-
-def _of_tensorflow() -> Device:
-    import tensorflow as tf
-
-    used = tf.config.list_logical_devices("GPU")
-    if not used:
-        return Device("cpu")
-    gpus = tf.config.list_physical_devices("GPU")
-    details = tf.config.experimental.get_device_details(gpus[0])
-    major, minor = details.get("compute_capability", (0, 0))
-    return Device(details.get("device_name", "gpu"), len(gpus), major + minor / 10 >= BFLOAT16_FROM)
-
-
-def _of_jax() -> Device:
-    import jax
-
-    devices = jax.local_devices()
-    first = devices[0]
-    if first.platform == "cpu":
-        return Device("cpu", len(devices))
-    return Device(first.device_kind, len(devices), _capability(first) >= BFLOAT16_FROM)
-
-
-def _capability(device: Any) -> float:
-    """Return the compute capability of one of JAX's devices; 0 where it has none that is a number."""
-    try:
-        return float(device.compute_capability)
-    except (AttributeError, ValueError):
-        return 0.0
-
-
-def _precision(wanted: Precision, found: Device) -> str:
-    if wanted != "auto":
-        return wanted
-    if found.is_cpu:
-        return "float32"
-    return "bfloat16" if found.bfloat16 else "float16"
 
 
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time in a period of microseconds

@@ -2,7 +2,6 @@
 
 import io
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from components.data.prepared import Prepared
 from components.errors import AssayError
 from components.runtime.cells import FinishedCell
+from components.runtime.code_version import library_version
 from components.serving.saved_model import Served
 from components.study.model_catalogue import MODELS
 from components.study.source_types import source_type
@@ -79,27 +79,14 @@ def log_model(run: str, cell: FinishedCell, prepared: Prepared, text: str):
             code_paths=[str(package)],
             signature=_signature(prepared),
             input_example=_example(prepared, text),
-            pip_requirements=[f"{name}=={_version(name)}" for name in libraries],
+            pip_requirements=[f"{name}=={library_version(name)}" for name in libraries],
             model_config={"column": _only_column(prepared, text)},
             metadata={"classes": list(schema.classes), "columns": [column.name for column in schema.columns]},
         )
 
 
-def _version(library: str) -> str:
-    """Return a library's version; TensorFlow without support for GPUs is a package of its own, of the same versions."""
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return version(f"{library}-cpu")
-
-
 def _only_column(prepared: Prepared, text: str) -> str | None:
-    """Return the name of the column of texts, or of image files; None where rows have several columns, or are arrays.
-
-    Args:
-        prepared: the data.
-        text: the column of the text, as in the user's file.
-    """
+    """Return the column of texts, or of image files; None where rows have several columns, or are arrays."""
     if prepared.schema.kind == "text":
         return text
     return "image" if source_type(prepared.schema.source).rows_are_files else None
@@ -127,10 +114,7 @@ def _signature(prepared: Prepared):
 
 
 def _example(prepared: Prepared, text: str) -> Any:
-    """Return a raw row, which MLflow shows beside the model: from the train rows, and of images as files one in PNG.
-
-    Args: those of `_only_column`.
-    """
+    """Return a raw row, which MLflow shows beside the model: from the train rows, and of images as files one in PNG."""
     import pandas as pd
     from PIL import Image
 

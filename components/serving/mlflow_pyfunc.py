@@ -18,7 +18,6 @@ class InputError(MlflowException, ValueError):
     """What the model was given can't be read. `mlflow models serve` answers 400 and the message."""
 
     def __init__(self, message: str):
-        """Say what is wrong with the input."""
         super().__init__(message, INVALID_PARAMETER_VALUE)
 
 
@@ -55,28 +54,18 @@ class RawRows(mlflow.pyfunc.PythonModel):
             raise InputError(str(error)) from None
 
     def _only_column(self, given: Any) -> list[Any]:
-        """Return the texts, or files, of which MLflow's signature knows that they are one column, but not its name.
-
-        Raises:
-            ValueError: where the first column has another name.
-        """
+        """Return the texts, or files, of which MLflow's signature knows that they are one column, but not its name."""
         if not isinstance(given, pd.DataFrame):
             return list(given)
         name = given.columns[0]
         if name not in (self.column, 0):  # MLflow calls that of a list 0
-            raise ValueError(
-                f"the first column is {name!r}; expected {self.column!r}: pass it alone, as frame[[{self.column!r}]], "
-                "or pass a list"
-            )
+            mend = f"pass it alone, as frame[[{self.column!r}]], or pass a list"
+            raise ValueError(f"the first column is {name!r}; expected {self.column!r}: {mend}")
         return given.iloc[:, 0].tolist()
 
 
 def _bytes(row: int, value: object) -> bytes:
-    """Return the bytes of an image file, out of base64 where they are text, as in JSON.
-
-    Raises:
-        RowError: for anything else.
-    """
+    """Return the bytes of an image file, out of base64 where they are text, as in JSON."""
     if isinstance(value, str):
         try:
             return base64.b64decode("".join(value.split()), validate=True)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from scipy.special import softmax
 
 from components.data.encoding import Encoder, Inputs, category_columns, number_columns
 from components.data.prepared import Prepared
@@ -34,7 +35,9 @@ def save(folder: Path, network: Any, encoder: Encoder, prepared: Prepared) -> No
     folder = folder / "model"
     folder.mkdir()
     if hasattr(network, "predict_proba"):
-        tree_files.save(network, folder)
+        import skops.io
+
+        skops.io.dump(network, folder / tree_files.FILE)
     else:
         network.save(folder / NETWORK)
     words: tuple[str, ...] = ()
@@ -69,7 +72,6 @@ class RowError(ValueError):
     """
 
     def __init__(self, row: int, reason: str):
-        """Say which row, and what is wrong with it."""
         super().__init__(f"row {row}{reason}")
         self.row = row
         self.reason = reason
@@ -79,7 +81,6 @@ class Served:
     """A saved model."""
 
     def __init__(self, folder: str | Path):
-        """Open the folder that `save` wrote."""
         self.folder = Path(folder)
         values = json.loads((self.folder / "encoder.json").read_text("utf-8"))
         inputs = Inputs.from_json(values["inputs"])
@@ -92,7 +93,9 @@ class Served:
     def network(self) -> Any:
         """The Keras model, from encoded rows to logits; or trees."""
         if (self.folder / tree_files.FILE).exists():
-            return tree_files.read(self.folder)
+            import skops.io
+
+            return skops.io.load(self.folder / tree_files.FILE, trusted=tree_files.TRUSTED)
         import keras
 
         return keras.saving.load_model(self.folder / NETWORK, compile=False)
@@ -111,15 +114,16 @@ class Served:
         prepared = {"image": self._images, "table": self._table, "text": self._text}[self.kind](raw)
         with np.errstate(over="ignore"):
             encoded = self.encoder(prepared)
-        if self.kind == "table":
-            self._check_finite(prepared, encoded)
+        if self.kind == "table":  # as float32 a number may be infinite: probabilities would be NaN
+            for row, place in np.argwhere(~np.isfinite(encoded))[:1]:
+                column = number_columns(self.columns)[place]
+                name, value = self.columns[column].name, prepared[row, column]
+                raise RowError(int(row), f", column {name!r}: {value} is too large a number")
         if hasattr(self.network, "predict_proba"):
             return tree_files.probabilities(self.network, encoded, len(self.classes))
-        logits = [
-            np.asarray(self.network(encoded[start : start + ROWS], training=False))
-            for start in range(0, len(encoded), ROWS)
-        ]
-        return softmax(np.concatenate([np.zeros((0, len(self.classes)), np.float32), *logits]))
+        parts = [encoded[start : start + ROWS] for start in range(0, len(encoded), ROWS)]
+        logits = [np.asarray(self.network(part, training=False)) for part in parts]
+        return softmax(np.concatenate([np.zeros((0, len(self.classes)), np.float32), *logits]), axis=1)
 
     def _table(self, table: pd.DataFrame | pa.Table) -> np.ndarray:
         names = table.column_names if isinstance(table, pa.Table) else list(table.columns)
@@ -135,17 +139,6 @@ class Served:
                 row, value = _first_unread(values, column)
                 raise RowError(row, f", column {column.name!r}: expected a {column.kind}, got {value}") from None
         return x
-
-    def _check_finite(self, x: np.ndarray, encoded: np.ndarray) -> None:
-        """Refuse numbers that are infinite, or would be as float32: probabilities would be NaN.
-
-        Raises:
-            RowError: for the first one.
-        """
-        for row, place in np.argwhere(~np.isfinite(encoded))[:1]:
-            column = number_columns(self.columns)[place]
-            name, value = self.columns[column].name, x[row, column]
-            raise RowError(int(row), f", column {name!r}: {value} is too large a number")
 
     def _text(self, texts: Sequence[str]) -> np.ndarray:
         for row, text in enumerate(texts):
@@ -201,17 +194,8 @@ def raw_rows(prepared: Prepared, numbers_of_rows: np.ndarray) -> Any:
     if schema.kind == "text":
         words = np.array(["", *prepared.words], object)
         return [" ".join(words[row[row > 0]]) for row in x]
-    frame = {}
-    for i, column in enumerate(schema.columns):
-        values = np.asarray(x[:, i], np.float64)
+    frame: dict[str, Any] = {column.name: np.asarray(x[:, i], np.float64) for i, column in enumerate(schema.columns)}
+    for column in schema.columns:
         if column.kind == "category":
-            frame[column.name] = [None if np.isnan(v) else column.values[int(v)] for v in values]
-        else:
-            frame[column.name] = values
+            frame[column.name] = [None if np.isnan(v) else column.values[int(v)] for v in frame[column.name]]
     return pd.DataFrame(frame)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities (rows, classes)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

@@ -3,7 +3,6 @@
 skops loads only types that it is told to trust: unlike a pickle, a file can't bring code of its own.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,24 +22,5 @@ def probabilities(estimator: Any, x: np.ndarray, classes: int) -> np.ndarray:
     """Return float32 (rows, classes) for encoded rows; 0 for a class that the train rows did not have."""
     shares = np.zeros((len(x), classes), np.float32)
     if len(x):  # scikit-learn refuses none
-        shares[:, estimator.classes_] = estimator.predict_proba(flat(x))
+        shares[:, estimator.classes_] = estimator.predict_proba(x.reshape(len(x), -1))
     return shares
-
-
-def save(estimator: Any, folder: Path) -> None:
-    """Write the trees into the folder."""
-    import skops.io
-
-    skops.io.dump(estimator, folder / FILE)
-
-
-def read(folder: Path) -> Any:
-    """Return the trees that `save` wrote."""
-    import skops.io
-
-    return skops.io.load(folder / FILE, trusted=TRUSTED)
-
-
-def flat(x: np.ndarray) -> np.ndarray:
-    """Return encoded rows as scikit-learn takes them: (rows, numbers)."""
-    return x.reshape(len(x), -1)

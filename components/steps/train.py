@@ -37,7 +37,6 @@ def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: s
         if any(finished.find(cell.key) is None for cell in shard):
             with this.span("imports"):
                 trainer = Trainer(study, prepared, scalers, finished, this)
-            shard = trainer.in_order(shard)
         for cell in shard:
             with this.span("mlflow"):
                 log = logger.start(cell)
@@ -45,7 +44,7 @@ def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: s
             reused = done is not None
             if done is None:
                 assert trainer is not None
-                done = trainer.train(cell, log)
+                done = trainer.train(cell, log.epoch)
             with this.span("mlflow"):
                 log.finish(done, reused)
             finished.clean(cell.key)

@@ -1,15 +1,15 @@
 """The arms: what a study's `arms` say, as variants of its reference with full recipes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import TypeGuard
 
 from components.errors import StudyError
 from components.formatting import did_you_mean
 from components.study.model_catalogue import MODELS
 from components.study.part import Kind, Place, is_list, is_mapping
-from components.study.recipe import OF_PROCESS, Recipe, change, lookup, own_defaults, refuse_kind
+from components.study.recipe import Recipe, change, lookup, own_defaults, refuse_kind
 from components.study.techniques import AUGMENTATIONS, TECHNIQUES, techniques_on
 
 REFERENCE = "reference"
@@ -38,25 +38,13 @@ class Arm:
 
 
 def expand(arms: Arms, recipe: Recipe, kind: Kind, *, pairs: bool) -> list[Arm]:
-    """Return the reference and the arms, in the order of the file.
-
-    Args:
-        arms: as written.
-        recipe: the study's.
-        kind: of the data.
-        pairs: whether every two arms are also one together.
-
-    Raises:
-        StudyError: for an unknown path, an impossible value, or a name used twice.
-    """
+    """Return the reference and the arms, see `Study.expand`; with `pairs` every two arms are also one together."""
     entries = arms if isinstance(arms, list) else [arms]
     reference = recipe
     if ADD_ONE_IN in entries:
         if LEAVE_ONE_OUT in entries:
-            raise StudyError(
-                ("arms",),
-                f"{LEAVE_ONE_OUT} starts from the full recipe and {ADD_ONE_IN} from a bare one; choose one",
-            )
+            starts = f"{LEAVE_ONE_OUT} starts from the full recipe and {ADD_ONE_IN} from a bare one"
+            raise StudyError(("arms",), f"{starts}; choose one")
         reference = change(recipe, {t.path: t.off for t in techniques_on(recipe)}, ("arms",))
     refuse_kind(reference, kind, ("recipe",))
     expanded = [Arm(REFERENCE, REFERENCE, False, {}, reference)]
@@ -74,41 +62,31 @@ def expand(arms: Arms, recipe: Recipe, kind: Kind, *, pairs: bool) -> list[Arm]:
 
 def _preset(preset: str, recipe: Recipe) -> list[Arm]:
     """Return the arms of `leave-one-out` or `add-one-in`; `recipe` is the full one."""
-    on = techniques_on(recipe)
-    everything_off = {t.path: t.off for t in on}
-    if preset == LEAVE_ONE_OUT:
-        stated = [(f"no {t.name}", t.name, True, {t.path: t.off}) for t in on]
-        if len(on) > 1:
-            stated.append(("bare", "all of these together", True, everything_off))
-    elif preset == ADD_ONE_IN:
-        full = recipe.model_dump()
-        stated = [(f"with {t.name}", t.name, False, {t.path: lookup(full, t.path)}) for t in on]
-        if len(on) > 1:
-            together = {t.path: lookup(full, t.path) for t in on}
-            stated.append(("with all", "all of these together", False, together))
-    else:
+    if preset not in (LEAVE_ONE_OUT, ADD_ONE_IN):
         expected = did_you_mean(preset, [LEAVE_ONE_OUT, ADD_ONE_IN])
         raise StudyError(("arms",), f"no preset is called {preset!r}; expected {expected}, or a mapping")
-    base = change(recipe, everything_off, ("arms",)) if preset == ADD_ONE_IN else recipe
-    return [Arm(name, tech, gone, diff, change(base, diff, ("arms",))) for name, tech, gone, diff in stated]
+    removes, on, full = preset == LEAVE_ONE_OUT, techniques_on(recipe), recipe.model_dump()
+    off = {t.path: t.off for t in on}
+    changes = off if removes else {path: lookup(full, path) for path in off}
+    stated = [(f"{'no' if removes else 'with'} {t.name}", t.name, {t.path: changes[t.path]}) for t in on]
+    if len(on) > 1:
+        stated.append(("bare" if removes else "with all", "all of these together", changes))
+    base = recipe if removes else change(recipe, off, ("arms",))
+    return [Arm(name, technique, removes, diff, change(base, diff, ("arms",))) for name, technique, diff in stated]
 
 
 def _stated(entry: Mapping[str, object], reference: Recipe, kind: Kind, place: Place) -> list[Arm]:
     """Return the arms of a mapping: a name with its differences, or a path with the values to sweep."""
     arms: list[Arm] = []
     for key, value in entry.items():
-        here = (*place, key)
         if is_mapping(value):
-            arms.append(_arm(str(key), value, reference, kind, here))
+            arms.append(_arm(str(key), value, reference, kind, (*place, key)))
         elif is_list(value):
             swept = [_arm(f"{key}={item}", {str(key): item}, reference, kind, place) for item in value]
             arms += [arm for arm in swept if arm.recipe != reference]
         else:
-            raise StudyError(
-                here,
-                f"an arm is a mapping of its differences, as in {{model.dropout: 0.2}}, or a list of values to "
-                f"sweep, got {value!r}",
-            )
+            forms = "a mapping of its differences, as in {model.dropout: 0.2}, or a list of values to sweep"
+            raise StudyError((*place, key), f"an arm is {forms}, got {value!r}")
     return arms
 
 
@@ -116,7 +94,10 @@ def _pairs(arms: list[Arm], reference: Recipe, kind: Kind) -> list[Arm]:
     """Return an arm for every two that add, or remove, different things; what can't be had together is left out."""
     pairs: list[Arm] = []
     for first, second in combinations([arm for arm in arms if not arm.is_size], 2):
-        if first.removes != second.removes or _overlap(first.changes, second.changes):
+        # One changes the same path, or a part of what the other changes.
+        paths = product((f"{path}." for path in first.changes), (f"{path}." for path in second.changes))
+        overlap = any(a.startswith(b) or b.startswith(a) for a, b in paths)
+        if first.removes != second.removes or overlap:
             continue
         changes = {**first.changes, **second.changes}
         try:
@@ -133,33 +114,16 @@ def _arm(name: str, changes: Mapping[str, object], reference: Recipe, kind: Kind
     """Return the arm with these differences."""
     recipe = change(reference, changes, place)
     refuse_kind(recipe, kind, place)
-    _refuse_another_process(recipe, reference, place)
+    ours, theirs = recipe.model_dump(), reference.model_dump()
+    for path in ("train.backend", "train.deterministic"):  # set once in a process
+        actual, expected = lookup(ours, path), lookup(theirs, path)
+        if actual != expected:
+            shared = f"all arms share one process, which has one {path}; expected {expected!r} as in the reference"
+            raise StudyError((*place, path), f"{shared}, got {actual!r}; say it in the recipe, and compare two studies")
     # Whoever writes {model.dropout: 0} wants to know what dropout brings.
     on = techniques_on(reference, (*TECHNIQUES, *AUGMENTATIONS))
     off = [t for t in on if recipe == change(reference, {t.path: t.off}, place)]
     return Arm(name, off[0].name if off else name, bool(off), dict(changes), recipe)
-
-
-def _refuse_another_process(recipe: Recipe, reference: Recipe, place: Place) -> None:
-    """Refuse an arm that would need a process of its own.
-
-    Raises:
-        StudyError: with the path of what differs.
-    """
-    ours, theirs = recipe.model_dump(), reference.model_dump()
-    for path in OF_PROCESS:
-        actual, expected = lookup(ours, path), lookup(theirs, path)
-        if actual != expected:
-            raise StudyError(
-                (*place, path),
-                f"all arms share one process, which has one {path}; expected {expected!r} as in the reference, "
-                f"got {actual!r}; say it in the recipe, and compare two studies",
-            )
-
-
-def _overlap(first: Iterable[str], second: Iterable[str]) -> bool:
-    """Tell whether two arms change the same path, or one a part of what the other changes."""
-    return any(f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.") for a in first for b in second)
 
 
 def with_own_defaults(arms: object, kind: Kind, name: object, stated: Mapping[str, object]) -> object:
@@ -178,13 +142,10 @@ def with_own_defaults(arms: object, kind: Kind, name: object, stated: Mapping[st
     filled: dict[str, object] = {}
     for key, value in arms.items():
         if key == "model.name" and is_list(value) and all(map(_is_model, value)):
-            for other in value:
-                if other != name:
-                    filled[f"{key}={other}"] = _filled({key: other}, kind, name, stated)
-        elif is_mapping(value):
-            filled[key] = _filled(value, kind, name, stated)
+            swept = {f"{key}={other}": {key: other} for other in value if other != name}
+            filled |= {arm: _filled(changes, kind, name, stated) for arm, changes in swept.items()}
         else:
-            filled[key] = value
+            filled[key] = _filled(value, kind, name, stated) if is_mapping(value) else value
     return filled
 
 
@@ -193,16 +154,14 @@ def _filled(changes: Mapping[str, object], kind: Kind, name: str, stated: Mappin
     other = changes.get("model.name")
     if not _is_model(other):
         return changes
-    own = own_defaults(kind, name, other)
-    return {**{path: value for path, value in own.items() if not _states(stated, path)}, **changes}
+    own: dict[str, object] = {}
+    for path, value in own_defaults(kind, name, other).items():
+        part, _, inner = path.partition(".")
+        of_part = stated.get(part, {})
+        if is_mapping(of_part) and inner not in of_part:  # a part that is off says all of it
+            own[path] = value
+    return {**own, **changes}
 
 
 def _is_model(name: object) -> TypeGuard[str]:
     return isinstance(name, str) and name in MODELS
-
-
-def _states(stated: Mapping[str, object], path: str) -> bool:
-    """Tell whether a recipe as written says what is at `part.name`; a part that is off says all of it."""
-    part, _, name = path.partition(".")
-    inner = stated.get(part, {})
-    return name in inner if is_mapping(inner) else True

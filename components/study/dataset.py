@@ -1,13 +1,12 @@
 """The study's `data`: which rows, what their columns are, and how they are split."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from components.errors import StudyError
 from components.formatting import did_you_mean
-from components.study.part import Part
+from components.study.part import Count, Fraction, Part, is_list, is_mapping, option
 from components.study.recipe import Kind
 from components.study.source_types import SOURCE_TYPES, SourceType, all_options, schemes_with, source_forms, source_type
 
@@ -18,86 +17,71 @@ Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(lambda names: (names,) if isinstance(names, str) else names)]
 
 
-def _only(option: str, description: str) -> str:
+def _only(name: str, description: str) -> str:
     """Return what an option is, behind the sources that have it."""
-    return f"{', '.join(f'{scheme}:' for scheme in schemes_with(option))} {description}"
+    return f"{', '.join(f'{scheme}:' for scheme in schemes_with(name))} {description}"
 
 
-def _of_any_kind() -> str:
-    """Return the sources that don't say of what kind their data is."""
-    return " and ".join(row.forms[0] for row in SOURCE_TYPES.values() if len(row.kinds) > 1)
+_OF_ANY_KIND = " and ".join(row.forms[0] for row in SOURCE_TYPES.values() if len(row.kinds) > 1)
 
 
 class DatasetSpec(Part):
     """Which rows, what their columns are, and how they are split."""
 
     source: str = Field(description=source_forms())
-    kind: Kind = Field(default="image", description=f"image, table or text; known by itself but for {_of_any_kind()}")
-    test: Annotated[float, Field(gt=0, lt=1)] | str = Field(
-        default=0.2, description="test rows: a fraction, or the name of the source's own split"
+    kind: Kind = option("image", f"image, table or text; known by itself but for {_OF_ANY_KIND}")
+    test: Annotated[float, Field(gt=0, lt=1)] | str = option(
+        0.2, "test rows: a fraction, or the name of the source's own split"
     )
-    validation: float = Field(
-        default=0.2, gt=0, lt=1, description="validation rows: a fraction of the rest, redrawn for each seed"
+    validation: Fraction = option(0.2, "validation rows: a fraction of the rest, redrawn for each seed")
+    image_size: Side | tuple[Side, Side] | None = option(
+        None, "images:DIR: pixels, or [height, width]; null: all images have one size already"
     )
-    image_size: Side | tuple[Side, Side] | None = Field(
-        default=None, description="images:DIR: pixels, or [height, width]; null: all images have one size already"
+    target: Name | None = option(
+        None, _only("target", "the column of the class; null: it is called target, label, class or y")
     )
-    target: Name | None = Field(
-        default=None,
-        description=_only("target", "the column of the class; null: it is called target, label, class or y"),
+    ignore: Names = option((), _only("ignore", "columns that are left out"))
+    categorical: Names = option((), _only("categorical", "columns of numbers that are codes, such as a postcode"))
+    group: Name | None = option(
+        None, _only("group", "rows with the same value here are never split, such as a patient")
     )
-    ignore: Names = Field(default=(), description=_only("ignore", "columns that are left out"))
-    categorical: Names = Field(
-        default=(), description=_only("categorical", "columns of numbers that are codes, such as a postcode")
+    time: Name | None = option(
+        None, _only("time", "numbers or dates; the newest rows are the test, and none is shuffled")
     )
-    group: Name | None = Field(
-        default=None,
-        description=_only("group", "rows with the same value here are never split, such as a patient"),
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = option(
+        None, "between columns; null: a comma, in .tsv a tab"
     )
-    time: Name | None = Field(
-        default=None,
-        description=_only("time", "numbers or dates; the newest rows are the test, and none is shuffled"),
-    )
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        default=None, description="between columns; null: a comma, in .tsv a tab"
-    )
-    text: Name | None = Field(
-        default=None, description=_only("text", "the column of the text; null: the one called text")
-    )
-    words: int = Field(default=256, ge=1, le=65536, strict=True, description="text: what is longer is cut off here")
-    vocabulary: int = Field(
-        default=10_000, ge=1, strict=True, description="text: at most this many words, the most frequent in train rows"
-    )
-    allow: tuple[Allowance, ...] = Field(
-        default=(), description="go on in spite of: duplicates, label-column, unreadable-files"
-    )
+    text: Name | None = option(None, _only("text", "the column of the text; null: the one called text"))
+    words: int = option(256, "text: what is longer is cut off here", ge=1, le=65536, strict=True)
+    vocabulary: Count = option(10_000, "text: at most this many words, the most frequent in train rows")
+    allow: tuple[Allowance, ...] = option((), "go on in spite of: duplicates, label-column, unreadable-files")
 
     @field_validator("allow", mode="before")
     @classmethod
-    def _allowances_are_known(cls, allow: Any) -> Any:
-        names = [allow] if isinstance(allow, str) else allow
-        for name in names if isinstance(names, list | tuple) else ():
+    def _allowances_are_known(cls, allow: object) -> object:
+        names: object = [allow] if isinstance(allow, str) else allow
+        for name in names if is_list(names) else ():
             if name not in get_args(Allowance):
-                raise StudyError(("data", "allow"), f"got {name!r}; expected {did_you_mean(name, get_args(Allowance))}")
+                expected = did_you_mean(str(name), get_args(Allowance))
+                raise StudyError(("data", "allow"), f"got {name!r}; expected {expected}")
         return names
 
     @model_validator(mode="before")
     @classmethod
-    def _source_is_known(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or not isinstance(values.get("source"), str):
+    def _source_is_known(cls, values: object) -> object:
+        if not is_mapping(values) or not isinstance(source := values.get("source"), str):
             return values
-        source = values["source"]
         scheme, _, name = source.partition(":")
         row = SOURCE_TYPES.get(scheme)
         kinds = row.kinds_of(name) if row else ()
         if not kinds:
             raise StudyError(("data", "source"), _unknown_source(source))
-        for option in all_options():
-            able = schemes_with(option)
-            if values.get(option) and scheme not in able:
+        for name in all_options():
+            able = schemes_with(name)
+            if values.get(name) and scheme not in able:
                 forms = " and ".join(SOURCE_TYPES[other].forms[0] for other in able)
                 verb = "has" if len(able) == 1 else "have"
-                raise StudyError(("data", option), f"only {forms} {verb} it, and the source is {source}")
+                raise StudyError(("data", name), f"only {forms} {verb} it, and the source is {source}")
         kind = values.get("kind", kinds[0])
         if kind not in kinds and set(kinds) != set(get_args(Kind)):
             raise StudyError(("data", "kind"), f"{source} is {' or '.join(kinds)} data, got {kind!r}; leave `kind` out")
@@ -115,10 +99,11 @@ class DatasetSpec(Part):
 
     @model_validator(mode="after")
     def _columns_have_one_use(self) -> Self:
-        uses = [(use, getattr(self, use)) for use in ("target", "group", "time", "text") if getattr(self, use)]
         if self.group and self.time:
             raise StudyError(("data", "time"), "rows are split by group or by time, not by both; leave one out")
-        uses += [(use, name) for use in ("ignore", "categorical") for name in getattr(self, use)]
+        single = {"target": self.target, "group": self.group, "time": self.time, "text": self.text}
+        uses = [(use, name) for use, name in single.items() if name]
+        uses += [("ignore", name) for name in self.ignore] + [("categorical", name) for name in self.categorical]
         first: dict[str, str] = {}
         for use, name in uses:
             if first.setdefault(name, use) != use:

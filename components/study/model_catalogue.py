@@ -135,11 +135,8 @@ def all_models() -> str:
     groups: dict[tuple[Kind, ...], list[str]] = {}
     for name, model in MODELS.items():
         groups.setdefault(model.kinds, []).append(name)
-    return "; ".join(
-        f"{', '.join(_short(names))} "
-        f"({'any data' if kinds == KINDS else ' and '.join(PLURALS[kind] for kind in kinds)})"
-        for kinds, names in groups.items()
-    )
+    fits = {kinds: "any data" if kinds == KINDS else " and ".join(PLURALS[kind] for kind in kinds) for kinds in groups}
+    return "; ".join(f"{', '.join(_short(names))} ({fits[kinds]})" for kinds, names in groups.items())
 
 
 def default_units() -> str:

@@ -2,15 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Annotated, Any, Literal, TypeGuard, get_args
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Kind = Literal["image", "table", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Place = tuple[str | int, ...]  # keys, and numbers in lists, from the study down
 PLURALS: dict[Kind, str] = {"image": "images", "table": "tables", "text": "text"}
+
+
+def option(default: Any, description: str, **more: Any) -> Any:
+    """Return the field of a part that has a default; `description` is for users, see `assay schema`."""
+    return Field(default=default, description=description, **more)
+
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Whole = Annotated[int, Field(ge=0, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:

@@ -3,26 +3,34 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeFloat, ValidationError, model_validator
 
 from components.errors import StudyError
 from components.formatting import did_you_mean
 from components.study.model_catalogue import MODELS, all_models, default_units, fitting
-from components.study.part import KINDS, PLURALS, Kind, OneOf, Part, Place, is_mapping
+from components.study.part import (
+    KINDS,
+    PLURALS,
+    Count,
+    Fraction,
+    Kind,
+    OneOf,
+    Part,
+    Place,
+    Share,
+    Whole,
+    is_mapping,
+    option,
+)
 from components.study.validation_errors import explain
 
 Scale = Literal["none", "minmax", "tanh", "standardize", "robust"]
-Categories = Literal["one-hot", "embedding"]
 Activation = Literal["relu", "sigmoid", "tanh", "gelu"]
 Optimizer = Literal["adam", "rmsprop", "sgd"]
-Monitor = Literal["val_loss", "val_accuracy", "val_macro_f1", "loss", "accuracy"]
-ClassWeights = Literal["none", "balanced"]
-Schedule = Literal["constant", "cosine", "plateau"]
 Backend = Literal["tensorflow", "jax"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-Jit = Literal["auto", True, False]
 
 # What differs from the fields' own defaults by the kind of data.
 RECIPES: dict[Kind, dict[str, Any]] = {
@@ -39,34 +47,33 @@ RECIPES: dict[Kind, dict[str, Any]] = {
 OFF = (False, None, "none")
 
 
-def _off_is(replacement: object) -> BeforeValidator:
-    """Read each of `OFF` as "off"."""
-    return BeforeValidator(lambda value: replacement if value in OFF else value)
+def _off_is(replacement: object) -> tuple[object, object]:
+    """Read each of `OFF` as "off", and tell editors, too, that it may stand here."""
 
+    def allow_off(schema: dict[str, Any]) -> None:
+        alone = {key: schema.pop(key) for key in ("$ref", "enum", "type") if key in schema}
+        schema["anyOf"] = [*schema.get("anyOf", [alone]), {"enum": list(OFF)}]
 
-def _allow_off(schema: dict[str, Any]) -> None:
-    """Tell editors, too, that each of `OFF` may stand here."""
-    known = schema.pop("anyOf", None) or [{key: schema.pop(key) for key in ("$ref", "enum", "type") if key in schema}]
-    schema["anyOf"] = [*known, {"enum": list(OFF)}]
+    read = BeforeValidator(lambda value: replacement if value in OFF else value)
+    return read, Field(json_schema_extra=allow_off)
 
 
 # Of `components.training.augment`: the warp of pixels, changes of values where they are, mixing rows, changes of words.
 Stage = Literal["warp", "values", "mix", "words"]
 
 
-class Applies:
+class Applies(NamedTuple):
     """Where an augmentation applies: in which stages, and to which kinds of data."""
 
-    def __init__(self, *stages: Stage, kinds: tuple[Kind, ...] = ("image",)):
-        self.stages = stages
-        self.kinds = kinds  # tables have no neighboring pixels, and words are no numbers
+    stages: tuple[Stage, ...]
+    kinds: tuple[Kind, ...] = ("image",)  # tables have no neighboring pixels, and words are no numbers
 
 
 NUMBERS: tuple[Kind, ...] = ("image", "table")
-Warp = Annotated[float, Applies("warp")]
-Flip = Annotated[bool, Applies("warp")]
-Values = Annotated[float, Applies("values")]
-Words = Annotated[float, Applies("words", kinds=("text",))]
+Warp = Annotated[NonNegativeFloat, Applies(("warp",))]
+Flip = Annotated[bool, Applies(("warp",))]
+Values = Annotated[NonNegativeFloat, Applies(("values",))]
+Words = Annotated[NonNegativeFloat, Applies(("words",), ("text",))]
 
 
 class Augment(Part):
@@ -76,47 +83,33 @@ class Augment(Part):
     noise, mixing; for words: drop, swap, mask. Brightness never leaves the range of the scaled train rows.
     """
 
-    rotate: Warp = Field(default=0.0, ge=0, le=180, description="images: up to this many degrees either way")
-    shift: Warp = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction of height and width")
-    zoom: Warp = Field(default=0.0, ge=0, lt=1, description="images: up to this fraction nearer or farther")
-    shear: Warp = Field(default=0.0, ge=0, le=60, description="images: slanted by up to this many degrees either way")
-    horizontal_flip: Flip = Field(default=False, description="images: mirror every second row, by chance")
-    vertical_flip: Flip = Field(default=False, description="images: turn every second row upside down, by chance")
-    brightness: Values = Field(
-        default=0.0, ge=0, le=1, description="images: up to this fraction of the train rows' range brighter or darker"
+    rotate: Warp = option(0.0, "images: up to this many degrees either way", le=180)
+    shift: Warp = option(0.0, "images: up to this fraction of height and width", lt=1)
+    zoom: Warp = option(0.0, "images: up to this fraction nearer or farther", lt=1)
+    shear: Warp = option(0.0, "images: slanted by up to this many degrees either way", le=60)
+    horizontal_flip: Flip = option(False, "images: mirror every second row, by chance")
+    vertical_flip: Flip = option(False, "images: turn every second row upside down, by chance")
+    brightness: Values = option(0.0, "images: up to this fraction of the train rows' range brighter or darker", le=1)
+    contrast: Values = option(0.0, "images: up to this fraction more or less contrast, about the image's mean", le=1)
+    rand_augment: Annotated[NonNegativeFloat, Applies(("warp", "values"))] = option(
+        0.0, "images: magnitude of two changes drawn for each row (RandAugment)", le=1
     )
-    contrast: Values = Field(
-        default=0.0, ge=0, le=1, description="images: up to this fraction more or less contrast, about the image's mean"
+    erase: Values = option(
+        0.0, "images: random values in a rectangle of up to this fraction of the area, in every second row", lt=1
     )
-    rand_augment: Annotated[float, Applies("warp", "values")] = Field(
-        default=0.0, ge=0, le=1, description="images: magnitude of two changes drawn for each row (RandAugment)"
+    noise: Annotated[NonNegativeFloat, Applies(("values",), NUMBERS)] = option(
+        0.0, "normal noise, in standard deviations of the train rows", le=10
     )
-    erase: Values = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="images: random values in a rectangle of up to this fraction of the area, in every second row",
+    mixup: Annotated[NonNegativeFloat, Applies(("mix",), NUMBERS)] = option(
+        0.0, "blend rows and labels in pairs, with weights of Beta(alpha, alpha)", le=100
     )
-    noise: Annotated[float, Applies("values", kinds=NUMBERS)] = Field(
-        default=0.0, ge=0, le=10, description="normal noise, in standard deviations of the train rows"
-    )
-    mixup: Annotated[float, Applies("mix", kinds=NUMBERS)] = Field(
-        default=0.0, ge=0, le=100, description="blend rows and labels in pairs, with weights of Beta(alpha, alpha)"
-    )
-    cutmix: Annotated[float, Applies("mix")] = Field(
-        default=0.0,
-        ge=0,
-        le=100,
-        description="images: paste a rectangle of another row, its area of Beta(alpha, alpha)",
+    cutmix: Annotated[NonNegativeFloat, Applies(("mix",))] = option(
+        0.0, "images: paste a rectangle of another row, its area of Beta(alpha, alpha)", le=100
     )
 
-    drop_words: Words = Field(default=0.0, ge=0, lt=1, description="text: each word is left out with this chance")
-    swap_words: Words = Field(
-        default=0.0, ge=0, le=1, description="text: this share of the words change places with each other"
-    )
-    mask_words: Words = Field(
-        default=0.0, ge=0, lt=1, description="text: each word becomes an unknown one with this chance"
-    )
+    drop_words: Words = option(0.0, "text: each word is left out with this chance", lt=1)
+    swap_words: Words = option(0.0, "text: this share of the words change places with each other", le=1)
+    mask_words: Words = option(0.0, "text: each word becomes an unknown one with this chance", lt=1)
 
     def techniques(self) -> list[str]:
         """Return the names of those that are on, in the order of the fields."""
@@ -152,41 +145,35 @@ ONLY_FOR: dict[str, Kind] = {
 class Model(Part):
     """The model. Every switch works with every model that has hidden layers: not with logistic, and not with trees."""
 
-    name: Annotated[str, OneOf(MODELS)] = Field(
-        default="mlp",
-        description=f"{all_models()}; an arm that sets it also gets that model's own defaults, but for what the study "
-        "states",
+    name: Annotated[str, OneOf(MODELS)] = option(
+        "mlp", f"{all_models()}; an arm that sets it also gets that model's own defaults, but for what the study states"
     )
-    units: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = Field(
-        default=None,
-        min_length=1,
-        description=f"widths of the hidden layers; null: {default_units()}",
+    units: tuple[Annotated[int, Field(ge=1, le=65536)], ...] | None = option(
+        None, f"widths of the hidden layers; null: {default_units()}", min_length=1
     )
-    weights: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None,
-        description="applications/NAME: a local file of the backbone's weights, without its top; null: random ones",
+    weights: Annotated[str, Field(min_length=1)] | None = option(
+        None, "applications/NAME: a local file of the backbone's weights, without its top; null: random ones"
     )
-    frozen: bool = Field(default=False, description="applications/NAME: train only what is behind the backbone")
-    activation: Activation = Field(
-        default="relu",
-        description="of the hidden layers: relu, sigmoid, tanh, or gelu (Hendrycks and Gimpel 2016); an LSTM and the "
+    frozen: bool = option(False, "applications/NAME: train only what is behind the backbone")
+    activation: Activation = option(
+        "relu",
+        "of the hidden layers: relu, sigmoid, tanh, or gelu (Hendrycks and Gimpel 2016); an LSTM and the "
         "inside of a backbone have their own",
     )
-    batch_norm: bool = Field(default=True, description="batch normalization after every hidden layer")
-    layer_norm: bool = Field(
-        default=False,
-        description="layer normalization after every hidden layer (Ba et al. 2016); not together with batch_norm",
+    batch_norm: bool = option(True, "batch normalization after every hidden layer")
+    layer_norm: bool = option(
+        False, "layer normalization after every hidden layer (Ba et al. 2016); not together with batch_norm"
     )
-    batch_norm_momentum: float | None = Field(
-        default=None, ge=0, lt=1, description="of the moving averages; null: chosen from the steps in an epoch"
+    batch_norm_momentum: float | None = option(
+        None, "of the moving averages; null: chosen from the steps in an epoch", ge=0, lt=1
     )
-    categories: Categories = Field(
-        default="one-hot", description="tables: how a column of categories goes in: one-hot or embedding"
+    categories: Literal["one-hot", "embedding"] = option(
+        "one-hot", "tables: how a column of categories goes in: one-hot or embedding"
     )
-    embedding: int = Field(default=64, ge=1, le=65536, strict=True, description="text: width of a word's vector")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of units dropped; 0 is off")
-    l1: float = Field(default=0.0, ge=0, description="L1 penalty on the kernels (Tibshirani 1996); 0 is off")
-    l2: float = Field(default=0.0, ge=0, description="L2 penalty on the kernels; 0 is off")
+    embedding: int = option(64, "text: width of a word's vector", ge=1, le=65536, strict=True)
+    dropout: Share = option(0.0, "share of units dropped; 0 is off")
+    l1: NonNegativeFloat = option(0.0, "L1 penalty on the kernels (Tibshirani 1996); 0 is off")
+    l2: NonNegativeFloat = option(0.0, "L2 penalty on the kernels; 0 is off")
 
     @model_validator(mode="after")
     def _one_normalization(self) -> Self:
@@ -201,12 +188,14 @@ class Model(Part):
 class EarlyStopping(Part):
     """When to stop before the last epoch, with the terms of `keras.callbacks.EarlyStopping`."""
 
-    monitor: Monitor = Field(default="val_loss", description="the metric that is watched")
-    patience: int = Field(default=10, ge=0, strict=True, description="epochs without improvement before stopping")
-    mode: Literal["auto", "min", "max"] = Field(default="auto", description="which direction is better")
-    min_delta: float = Field(default=1e-4, ge=0, description="a smaller change is no improvement")
-    start_from_epoch: int = Field(default=0, ge=0, strict=True, description="epochs that are not watched yet")
-    restore_best: bool = Field(default=True, description="end with the weights of the best epoch")
+    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1", "loss", "accuracy"] = option(
+        "val_loss", "the metric that is watched"
+    )
+    patience: Whole = option(10, "epochs without improvement before stopping")
+    mode: Literal["auto", "min", "max"] = option("auto", "which direction is better")
+    min_delta: NonNegativeFloat = option(1e-4, "a smaller change is no improvement")
+    start_from_epoch: Whole = option(0, "epochs that are not watched yet")
+    restore_best: bool = option(True, "end with the weights of the best epoch")
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -224,88 +213,66 @@ class EarlyStopping(Part):
 class Plateau(Part):
     """When `schedule: plateau` lowers the learning rate, with the terms of `keras.callbacks.ReduceLROnPlateau`."""
 
-    factor: float = Field(default=0.1, gt=0, lt=1, description="what the learning rate is multiplied by")
-    patience: int = Field(default=5, ge=1, strict=True, description="epochs without a lower val_loss before that")
+    factor: Fraction = option(0.1, "what the learning rate is multiplied by")
+    patience: Count = option(5, "epochs without a lower val_loss before that")
 
 
 class Train(Part):
     """How the network is trained."""
 
-    epochs: int = Field(default=100, ge=1, strict=True, description="at most this many passes over the train rows")
-    batch_size: int = Field(default=32, ge=1, strict=True, description="rows in a step")
-    optimizer: Optimizer = Field(default="adam", description="adam, rmsprop or sgd")
-    learning_rate: float = Field(default=0.001, gt=0, le=10, description="the highest one where there is a schedule")
-    schedule: Annotated[Schedule, _off_is("constant")] = Field(
-        default="constant",
-        json_schema_extra=_allow_off,
-        description="of the learning rate: constant | cosine (falls to 0, Loshchilov and Hutter 2017) | plateau",
+    epochs: Count = option(100, "at most this many passes over the train rows")
+    batch_size: Count = option(32, "rows in a step")
+    optimizer: Optimizer = option("adam", "adam, rmsprop or sgd")
+    learning_rate: float = option(0.001, "the highest one where there is a schedule", gt=0, le=10)
+    schedule: Annotated[Literal["constant", "cosine", "plateau"], *_off_is("constant")] = option(
+        "constant", "of the learning rate: constant | cosine (falls to 0, Loshchilov and Hutter 2017) | plateau"
     )
     plateau: Plateau = Plateau()
-    warm_up: int = Field(
-        default=0,
-        ge=0,
-        strict=True,
-        description="epochs in which the learning rate rises from 0 (Goyal et al. 2017); works with every schedule",
+    warm_up: Whole = option(
+        0, "epochs in which the learning rate rises from 0 (Goyal et al. 2017); works with every schedule"
     )
-    clip_norm: float = Field(
-        default=0.0,
-        ge=0,
-        description="longest that all gradients together may be, as one vector (Pascanu et al. 2013); 0 is off",
+    clip_norm: NonNegativeFloat = option(
+        0.0, "longest that all gradients together may be, as one vector (Pascanu et al. 2013); 0 is off"
     )
-    weight_decay: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="share of each kernel that a step takes away, times the learning rate (AdamW: Loshchilov and "
+    weight_decay: Share = option(
+        0.0,
+        "share of each kernel that a step takes away, times the learning rate (AdamW: Loshchilov and "
         "Hutter 2019); 0 is off",
     )
-    label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="share of a label spread over all classes (Szegedy et al. 2016); 0 is off"
+    label_smoothing: Share = option(0.0, "share of a label spread over all classes (Szegedy et al. 2016); 0 is off")
+    class_weights: Annotated[Literal["none", "balanced"], *_off_is("none")] = option(
+        "none", "none | balanced: rare classes count for as much as common ones (King and Zeng 2001)"
     )
-    class_weights: Annotated[ClassWeights, _off_is("none")] = Field(
-        default="none",
-        json_schema_extra=_allow_off,
-        description="none | balanced: rare classes count for as much as common ones (King and Zeng 2001)",
-    )
-    ema: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="momentum of a moving average of the weights, by step, which is what is scored and saved (Polyak "
+    ema: Share = option(
+        0.0,
+        "momentum of a moving average of the weights, by step, which is what is scored and saved (Polyak "
         "and Juditsky 1992), such as 0.99; 0 is off",
     )
     early_stopping: Annotated[
-        EarlyStopping | None,
-        BeforeValidator(lambda value: {} if value is True else value),
-        _off_is(None),
-    ] = Field(
-        default=EarlyStopping(),
-        json_schema_extra=_allow_off,
-        description="false: train for all epochs and keep the last",
-    )
-    diagnostics: bool = Field(
-        default=True,
-        description="measure gradients, updates and activations of each layer once an epoch, and say what is wrong; "
+        EarlyStopping | None, BeforeValidator(lambda value: {} if value is True else value), *_off_is(None)
+    ] = option(EarlyStopping(), "false: train for all epochs and keep the last")
+    diagnostics: bool = option(
+        True,
+        "measure gradients, updates and activations of each layer once an epoch, and say what is wrong; "
         "changes no number of the training",
     )
-    backend: Backend = Field(
-        default="tensorflow",
-        description="what computes: tensorflow | jax (all GPUs of the machine; needs `assay-pipeline[jax]`); data is "
+    backend: Backend = option(
+        "tensorflow",
+        "what computes: tensorflow | jax (all GPUs of the machine; needs `assay-pipeline[jax]`); data is "
         "TensorFlow's in either case. One for all arms",
     )
-    precision: Precision = Field(
-        default="auto",
-        description="of the hidden layers: float32 | bfloat16 | float16 (these two with float32 weights and logits, "
+    precision: Precision = option(
+        "auto",
+        "of the hidden layers: float32 | bfloat16 | float16 (these two with float32 weights and logits, "
         "Micikevicius et al. 2018); auto: float32 on the CPU, on a GPU bfloat16, or float16 where it has none",
     )
-    jit: Jit = Field(
-        default="auto",
-        description="tensorflow: compile the training step by XLA, which draws other numbers for dropout; auto: on a "
+    jit: Literal["auto", True, False] = option(
+        "auto",
+        "tensorflow: compile the training step by XLA, which draws other numbers for dropout; auto: on a "
         "GPU, but for LSTMs, and for max pooling with deterministic. jax always compiles",
     )
-    deterministic: bool = Field(
-        default=False,
-        description="on a GPU: the same numbers bit by bit, slower; on the CPU they always are. One for all arms",
+    deterministic: bool = option(
+        False, "on a GPU: the same numbers bit by bit, slower; on the CPU they always are. One for all arms"
     )
 
     @model_validator(mode="after")
@@ -330,20 +297,13 @@ class Train(Part):
 class Recipe(Part):
     """All that one training run is told, except the data and the seed."""
 
-    augment: Annotated[Augment, _off_is({})] = Field(
-        default=Augment(), json_schema_extra=_allow_off, description="train rows only"
+    augment: Annotated[Augment, *_off_is({})] = option(Augment(), "train rows only")
+    scale: Annotated[Scale, *_off_is("none")] = option(
+        "none", "none | minmax (0..1) | tanh (-1..1) | standardize | robust (median, quartiles); from train rows"
     )
-    scale: Annotated[Scale, _off_is("none")] = Field(
-        default="none",
-        json_schema_extra=_allow_off,
-        description="none | minmax (0..1) | tanh (-1..1) | standardize | robust (median, quartiles); from train rows",
-    )
-    scale_per_channel: bool = Field(default=False, description="images: scale each channel by its own numbers")
-    data: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="share of the train rows; arms `data: [0.1, 0.25, 0.5]` draw a learning curve",
+    scale_per_channel: bool = option(False, "images: scale each channel by its own numbers")
+    data: float = option(
+        1.0, "share of the train rows; arms `data: [0.1, 0.25, 0.5]` draw a learning curve", gt=0, le=1
     )
     model: Model = Model()
     train: Train = Train()
@@ -378,8 +338,7 @@ def refuse_kind(recipe: Recipe, kind: Kind, place: Place) -> None:
         able = " and ".join(PLURALS[kind_of] for kind_of in APPLIES[wrong[0]].kinds)
         can = " and ".join(FOR_KIND[kind]) if kind != "image" else "what `assay schema` lists for images"
         raise StudyError(
-            (*place, "augment"),
-            f"{', '.join(wrong)}: for {able} only, and the data is {_a(kind)}; it can have {can}",
+            (*place, "augment"), f"{', '.join(wrong)}: for {able} only, and the data is {_a(kind)}; it can have {can}"
         )
     if recipe.scale_per_channel and kind != "image":
         raise StudyError((*place, "scale_per_channel"), f"only images have channels, and the data is {_a(kind)}")
@@ -391,23 +350,16 @@ def _a(kind: Kind) -> str:
     return "a table" if kind == "table" else PLURALS[kind]
 
 
-# What of the part `train` is compiled into a program.
-COMPILED = (
-    *("batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema"),
-    *("diagnostics", "backend", "precision", "jit"),
-)
-# What is set once in a process, so that all arms have the same.
-OF_PROCESS = ("train.backend", "train.deterministic")
-
-
 def program_key(recipe: Recipe) -> str:
     """Return what decides the compiled training program: cells with the same key share one.
 
     Scaling, epochs, early stopping, class weights, and the learning rate with its schedule are not in it.
     """
-    parts = recipe.model_dump(mode="json", include={"augment", "model", "data"})
-    parts["train"] = recipe.train.model_dump(mode="json", include=set(COMPILED))
-    return content_hash(parts)
+    train = {"batch_size", "optimizer", "clip_norm", "weight_decay", "label_smoothing", "ema", "diagnostics"}
+    train |= {"backend", "precision", "jit"}
+    return content_hash(
+        recipe.model_dump(mode="json", include={"augment": True, "model": True, "data": True, "train": train})
+    )
 
 
 def defaults(kind: Kind, name: object = None) -> dict[str, object]:
@@ -448,13 +400,13 @@ def change(recipe: Recipe, changes: Mapping[str, object], place: Place) -> Recip
     Raises:
         StudyError: for a path that no recipe has, or a value that it can't have; `place` says where it stood.
     """
-    values = recipe.model_dump()
+    values, known = recipe.model_dump(), paths()
     for path, value in changes.items():
-        _at(values, path, (*place, path))
-        *parents, leaf = path.split(".")
-        nested: dict[str, object] = {leaf: value}
-        for parent in reversed(parents):
-            nested = {parent: nested}
+        if path not in known:
+            raise StudyError((*place, path), f"no recipe has {path!r}; expected {did_you_mean(path, known)}")
+        nested: Any = value
+        for key in reversed(path.split(".")):
+            nested = {key: nested}
         values = merge(values, nested)
     try:
         return Recipe.model_validate(values)
@@ -483,9 +435,3 @@ def lookup(values: Mapping[str, Any] | None, path: str) -> Any:
     for part in path.split("."):
         values = values[part] if values is not None else None
     return values
-
-
-def _at(values: Mapping[str, object], path: str, place: Place) -> Any:
-    if path not in paths():
-        raise StudyError(place, f"no recipe has {path!r}; expected {did_you_mean(path, paths())}")
-    return lookup(values, path)

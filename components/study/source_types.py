@@ -18,7 +18,9 @@ class SourceType:
     module: str  # has `read(data, folder) -> Rows`, see `components.data.sources`; imported when a source is read
     forms: tuple[str, ...]  # how users write it; the first stands for it in messages
     kinds: tuple[Kind, ...] = ()  # of data that it may have; the first is what a study gets that does not say
-    names: Mapping[str, Kind] = field(default_factory=dict)  # where it has only these: each with its kind of data
+    names: Mapping[str, Kind] = field(
+        default_factory=dict[str, Kind]
+    )  # where it has only these: each with its kind of data
     keeper: str = ""  # who has those names, for messages
     options: tuple[str, ...] = ()  # those of `data` that not every source has
     # whether its address is a file or folder, or a URL of one: mounted in Docker, looked for on a cluster

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, ValidationError, field_validator, model_validator
 
 from components.errors import StudyError
 from components.formatting import did_you_mean
@@ -21,7 +21,7 @@ from components.study.arms import ADD_ONE_IN, LEAVE_ONE_OUT, Arm, Arms, expand, 
 from components.study.arms import REFERENCE as REFERENCE
 from components.study.dataset import DatasetSpec, Names
 from components.study.model_catalogue import APPLICATIONS
-from components.study.part import OneOf, Part, is_list, is_mapping
+from components.study.part import OneOf, Part, Whole, is_list, is_mapping, option
 from components.study.recipe import Recipe, content_hash, defaults, merge
 
 
@@ -39,9 +39,9 @@ class Cell:
 class Screening(Part):
     """What `assay run --budget` did before: seeds of their own, which chose arms and count for nothing else."""
 
-    seeds: int = Field(default=0, ge=0, strict=True, description="how many; the study's own seeds come after them")
-    dropped: dict[str, float] = Field(
-        default={}, description="arms that are not trained further, each with its technique's effect on those seeds"
+    seeds: Whole = option(0, "how many; the study's own seeds come after them")
+    dropped: dict[str, float] = option(
+        {}, "arms that are not trained further, each with its technique's effect on those seeds"
     )
 
 
@@ -51,19 +51,15 @@ class Gate(Part):
     See `components.registry.gate` for the rule.
     """
 
-    margin: float = Field(
-        default=0.0,
-        description="by how much the metric must significantly beat the champion's; below 0: how much worse it may be",
+    margin: float = option(
+        0.0, "by how much the metric must significantly beat the champion's; below 0: how much worse it may be"
     )
-    guard: tuple[Annotated[str, OneOf(METRICS)], ...] = Field(
-        default=(),
-        description="of accuracy, macro_f1, loss, ece: what must not be significantly worse",
+    guard: tuple[Annotated[str, OneOf(METRICS)], ...] = option(
+        (), "of accuracy, macro_f1, loss, ece: what must not be significantly worse"
     )
-    guard_margin: float = Field(default=0.0, ge=0, description="how much worse a metric of `guard` may be")
-    slice_margin: float = Field(
-        default=0.02,
-        ge=0,
-        description="how much worse a class or slice may be, in accuracy (the loss, if that is the metric)",
+    guard_margin: NonNegativeFloat = option(0.0, "how much worse a metric of `guard` may be")
+    slice_margin: NonNegativeFloat = option(
+        0.02, "how much worse a class or slice may be, in accuracy (the loss, if that is the metric)"
     )
 
 
@@ -73,14 +69,10 @@ class Retrain(Part):
     See `components.registry.retrain`.
     """
 
-    enabled: bool = Field(default=False, description="retrain, as `--retrain` says")
-    seeds: int = Field(default=3, ge=1, le=1000, strict=True, description="the recipe is trained once per seed")
-    study_if_drift: bool = Field(
-        default=False, description="run the whole study where the data has drifted, as `--study-if-drift` says"
-    )
-    drift: float = Field(
-        default=0.2, gt=0, description="population stability index from which a column, say, has drifted"
-    )
+    enabled: bool = option(False, "retrain, as `--retrain` says")
+    seeds: int = option(3, "the recipe is trained once per seed", ge=1, le=1000, strict=True)
+    study_if_drift: bool = option(False, "run the whole study where the data has drifted, as `--study-if-drift` says")
+    drift: PositiveFloat = option(0.2, "population stability index from which a column, say, has drifted")
 
 
 class Study(Part):
@@ -92,46 +84,35 @@ class Study(Part):
         description="its name: the MLflow experiment and the registered model are called so",
     )
     data: DatasetSpec
-    recipe: Recipe = Field(
-        default=Recipe(), description="the reference: what you would train today; what is not said has its default"
+    recipe: Recipe = option(Recipe(), "the reference: what you would train today; what is not said has its default")
+    arms: Arms = option(
+        LEAVE_ONE_OUT, "leave-one-out, add-one-in, named differences, lists to sweep, or a list of these"
     )
-    arms: Arms = Field(
-        default=LEAVE_ONE_OUT,
-        description="leave-one-out, add-one-in, named differences, lists to sweep, or a list of these",
+    seeds: int = option(5, "each arm is trained once per seed", ge=1, le=1000, strict=True)
+    pairs: bool = option(False, "train every two techniques together, too, and say how they work with each other")
+    slices: Names = option((), "columns of a table; effects are given by their values, too, as they are by class")
+    metric: Annotated[str, OneOf(METRICS, lambda row: row.decides)] = option(
+        "accuracy", "what people read, and what the gate compares"
     )
-    seeds: int = Field(default=5, ge=1, le=1000, strict=True, description="each arm is trained once per seed")
-    pairs: bool = Field(
-        default=False, description="train every two techniques together, too, and say how they work with each other"
+    decide_on: Annotated[str, OneOf(METRICS, lambda row: row.decides)] | None = option(
+        None,
+        "the metric that decides; by default the Brier score, which sees more in the same rows, beside accuracy or "
+        "macro F1, and else `metric` itself",
     )
-    slices: Names = Field(
-        default=(), description="columns of a table; effects are given by their values, too, as they are by class"
+    matters: PositiveFloat = option(
+        0.01, "the smallest difference that matters: 0.01 is a point, and of a number without a unit 1 %"
     )
-    metric: Annotated[str, OneOf(METRICS, lambda row: row.decides)] = Field(
-        default="accuracy", description="what people read, and what the gate compares"
-    )
-    decide_on: Annotated[str, OneOf(METRICS, lambda row: row.decides)] | None = Field(
-        default=None,
-        description="the metric that decides; by default the Brier score, which sees more in the same rows, beside "
-        "accuracy or macro F1, and else `metric` itself",
-    )
-    matters: float = Field(
-        default=0.01,
-        gt=0,
-        description="the smallest difference that matters: 0.01 is a point, and of a number without a unit 1 %",
-    )
-    gate: Gate = Field(default=Gate(), description="what a new model must show to become the champion")
-    retrain: Retrain = Field(default=Retrain(), description="what `--retrain` does instead of the study")
-    memory: float = Field(
-        default=2.0, gt=0, description="GiB of rows that a train task may hold; more is streamed, with the same numbers"
+    gate: Gate = option(Gate(), "what a new model must show to become the champion")
+    retrain: Retrain = option(Retrain(), "what `--retrain` does instead of the study")
+    memory: PositiveFloat = option(
+        2.0, "GiB of rows that a train task may hold; more is streamed, with the same numbers"
     )
 
-    checkpoint: float = Field(
-        default=1.0,
-        ge=0,
-        description="minutes of training that a killed train task may lose, beside the epoch that it was in",
+    checkpoint: NonNegativeFloat = option(
+        1.0, "minutes of training that a killed train task may lose, beside the epoch that it was in"
     )
     screening: Screening = Screening()
-    promote: bool = Field(default=True, description="register the winner, and make it the champion if it earns it")
+    promote: bool = option(True, "register the winner, and make it the champion if it earns it")
 
     @model_validator(mode="before")
     @classmethod
@@ -183,9 +164,8 @@ class Study(Part):
         names = [arm.name for arm in arms]
         dropped = self.screening.dropped.keys()
         for name in dropped - set(names):
-            raise StudyError(
-                ("screening", "dropped"), f"no arm is called {name!r}; expected {did_you_mean(name, names)}"
-            )
+            expected = did_you_mean(name, names)
+            raise StudyError(("screening", "dropped"), f"no arm is called {name!r}; expected {expected}")
         return [arm for arm in arms if not {arm.name, *(arm.pair or ())} & dropped]
 
     def of_recipe(self, recipe: Recipe, seeds: int) -> "Study":
@@ -225,11 +205,7 @@ class Study(Part):
 
 @cache
 def _file_hash(file: str) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises:
-        StudyError: where it can't be read.
-    """
+    """Return the SHA-256 of a file."""
     try:
         with Path(file).open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

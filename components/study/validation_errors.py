@@ -1,5 +1,6 @@
 """Turns pydantic's validation errors into one sentence that names the place, what was expected and the nearest name."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -33,22 +34,21 @@ def explain(error: ValidationError, model: type[BaseModel], place: tuple[str | i
         case "missing":
             return StudyError(path, "is missing and has no default")
         case "literal_error":
-            names = context.get("names") or [str(name) for name in _choices(model, loc)]
-            expected = did_you_mean(str(got), names) if names else context["expected"]
-            return StudyError(path, f"got {got!r}; expected {expected}")
+            names = context.get("names") or [name.strip("'") for name in re.split(", | or ", context["expected"])]
+            return StudyError(path, f"got {got!r}; expected {did_you_mean(str(got), names)}")
         case "value_error":
             return StudyError(path, str(context["error"]))
         case _:
-            return StudyError(path, f"expected {_expected(first)}, got {_short(got)}")
+            value = repr(got) if len(repr(got)) <= 80 else f"{repr(got)[:77]}..."
+            return StudyError(path, f"expected {_expected(first)}, got {value}")
 
 
 def _expected(error: Mapping[str, Any]) -> str:
     """Return what pydantic expected, as a noun."""
-    bounds = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
-    words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
-    kind = error["type"]
-    if kind in bounds:
-        return f"a value {words[bounds[kind]]} {error['ctx'][bounds[kind]]}"
+    for bound, value in error.get("ctx", {}).items():
+        if bound in ("gt", "ge", "lt", "le"):
+            words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
+            return f"a value {words[bound]} {value}"
     nouns = {
         "int_type": "a whole number",
         "int_parsing": "a whole number",
@@ -65,12 +65,7 @@ def _expected(error: Mapping[str, Any]) -> str:
         "tuple_type": "a list",
         "finite_number": "a finite number",
     }
-    return nouns.get(kind) or error["msg"].removeprefix("Input should be ")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return nouns.get(error["type"]) or error["msg"].removeprefix("Input should be ")
 
 
 def _is_union_tag(part: str | int) -> bool:
@@ -80,12 +75,6 @@ def _is_union_tag(part: str | int) -> bool:
         or part.startswith(("constrained", "function-", "tuple[", "dict[", "list["))
         or part[:1].isupper()
     )
-
-
-def _choices(model: type[BaseModel], loc: tuple[str | int, ...]) -> tuple[Any, ...]:
-    parent = _model_at(model, loc[:-1])
-    field = parent.model_fields.get(str(loc[-1])) if parent and loc else None
-    return get_args(field.annotation) if field else ()
 
 
 def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel] | None:

@@ -1,8 +1,7 @@
 """Augmentation of whole batches inside the training graph: one warp for all geometry, then colors, noise and mixing.
 
 A technique is a field of `components.study.recipe.Augment`, which says in which stage it acts, and here a number in
-`STREAMS` and a function in that stage's table, `WARPS`, `VALUE_CHANGES` or `WORD_CHANGES`; these are in the order in
-which techniques act. `SAMPLERS` has what it draws, unless that is one number for each row.
+`STREAMS` and a function in that stage's table, `WARPS`, `VALUE_CHANGES` or `WORD_CHANGES`, in the order of acting.
 
 It is applied to scaled rows. Scaling is the same for all pixels, so it commutes with a warp; brightness, erasing and
 noise measure with the scaled train rows' own range and standard deviation.
@@ -25,31 +24,14 @@ import tensorflow as tf
 from components.data.encoding import NO_WORD, UNKNOWN_WORD
 from components.study.recipe import Augment
 
-# What a technique folds into the seed. A number is never given to another one: draws would change between versions.
-STREAMS = {
-    "noise": 1,
-    "rotate": 2,
-    "shift": 3,
-    "zoom": 4,
-    "shear": 5,
-    "horizontal_flip": 6,
-    "vertical_flip": 7,
-    "brightness": 8,
-    "contrast": 9,
-    "rand_augment": 10,
-    "erase": 11,
-    "erase_fill": 12,
-    "mixup": 13,
-    "cutmix": 14,
-    "cutmix_box": 15,
-    "partner": 16,
-    "mixup_or_cutmix": 17,
-    "mixup_category": 18,
-    "drop_words": 19,
-    "swap_words": 20,
-    "swap_order": 21,
-    "mask_words": 22,
-}
+# What each technique folds into the seed: its place here, from 1. Draws would change with it: new names go to the end,
+# and none is taken away.
+_NAMES = (
+    *("noise", "rotate", "shift", "zoom", "shear", "horizontal_flip", "vertical_flip", "brightness", "contrast"),
+    *("rand_augment", "erase", "erase_fill", "mixup", "cutmix", "cutmix_box", "partner", "mixup_or_cutmix"),
+    *("mixup_category", "drop_words", "swap_words", "swap_order", "mask_words"),
+)
+STREAMS = {name: number for number, name in enumerate(_NAMES, start=1)}
 
 # RandAugment's operations. Of the 14 of Cubuk et al. (2020) sharpness and equalize are left out: they need a pixel's
 # neighbors and a histogram, which no single pass over the batch gives.
@@ -100,7 +82,7 @@ def draw(x: tf.Tensor, recipe: Augment, seed: tf.Tensor, categories: int = 0) ->
         for name in (technique, *FURTHER.get(technique, ())):
             draws[name] = sample(name, SAMPLERS.get(name, _per_row()), getattr(recipe, technique))
     if recipe.mixup and categories:
-        draws["mixup_category"] = sample("mixup_category", _each_row(categories))
+        draws["mixup_category"] = sample("mixup_category", lambda seed, x, _: _per_value(seed, x[:, :categories], 0.0))
     if recipe.has("mix"):
         draws["partner"] = tf.argsort(sample("partner", _per_row()), stable=True)
     if recipe.mixup and recipe.cutmix:
@@ -111,11 +93,6 @@ def draw(x: tf.Tensor, recipe: Augment, seed: tf.Tensor, categories: int = 0) ->
 def _per_row(*numbers: int) -> Sampler:
     """Draw from -1..1, so many numbers for each row: (*numbers, rows)."""
     return lambda seed, x, amount: tf.random.stateless_uniform((*numbers, tf.shape(x)[0]), seed, -1.0, 1.0)
-
-
-def _each_row(numbers: int) -> Sampler:
-    """Draw from -1..1: (rows, numbers)."""
-    return lambda seed, x, amount: tf.random.stateless_uniform((tf.shape(x)[0], numbers), seed, -1.0, 1.0)
 
 
 def _per_value(seed: tf.Tensor, x: tf.Tensor, amount: float) -> tf.Tensor:
@@ -185,8 +162,13 @@ def change(
 
 
 def _move(x: tf.Tensor, draws: Draws, *, recipe: Augment) -> tf.Tensor:
-    randoms = _rand_augment(draws["rand_augment"], recipe, x.shape[-1]) if recipe.rand_augment else []
-    return _warp(x, _affine(draws, recipe, randoms, x.shape))
+    """Warp by all geometry as one map."""
+    height, width, channels = x.shape[1:]
+    on = [(name, warp) for name, warp in WARPS.items() if getattr(recipe, name)]
+    maps = [warp(draws[name], getattr(recipe, name), height, width) for name, warp in on]
+    if recipe.rand_augment:
+        maps += [random.affine(height, width) for random in _rand_augment(draws["rand_augment"], recipe, channels)]
+    return _warp(x, functools.reduce(_after, maps))
 
 
 class Spread(NamedTuple):
@@ -198,7 +180,6 @@ class Spread(NamedTuple):
 
 
 def _revalue(x: tf.Tensor, draws: Draws, spread: tf.Tensor, *, recipe: Augment) -> tf.Tensor:
-    """Change values where they are."""
     for name, change_values in VALUE_CHANGES.items():
         if getattr(recipe, name):
             x = change_values(x, draws, recipe, Spread(*tf.unstack(spread)))
@@ -250,23 +231,6 @@ def _over_pixels(values: tf.Tensor) -> tf.Tensor:
 # (a i + b j + c, d i + e j + f) it is read from; each number is a float or a tensor (rows,).
 
 
-def _affine(draws: Draws, recipe: Augment, randoms: "list[_Random]", shape: tf.TensorShape) -> Affine:
-    """Return all geometry as one map."""
-    height, width = shape[1], shape[2]
-    on = [(name, warp) for name, warp in WARPS.items() if getattr(recipe, name)]
-    maps = [warp(draws[name], getattr(recipe, name), height, width) for name, warp in on]
-    return functools.reduce(_after, maps + [random.affine(height, width) for random in randoms])
-
-
-def _shift(draw: tf.Tensor, most: float, height: int, width: int) -> Affine:
-    return 1.0, 0.0, draw[0] * most * width, 0.0, 1.0, draw[1] * most * height
-
-
-def _zoom(draw: tf.Tensor, most: float, height: int, width: int) -> Affine:
-    scale = 1.0 + draw * most
-    return scale, 0.0, 0.0, 0.0, scale, 0.0
-
-
 def _rotation(angle: tf.Tensor) -> Affine:
     cos, sin = tf.cos(angle), tf.sin(angle)
     return cos, -sin, 0.0, sin, cos, 0.0
@@ -274,9 +238,9 @@ def _rotation(angle: tf.Tensor) -> Affine:
 
 # Draws, how much at most, height and width -> a map.
 WARPS: dict[str, Callable[[tf.Tensor, float, int, int], Affine]] = {
-    "shift": _shift,
+    "shift": lambda draw, most, height, width: (1.0, 0.0, draw[0] * most * width, 0.0, 1.0, draw[1] * most * height),
     "rotate": lambda draw, degrees, *_: _rotation(draw * math.radians(degrees)),
-    "zoom": _zoom,
+    "zoom": lambda draw, most, *_: (1.0 + draw * most, 0.0, 0.0, 0.0, 1.0 + draw * most, 0.0),
     "shear": lambda draw, degrees, *_: (1.0, tf.tan(draw * math.radians(degrees)), 0.0, 0.0, 1.0, 0.0),
     "horizontal_flip": lambda draw, *_: (tf.where(draw < 0, -1.0, 1.0), 0.0, 0.0, 0.0, 1.0, 0.0),
     "vertical_flip": lambda draw, *_: (1.0, 0.0, 0.0, 0.0, tf.where(draw < 0, -1.0, 1.0), 0.0),
@@ -383,10 +347,8 @@ def _erased(draws: tf.Tensor, most: float, shape: tf.TensorShape) -> tf.Tensor:
     stretch = tf.exp(ratio * (math.log(1 / 0.3) / 2))
     height, width = shape[1], shape[2]
     side = tf.sqrt(area * (height * width))
-    tall, wide = (
-        tf.clip_by_value(tf.round(side * stretch), 1, height),
-        tf.clip_by_value(tf.round(side / stretch), 1, width),
-    )
+    tall = tf.clip_by_value(tf.round(side * stretch), 1, height)
+    wide = tf.clip_by_value(tf.round(side / stretch), 1, width)
     top = tf.floor((down + 1.0) / 2.0 * (height - tall + 1.0))
     left = tf.floor((across + 1.0) / 2.0 * (width - wide + 1.0))
     return _over_pixels(chance < 0) & _box(top, left, top + tall, left + wide, shape)
@@ -440,13 +402,8 @@ def _rewrite(x: tf.Tensor, draws: Draws, recipe: Augment) -> tf.Tensor:
     """Leave out, exchange and hide words; int32 (rows, words) -> the same."""
     for name, change_words in WORD_CHANGES.items():
         if share := getattr(recipe, name):
-            x = change_words(x, _chance(draws[name]) < share, draws)
+            x = change_words(x, (draws[name] + 1.0) / 2.0 < share, draws)
     return x
-
-
-def _chance(draws: tf.Tensor) -> tf.Tensor:
-    """Return draws from -1..1 as 0..1."""
-    return (draws + 1.0) / 2.0
 
 
 def _drop(x: tf.Tensor, dropped: tf.Tensor, draws: Draws) -> tf.Tensor:

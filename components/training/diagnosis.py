@@ -13,18 +13,13 @@ wine and fortunes the medians over the epochs had gradients above 0.1 of the las
 and at most 0.2 dead or saturated.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.runtime.cells import Diagnosis
+from components.runtime.cells import Diagnosis, DiagnosisKind
 from components.study.recipe import Train
-
-if TYPE_CHECKING:
-    from components.training.engine import Fit
+from components.training.engine import Fit
 
 QUANTITIES = ("gradient_norm", "weight_norm", "update_ratio", "dead", "saturated", "spread")
 
@@ -42,22 +37,35 @@ def diagnose(fit: Fit, classes: int, recipe: Train) -> tuple[Diagnosis, ...]:
     diverged = _divergence(fit, classes, recipe)
     found = [diverged]
     if fit.diagnostics:
-        idle = [_dead(fit), _saturated(fit)]
+        later = len(fit.diagnostics) // 2
+        dead = _greatest("units are dead", fit, _middle(_quantity(fit, "dead")[later:]), DEAD)
+        saturated = _greatest("units saturate", fit, _middle(_quantity(fit, "saturated")[later:]), SATURATED)
+        gradients = _quantity(fit, "gradient_norm")
+        with np.errstate(invalid="ignore", divide="ignore"):  # all of them may be 0, once nothing is left to learn
+            shares = _middle(gradients / gradients[:, -1:])  # of the last layer's
+        updates = _quantity(fit, "update_ratio")
         # Dead units pass no gradient: it is lost there, and does not vanish on its way, nor is a step too short.
-        small = None if any(idle) else _too_small(fit, recipe)
-        found += [*idle, None if idle[0] else _vanishing(fit), _exploding(fit)]
-        found += [None if diverged else _too_large(fit, recipe), small]
+        found += [dead, saturated, None if dead else _vanishing(fit, shares)]
+        found.append(_greatest("gradients explode", fit, shares, EXPLODED, "times"))
+        if not diverged:
+            rate = recipe.learning_rate
+            found.append(_greatest("updates are too large", fit, _middle(updates), LARGE_UPDATE, learning_rate=rate))
+        # Of all layers and epochs the greatest: one that has learned all it can moves little, as do the first layers
+        # of a network in which gradients vanish.
+        if not (dead or saturated or np.isnan(updates).all()) and np.nanmax(updates) < SMALL_UPDATE:
+            numbers = {"share": float(np.nanmax(updates)), "learning_rate": recipe.learning_rate}
+            found.append(Diagnosis("updates are too small", None, numbers))
     return tuple(diagnosis for diagnosis in found if diagnosis)
 
 
 def by_layer(fit: Fit) -> dict[str, dict[str, tuple[float | None, ...]]]:
     """Return for each layer the quantities that it has, epoch by epoch; None where one is not a finite number."""
-    measured = np.array(fit.diagnostics).reshape(len(fit.diagnostics), len(fit.layers), len(QUANTITIES))
+    measured = {quantity: _quantity(fit, quantity) for quantity in QUANTITIES}
     return {
         layer: {
-            quantity: tuple(float(value) if math.isfinite(value) else None for value in measured[:, i, j])
-            for j, quantity in enumerate(QUANTITIES)
-            if not np.isnan(measured[:, i, j]).all()
+            quantity: tuple(float(value) if math.isfinite(value) else None for value in values[:, i])
+            for quantity, values in measured.items()
+            if not np.isnan(values[:, i]).all()
         }
         for i, layer in enumerate(fit.layers)
     }
@@ -71,76 +79,33 @@ def _divergence(fit: Fit, classes: int, recipe: Train) -> Diagnosis | None:
         numbers = {"first_loss": losses[0], "last_loss": losses[-1], "loss_of_guessing": guess}
     else:
         return None
-    layer, growth = _growth(fit)
-    numbers |= {**growth, "learning_rate": recipe.learning_rate}
-    return Diagnosis(
-        "training diverges", layer, numbers | ({"clip_norm": recipe.clip_norm} if recipe.clip_norm else {})
-    )
+    layer, gradients = None, _quantity(fit, "gradient_norm")
+    if len(gradients) > 1 and not np.isnan(gradients).all(axis=1).any():
+        first, last = float(np.nanmax(gradients[0])), float(np.nanmax(gradients[-1]))
+        if last > GREW * first:  # of the layer whose gradients are the largest now
+            layer = fit.layers[int(np.nanargmax(gradients[-1]))]
+            numbers |= {"first_gradient": first, "last_gradient": last}
+    numbers["learning_rate"] = recipe.learning_rate
+    if recipe.clip_norm:
+        numbers["clip_norm"] = recipe.clip_norm
+    return Diagnosis("training diverges", layer, numbers)
 
 
-def _growth(fit: Fit) -> tuple[str | None, dict[str, float]]:
-    """Return the layer whose gradients grew most before a divergence, and from what to what they all did."""
-    gradients = _quantity(fit, "gradient_norm")
-    if len(gradients) < 2 or np.isnan(gradients).all(axis=1).any():
-        return None, {}
-    first, last = float(np.nanmax(gradients[0])), float(np.nanmax(gradients[-1]))
-    if not last > GREW * first:
-        return None, {}
-    return _most(fit, gradients[-1]), {"first_gradient": first, "last_gradient": last}
-
-
-def _vanishing(fit: Fit) -> Diagnosis | None:
-    shares = _of_the_last(fit)
+def _vanishing(fit: Fit, shares: np.ndarray) -> Diagnosis | None:
     if not (shares < VANISHED).any():
         return None
     least = int(np.nanargmin(shares))
     return Diagnosis("gradients vanish", fit.layers[least], {"share": float(shares[least])})
 
 
-def _exploding(fit: Fit) -> Diagnosis | None:
-    shares = _of_the_last(fit)
-    if not (shares > EXPLODED).any():
+def _greatest(
+    kind: DiagnosisKind, fit: Fit, values: np.ndarray, limit: float, name: str = "share", **more: float
+) -> Diagnosis | None:
+    """Return what is wrong with the layer of the greatest of `values` (layers,), where that reaches the limit."""
+    if not (values >= limit).any():
         return None
-    return Diagnosis("gradients explode", _most(fit, shares), {"times": float(np.nanmax(shares))})
-
-
-def _dead(fit: Fit) -> Diagnosis | None:
-    share = _middle(_later(_quantity(fit, "dead")))
-    if not (share >= DEAD).any():
-        return None
-    return Diagnosis("units are dead", _most(fit, share), {"share": float(np.nanmax(share))})
-
-
-def _saturated(fit: Fit) -> Diagnosis | None:
-    share = _middle(_later(_quantity(fit, "saturated")))
-    if not (share >= SATURATED).any():
-        return None
-    return Diagnosis("units saturate", _most(fit, share), {"share": float(np.nanmax(share))})
-
-
-def _too_large(fit: Fit, recipe: Train) -> Diagnosis | None:
-    ratios = _middle(_quantity(fit, "update_ratio"))
-    if not (ratios >= LARGE_UPDATE).any():
-        return None
-    numbers = {"share": float(np.nanmax(ratios)), "learning_rate": recipe.learning_rate}
-    return Diagnosis("updates are too large", _most(fit, ratios), numbers)
-
-
-def _too_small(fit: Fit, recipe: Train) -> Diagnosis | None:
-    # Of all layers and epochs the greatest: one that has learned all it can moves little, as do the first layers of a
-    # network in which gradients vanish.
-    ratios = _quantity(fit, "update_ratio")
-    if np.isnan(ratios).all() or np.nanmax(ratios) >= SMALL_UPDATE:
-        return None
-    numbers = {"share": float(np.nanmax(ratios)), "learning_rate": recipe.learning_rate}
-    return Diagnosis("updates are too small", None, numbers)
-
-
-def _of_the_last(fit: Fit) -> np.ndarray:
-    """Return each layer's gradient as a share of that of the last layer, in the middle of the epochs; (layers,)."""
-    gradients = _quantity(fit, "gradient_norm")
-    with np.errstate(invalid="ignore", divide="ignore"):  # all of them may be 0, once nothing is left to learn
-        return _middle(gradients / gradients[:, -1:])
+    most = int(np.nanargmax(values))
+    return Diagnosis(kind, fit.layers[most], {name: float(values[most]), **more})
 
 
 def _quantity(fit: Fit, name: str) -> np.ndarray:
@@ -152,12 +117,3 @@ def _quantity(fit: Fit, name: str) -> np.ndarray:
 def _middle(values: np.ndarray) -> np.ndarray:
     """Return the median over the epochs, NaN where a layer has no number at all; (epochs, layers) -> (layers,)."""
     return np.array([np.median(of[~np.isnan(of)]) if not np.isnan(of).all() else math.nan for of in values.T])
-
-
-def _later(values: np.ndarray) -> np.ndarray:
-    return values[len(values) // 2 :]
-
-
-def _most(fit: Fit, values: np.ndarray) -> str:
-    """Return the name of the layer with the greatest value."""
-    return fit.layers[int(np.nanargmax(values))]

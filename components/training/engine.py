@@ -29,6 +29,7 @@ from components.training.epoch_control import EarlyStop, LearningRate
 if TYPE_CHECKING:
     from components.training.feed import Streamed
 
+OnEpoch = Callable[[int, dict[str, float]], None]  # of an epoch's number and its value for each name of `CURVES`
 CURVES: tuple[str, ...] = ("loss", "accuracy", "val_loss", "val_accuracy", "val_macro_f1")
 
 
@@ -70,6 +71,9 @@ class Program(ABC):
     batch_size: int  # rows in a step
     classes: int  # how many
     layers: tuple[str, ...] = ()  # those that are watched in a step of each epoch
+    # what `layers` showed in the last epoch's last step with a whole batch, as few rows say little about dead units and
+    # spread; float32 (layers, quantities), see `components.training.layer_watch`
+    measured: np.ndarray
     computed: Computed  # what computes
     # seconds, of the processor where it is the processor that computes
     clock: Callable[[], float] = staticmethod(time.process_time)
@@ -80,7 +84,7 @@ class Program(ABC):
         recipe: Train,
         seed: int,
         spread: np.ndarray,
-        on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, values: None,
+        on_epoch: OnEpoch = lambda *_: None,
         checkpoint: Checkpoint | None = None,
     ) -> Fit:
         """Train from fresh weights; afterwards `network` holds the weights of the epoch that counts.
@@ -90,8 +94,7 @@ class Program(ABC):
             recipe: epochs, learning rates, class weights and when to stop; the rest is compiled into the program.
             seed: of weights, order, augmentation and dropout.
             spread: what augmentation measures with, see `Encoder`.
-            on_epoch: called after every epoch with its number and its value for each name of `CURVES`; first for those
-                of the checkpoint.
+            on_epoch: called after every epoch; first for those of the checkpoint.
             checkpoint: where training is written to and continues from; the numbers are those of a run without one.
 
         Raises:
@@ -100,13 +103,14 @@ class Program(ABC):
         self.begin(split, seed, spread, class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
         progress = _Progress(recipe, -(-len(split.y) // self.batch_size), self.layers, on_epoch)
         if checkpoint and (saved := checkpoint.read()):
-            self.set_state(saved.arrays)
-            progress.resume(saved.history)
+            history, arrays = saved
+            self.set_state(arrays)
+            progress.resume(history)
         with checkpoint.on_sigterm() if checkpoint else nullcontext():
             while progress.goes_on():
                 start = self.clock()
                 values = self._train_and_evaluate(len(split.y), seed, progress)
-                if progress.record(values, self.clock() - start, self.measured()):
+                if progress.record(values, self.clock() - start, self.measured):
                     self.keep()
                 if checkpoint and progress.fit.diverged is None and checkpoint.due():
                     checkpoint.write(progress.history(), self.state())
@@ -148,14 +152,6 @@ class Program(ABC):
         """
 
     @abstractmethod
-    def measured(self) -> np.ndarray:
-        """Return what `layers` showed in the last epoch's watched step, float32 (layers, quantities).
-
-        That is the last step with a whole batch: few rows say little about dead units and spread. See
-        `components.training.layer_watch.LayerStatistics`, which measures with any backend.
-        """
-
-    @abstractmethod
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
         """Score the validation rows in evaluation mode.
 
@@ -192,10 +188,7 @@ class Program(ABC):
 class _Progress:
     """What is known of a training after each of its epochs (`fit`), and what follows from it for the next one."""
 
-    def __init__(
-        self, recipe: Train, steps: int, layers: tuple[str, ...], on_epoch: Callable[[int, dict[str, float]], None]
-    ):
-        """Start before the first epoch, of so many steps; arguments as for `Program`."""
+    def __init__(self, recipe: Train, steps: int, layers: tuple[str, ...], on_epoch: OnEpoch):
         self.fit = Fit(layers=layers)
         self.learning_rate = LearningRate(recipe, steps)
         self._recipe = recipe

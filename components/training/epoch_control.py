@@ -12,14 +12,10 @@ class Patience:
     """Counts the epochs since a value was at its best, as Keras' callbacks do."""
 
     def __init__(self, sign: int, min_delta: float):
-        """Take +1 where a higher value is better, else -1, and the change up to which nothing has improved.
-
-        `epochs` counts those since the best.
-        """
-        self.sign = sign
-        self.min_delta = min_delta
+        """Take +1 where a higher value is better, else -1, and the change up to which nothing has improved."""
+        self.sign, self.min_delta = sign, min_delta
         self.best = -np.inf
-        self.epochs = 0
+        self.epochs = 0  # since the best
 
     def improved(self, value: float) -> bool:
         """Tell whether this epoch's value is the best so far."""
@@ -56,7 +52,6 @@ class LearningRate:
     """The learning rate of every step: a tensor for the training program, and never compiled into it."""
 
     def __init__(self, recipe: Train, steps: int):
-        """Take the training part of the recipe and the number of steps in an epoch."""
         self.recipe = recipe
         self.steps = steps
         self.patience = Patience(-1, MIN_DELTA)

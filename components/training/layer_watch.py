@@ -37,7 +37,6 @@ class LayerStatistics:
     """
 
     def __init__(self, network: keras.Model, activation: Activation):
-        """Find the layers of a network whose hidden layers have this activation."""
         self.activation = activation
         numbers = {id(variable): number for number, variable in enumerate(network.trainable_variables)}
         kernels: dict[str, list[int]] = {}

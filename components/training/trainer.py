@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +16,12 @@ from components.runtime import devices
 from components.runtime.cells import PREVIEW, RESULT, CellResult, FinishedCell, Store
 from components.runtime.checkpoint import Checkpoint
 from components.runtime.events import THREADS, Step
+from components.stats.metrics import recalls, scores
 from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, program_key
 from components.study.study import REFERENCE, Cell, Study
 from components.training.diagnosis import by_layer, diagnose
-from components.training.engine import Fit, Split
+from components.training.engine import Fit, OnEpoch, Split
 from components.training.trees import Forest
 
 if TYPE_CHECKING:
@@ -31,18 +31,10 @@ if TYPE_CHECKING:
 SMALL = 2**20  # values in the train rows up to which one thread is faster than two (measured on 8x8 images)
 
 
-class EpochLog(Protocol):
-    """Where a cell's epochs are told, see `components.tracking.cell_log.CellLog`."""
-
-    def epoch(self, epoch: int, values: dict[str, float], /) -> None:
-        """Take an epoch's number and its value for each name of `CURVES`."""
-
-
 class Trainer:
     """Trains cells one after another; cells with the same shape of model share one compiled program."""
 
     def __init__(self, study: Study, prepared: Prepared, scalers: str, store: Store, running: Step):
-        """Start what computes, with as many threads as the data is worth."""
         self.prepared = prepared
         self.scalers = scalers
         self.store = store
@@ -55,13 +47,8 @@ class Trainer:
         self.threads = threads_for(prepared.schema)
         devices.set_up(study.recipe.train, self.threads)
 
-    def in_order(self, cells: list[Cell]) -> list[Cell]:
-        """Return the cells so that those which share a program follow each other."""
-        order = list(dict.fromkeys(program_key(cell.recipe) for cell in cells))
-        return sorted(cells, key=lambda cell: order.index(program_key(cell.recipe)))
-
-    def train(self, cell: Cell, log: EpochLog) -> FinishedCell:
-        """Train one cell and put it into the store.
+    def train(self, cell: Cell, on_epoch: OnEpoch = lambda *_: None) -> FinishedCell:
+        """Train one cell and put it into the store; `on_epoch` is told of each epoch, see `engine.Program.fit`.
 
         Raises:
             AssayError: when the loss is no number from the first epoch on.
@@ -74,7 +61,7 @@ class Trainer:
         with self.running.span("training"):
             program = self._program_for(cell, len(train_rows))
             checkpoint = Checkpoint(self.store.checkpoint(cell.key), self.minutes)
-            fit = program.fit(split, cell.recipe.train, cell.seed, encoder.spread, log.epoch, checkpoint)
+            fit = program.fit(split, cell.recipe.train, cell.seed, encoder.spread, on_epoch, checkpoint)
             if fit.resumed:
                 self.running.emit("cell_resumed", arm=cell.arm, seed=cell.seed, epochs=fit.resumed)
             if fit.diverged == 0:
@@ -94,15 +81,18 @@ class Trainer:
         """Write the cell's folder into the store; `probabilities` by part (rows, classes)."""
         from components.serving import saved_model
 
+        draws = self.prepared.schema.kind != "table" and cell.recipe.augment.on()
         with self.store.write(cell.key) as folder:
             with self.running.span("data"):
                 for part, of_rows in probabilities.items():
                     np.save(folder / f"{part}.npy", of_rows)
                 saved_model.save(folder, network, encoder, self.prepared)
                 (folder / RESULT).write_text(to_json(result), "utf-8")
-            if (cell.arm, cell.seed) == (REFERENCE, self.first_seed):
-                with self.running.span("report"):
-                    self._preview(cell, encoder, folder)
+            if draws and (cell.arm, cell.seed) == (REFERENCE, self.first_seed):
+                with self.running.span("report"):  # here, since `evaluate` has no TensorFlow
+                    from components.training import augmentation_preview
+
+                    augmentation_preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)
         return FinishedCell(self.store.path(cell.key))
 
     def _rows(self, numbers: np.ndarray, encoder: Encoder) -> np.ndarray | Streamed:
@@ -118,46 +108,34 @@ class Trainer:
         block = max(self.budget // 4 // row_bytes, 1)
         return Streamed(lambda rows: encoder(self.prepared.rows[rows]), numbers, block)
 
-    def _preview(self, cell: Cell, encoder: Encoder, folder: Path) -> None:
-        """Draw what augmentation does to images and texts: here, since `evaluate` has no TensorFlow."""
-        if self.prepared.schema.kind != "table" and cell.recipe.augment.on():
-            from components.training import augmentation_preview
-
-            augmentation_preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)
-
     def _program_for(self, cell: Cell, rows: int) -> engine.Program | Forest:
         key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
         if self._program is None or self._program[0] != key:
-            if not MODELS[cell.recipe.model.name].trees:
-                self._warn(devices.unused(cell.recipe.train))
+            warning = None if MODELS[cell.recipe.model.name].trees else devices.unused(cell.recipe.train)
+            if warning not in self._warned:
+                self.running.emit("warning", message=warning)
+                self._warned.add(warning)
             self._program = (key, build(cell.recipe, self.prepared.schema, rows, self.threads))
         return self._program[1]
-
-    def _warn(self, message: str | None) -> None:
-        """Say a thing once."""
-        if message not in self._warned:
-            self.running.emit("warning", message=message)
-            self._warned.add(message)
 
 
 def _result(
     cell: Cell, fit: Fit, validation: np.ndarray, y: np.ndarray, classes: int, computed: devices.Computed
 ) -> CellResult:
     """Return what a training came to; `validation` float32 (rows, classes), and `y` their class numbers (rows,)."""
-    from components.stats.metrics import recalls, scores
-
+    epochs = len(fit.curves["loss"])
     return CellResult(
         recipe=cell.recipe,
         seed=cell.seed,
         validation=scores(validation, y),
         recall=tuple(recalls(validation, y)),
         curves={name: tuple(curve) for name, curve in fit.curves.items()},
-        epochs=len(fit.curves["loss"]),
+        epochs=epochs,
         epoch=fit.epoch,
         diverged=fit.diverged,
         diagnostics=by_layer(fit),
         findings=diagnose(fit, classes, cell.recipe.train),
-        seconds=len(fit.curves["loss"]) * fit.epoch_seconds,
+        seconds=epochs * fit.epoch_seconds,
         computed=computed,
     )
 

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import pkgutil
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from components.data.encoding import Inputs
 from components.errors import AssayError
+from components.runtime.checkpoint import Checkpoint
 from components.runtime.devices import Computed
-from components.serving.tree_files import flat, probabilities
+from components.serving.tree_files import probabilities
+from components.stats.metrics import scores
 from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, Train
+from components.training.engine import CURVES, Fit, OnEpoch, Split
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
 
-    from components.runtime.checkpoint import Checkpoint
-    from components.training.engine import Fit, Split
     from components.training.feed import Streamed
 
 MAX_CATEGORIES = 255  # that HistGradientBoostingClassifier takes for categories; columns of more it takes for numbers
@@ -34,10 +34,8 @@ class Forest:
 
     def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, threads: int | None = None):
         """Take the recipe, of which the model's name alone is used; `threads` of None is one for each core."""
-        self.threads = threads
-        self.name = recipe.model.name
-        self.inputs = inputs
-        self.classes = classes
+        self.name, self.threads = recipe.model.name, threads
+        self.inputs, self.classes = inputs, classes
         self.network: Any = None
         self.computed = Computed("scikit-learn", "cpu", 1, "float64", jit=False)
 
@@ -47,7 +45,7 @@ class Forest:
         recipe: Train,
         seed: int,
         spread: np.ndarray,
-        on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, values: None,
+        on_epoch: OnEpoch = lambda *_: None,
         checkpoint: Checkpoint | None = None,
     ) -> Fit:
         """Fit fresh trees; the curves are those of one epoch, and there is nothing to continue from.
@@ -57,15 +55,12 @@ class Forest:
         """
         from threadpoolctl import threadpool_limits
 
-        from components.stats.metrics import scores
-        from components.training.engine import CURVES, Fit
-
         if not isinstance(split.x, np.ndarray):
             raise AssayError(f"{self.name} needs all rows in memory; raise the study's `memory`")
         self.network = pkgutil.resolve_name(MODELS[self.name].builder)(self.inputs, seed)
         start = time.process_time()
         with threadpool_limits(self.threads, "openmp"):
-            self.network.fit(flat(split.x), split.y)
+            self.network.fit(split.x.reshape(len(split.x), -1), split.y)
         seconds = time.process_time() - start
         trained = scores(self.probabilities(split.x), split.y)
         scored = scores(self.probabilities(split.val_x), split.val_y)

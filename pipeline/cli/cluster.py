@@ -8,54 +8,37 @@ import typer
 
 from components.errors import UsageError
 from components.runtime.events import STEPS
-from pipeline.cli.options import ClusterOptions, StudyOptions, asides, where_mlflow_is, with_options
+from pipeline.cli.options import ClusterOptions, StudyOptions, say, where_mlflow_is, with_options
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.runner import ClusterRunner
 
 app = typer.Typer()
 
-# Of the options of `submit`, those that are settings of the cluster as they are.
-CLUSTER_KEYS = ("experiment", "image", "gpu", "gpu_type", "cpu", "memory", "fan_out", "pvc", "service_account")
-
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's number, as `submit` says it.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitOptions(StudyOptions):
-    """The options of `submit`."""
+    """The options of `submit`; most are settings of the cluster, by their keys."""
 
-    experiment: Annotated[
-        str | None, typer.Option(help="In Kubeflow; the study's name by default.", show_default=False)
-    ] = None
-    image: Annotated[str | None, typer.Option(help="Image of all steps.", show_default=False)] = None
-    gpu: Annotated[int | None, typer.Option(help="GPUs of each train task.", show_default=False)] = None
-    gpu_type: Annotated[
-        str | None, typer.Option(metavar="KEY", help="The resource, such as amd.com/gpu.", show_default=False)
-    ] = None
-    cpu: Annotated[str | None, typer.Option(help="Cores of each train task.", show_default=False)] = None
-    memory: Annotated[str | None, typer.Option(help="Of every step, such as 8Gi.", show_default=False)] = None
-    fan_out: Annotated[int | None, typer.Option(help="Train tasks to spread the cells over.", show_default=False)] = (
-        None
-    )
-    pvc: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Volume claim for cells and data sets.", show_default=False)
-    ] = None
+    experiment: Annotated[str | None, typer.Option(help="In Kubeflow; the study's name by default.")] = None
+    image: Annotated[str | None, typer.Option(help="Image of all steps.")] = None
+    gpu: Annotated[int | None, typer.Option(help="GPUs of each train task.")] = None
+    gpu_type: Annotated[str | None, typer.Option(metavar="KEY", help="The resource, such as amd.com/gpu.")] = None
+    cpu: Annotated[str | None, typer.Option(help="Cores of each train task.")] = None
+    memory: Annotated[str | None, typer.Option(help="Of every step, such as 8Gi.")] = None
+    fan_out: Annotated[int | None, typer.Option(help="Train tasks to spread the cells over.")] = None
+    pvc: Annotated[str | None, typer.Option(metavar="NAME", help="Volume claim for cells and data sets.")] = None
     node_selector: Annotated[
-        list[str] | None,
-        typer.Option("--node-selector", metavar="KEY=VALUE", help="Of the nodes that train; repeatable."),
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the nodes that train; repeatable.")
     ] = None
-    toleration: Annotated[
+    tolerations: Annotated[
         list[str] | None,
         typer.Option("--toleration", metavar="KEY[=VALUE][:EFFECT]", help="Taint of the nodes that train; repeatable."),
     ] = None
-    service_account: Annotated[str | None, typer.Option(help="Of all steps.", show_default=False)] = None
+    service_account: Annotated[str | None, typer.Option(help="Of all steps.")] = None
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False
-
-    def settings(self) -> dict[str, object]:
-        """Return what they say of the cluster, by the keys of its settings."""
-        named = {name: getattr(self, name) for name in CLUSTER_KEYS}
-        return {**named, "node_selector": _labels(self.node_selector), "tolerations": tuple(self.toleration or ())}
 
 
 @app.command()
@@ -67,13 +50,14 @@ def submit(given: SubmitOptions) -> None:
     from pipeline.kubeflow.runner import ClusterRunner
     from pipeline.kubeflow.runs import page
 
-    client, say = given.connect(given.study, **given.settings()), asides()
+    client = given.connect(given.study, node_selector=_labels(given.node_selector or []))
     if warning := client.check():
         say(warning)
     runner = ClusterRunner(client)
     runner.start(described)
-    typer.echo(runner.number)
-    say(f"run:    {page(client, runner.number)}")
+    number = runner.number
+    typer.echo(number)
+    say(f"run:    {page(client, number)}")
     say(where_mlflow_is(client.cluster, described.study))
     if not client.cluster.image:
         say(f"without --image the cluster must have {client.cluster.image_name()} already: no registry has it")
@@ -82,7 +66,7 @@ def submit(given: SubmitOptions) -> None:
     if given.wait:
         _follow(runner)
     else:
-        say(f"`assay wait {runner.number} --host {client.host}` waits for its end")
+        say(f"`assay wait {number} --host {client.host}` waits for its end")
 
 
 @app.command()
@@ -95,11 +79,11 @@ def status(given: ClusterOptions, run: RunArgument) -> None:
     from pipeline.kubeflow.runs import look, page
 
     now = look(client, run)
-    typer.echo(f"{now.name}  {now.state.value}" + (f"  {now.error}" if now.error else ""))
+    typer.echo(f"{now.name}  {now.state}" + (f"  {now.error}" if now.error else ""))
     for step in now.steps:
         until = step.ended or datetime.now(UTC)
         took = duration((until - step.started).total_seconds()) if step.started else ""
-        typer.echo(f"{step.name:9} {step.state.value:10} {took:8} {step.error}".rstrip())
+        typer.echo(f"{step.name:9} {step.state:10} {took:8} {step.error}".rstrip())
     typer.echo(page(client, run))
 
 
@@ -109,7 +93,7 @@ def wait_(
     given: ClusterOptions,
     run: RunArgument,
     timeout: Annotated[
-        float | None, typer.Option(min=0, help="Give up after this many minutes; the run goes on.", show_default=False)
+        float | None, typer.Option(min=0, help="Give up after this many minutes; the run goes on.")
     ] = None,
 ) -> None:
     """Wait until a run has ended; the exit code is 0 only when it succeeded."""
@@ -125,15 +109,13 @@ def wait_(
 def logs(
     given: ClusterOptions,
     run: RunArgument,
-    step: Annotated[
-        str | None, typer.Option(help=f"Only of {', '.join(STEPS[:-1])} or {STEPS[-1]}.", show_default=False)
-    ] = None,
+    step: Annotated[str | None, typer.Option(help=f"Only of {', '.join(STEPS[:-1])} or {STEPS[-1]}.")] = None,
 ) -> None:
     """Print what the steps of a run have written."""
     from pipeline.kubeflow.runs import logs as read
 
     for task, text in read(given.connect(), run, step):
-        typer.echo(f"== {task.name} ({task.state.value})")
+        typer.echo(f"== {task.name} ({task.state})")
         typer.echo(text, nl=not text.endswith("\n"))
 
 
@@ -149,24 +131,14 @@ def cancel(given: ClusterOptions, run: RunArgument) -> None:
 
 
 def _follow(runner: "ClusterRunner") -> None:
-    """Say what happens until a run has ended.
-
-    Raises:
-        AssayError: when it did not succeed.
-    """
-    say = asides()
+    """Say what happens until a run has ended, and fail where it did not succeed."""
     for events in runner.events():
         for event in events:
             say(f"{datetime.now():%H:%M:%S} {event['message']}")
 
 
-def _labels(texts: list[str] | None) -> dict[str, str]:
-    """Return node labels.
-
-    Raises:
-        UsageError: for one without a value.
-    """
-    for text in texts or ():
+def _labels(texts: list[str]) -> dict[str, str]:
+    for text in texts:
         if not all(text.partition("=")):
             raise UsageError(f"--node-selector {text}: expected KEY=VALUE")
-    return dict(text.split("=", 1) for text in texts or ())
+    return dict(text.split("=", 1) for text in texts)

@@ -11,11 +11,10 @@ from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from components.errors import AssayError, UsageError
+from pipeline.cli import options
 from pipeline.cli.cluster import app as cluster_commands
-from pipeline.cli.options import ClusterOptions, RetrainOption, SeedsOption, SetOption, StudyIfDriftOption, with_options
 from pipeline.cli.schedule import app as schedule_commands
 from pipeline.runners.runner import RUNNERS
 from pipeline.version import __version__
@@ -29,8 +28,8 @@ app = typer.Typer(
 )
 
 STUDY = "A ready study (digits, iris), a .yaml file, or a source such as sklearn:wine or images:DIR."
-StudyArgument = Annotated[str, typer.Argument(help=STUDY, show_default=False)]
-OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.", show_default=False)]
+StudyArgument = Annotated[str, typer.Argument(help=STUDY)]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.")]
 
 BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
 
@@ -53,7 +52,7 @@ def main() -> None:
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    Console(stderr=True).print(Text(message), soft_wrap=True)
+    options.say(message)
     sys.exit(code)
 
 
@@ -75,36 +74,32 @@ def _assay(
 class RunOptions(NamedTuple):
     """The options of `run`; they are called as those of `pipeline.api.run` are."""
 
-    study: Annotated[str | None, typer.Argument(help=STUDY, show_default=False)] = None
+    study: Annotated[str | None, typer.Argument(help=STUDY)] = None
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Override a value, as in recipe.train.epochs=5; repeatable."),
     ] = None
-    seeds: SeedsOption = None
-    budget: Annotated[str | None, typer.Option(help=BUDGET, show_default=False)] = None
+    seeds: options.SeedsOption = None
+    budget: Annotated[str | None, typer.Option(help=BUDGET)] = None
     fan_out: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="Spread the cells over this many training tasks; as many run side by side as there are cores. "
             "Default: one a core, at most 8; 2 where there is a GPU.",
-            show_default=False,
         ),
     ] = None
     on: Annotated[On, typer.Option(help="Run each step as a process here, or in a Docker container.")] = On("local")
     image: Annotated[
-        str | None,
-        typer.Option(
-            help="With --on docker: this image. Default: this version's, built when needed.", show_default=False
-        ),
+        str | None, typer.Option(help="With --on docker: this image. Default: this version's, built when needed.")
     ] = None
     gpu: Annotated[bool, typer.Option("--gpu", help="With --on docker: give the containers the NVIDIA GPUs.")] = False
-    retrain: RetrainOption = False
-    study_if_drift: StudyIfDriftOption = False
+    retrain: options.RetrainOption = False
+    study_if_drift: options.StudyIfDriftOption = False
 
 
 @app.command()
-@with_options(RunOptions)
+@options.with_options(RunOptions)
 def run(given: RunOptions) -> None:
     """Run a study and print what helped; a run that was stopped is continued."""
     from pipeline import api
@@ -131,28 +126,25 @@ def run(given: RunOptions) -> None:
 @app.command()
 def plan(
     study: StudyArgument,
-    overrides: SetOption = None,
-    seeds: SeedsOption = None,
-    budget: Annotated[str | None, typer.Option(help=BUDGET, show_default=False)] = None,
-    fan_out: Annotated[int | None, typer.Option(min=1, help="As of `run`.", show_default=False)] = None,
+    overrides: options.SetOption = None,
+    seeds: options.SeedsOption = None,
+    budget: Annotated[str | None, typer.Option(help=BUDGET)] = None,
+    fan_out: Annotated[int | None, typer.Option(min=1, help="As of `run`.")] = None,
 ) -> None:
     """Say how long a study will take, and which effects its seeds can show, before it runs."""
     from pipeline import api
     from pipeline.commands.plan import read_duration, within_budget
     from pipeline.study_file import read_study
-    from pipeline.terminal.show import show_plan
 
     described, seconds = read_study(study, overrides or [], seeds), read_duration(budget) if budget else None
     planned = api.plan(described, fan_out=fan_out)
-    show_plan(Console(highlight=False), planned)
+    Console(highlight=False).print(planned)
     if seconds is not None:
         typer.echo(f"`run --budget {budget}` would train {within_budget(planned, seconds)}.")
 
 
 @app.command()
-def compare(
-    study: Annotated[str, typer.Argument(help="As for `run`, or a study's name in MLflow.", show_default=False)],
-) -> None:
+def compare(study: Annotated[str, typer.Argument(help="As for `run`, or a study's name in MLflow.")]) -> None:
     """Print the table of a study's latest run again, from MLflow alone."""
     from pipeline import api
     from pipeline.terminal.show import show_verdict
@@ -164,10 +156,9 @@ def compare(
 @app.command()
 def data(
     study: StudyArgument,
-    overrides: SetOption = None,
+    overrides: options.SetOption = None,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Write data.md, data.json, data.png to this folder.", show_default=False),
+        Path | None, typer.Option("-o", "--output", help="Write data.md, data.json, data.png to this folder.")
     ] = None,
 ) -> None:
     """Report on the data of a study or source, without training."""
@@ -175,7 +166,7 @@ def data(
     from pipeline.study_file import read_study
 
     described = read_study(study, overrides or [], None)
-    report_on(described, Console(highlight=False), output, lambda text: typer.echo(text, err=True))
+    report_on(described, Console(highlight=False), output, options.say)
 
 
 @app.command()
@@ -192,12 +183,12 @@ def preview(
     from pipeline.study_file import read_study
 
     draw_preview(study, read_study(study, overrides or [], None), output)
-    typer.echo(f"wrote {output}", err=True)
+    options.say(f"wrote {output}")
 
 
 @app.command("compile")
 def compile_(
-    study: Annotated[str | None, typer.Argument(help=f"{STUDY} Its cells become defaults.", show_default=False)] = None,
+    study: Annotated[str | None, typer.Argument(help=f"{STUDY} Its cells become defaults.")] = None,
     output: OutputOption = None,
 ) -> None:
     """Write the pipeline as YAML for Kubeflow Pipelines; `submit` would upload the same for a study's `cluster`."""
@@ -213,7 +204,7 @@ def compile_(
 
 @app.command()
 def init(
-    source: Annotated[str, typer.Argument(help="Where the data is, such as sklearn:wine.", show_default=False)],
+    source: Annotated[str, typer.Argument(help="Where the data is, such as sklearn:wine.")],
     output: OutputOption = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
@@ -234,10 +225,7 @@ def schema() -> None:
 @app.command()
 def ui(
     study: Annotated[
-        str | None,
-        typer.Argument(
-            help="As for `run`, or a study's name in MLflow; the one that ran last by default.", show_default=False
-        ),
+        str | None, typer.Argument(help="As for `run`, or a study's name in MLflow; the one that ran last by default.")
     ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve here; the first free one from 5000 by default.")
@@ -250,8 +238,8 @@ def ui(
     open_ui(study_name(study) if study else None, port, typer.echo)
 
 
-NameArgument = Annotated[str, typer.Argument(help="The study's name, as in MLflow.", show_default=False)]
-ReasonOption = Annotated[str | None, typer.Option(help="Why; it is kept with the decision.", show_default=False)]
+NameArgument = Annotated[str, typer.Argument(help="The study's name, as in MLflow.")]
+ReasonOption = Annotated[str | None, typer.Option(help="Why; it is kept with the decision.")]
 
 
 @app.command()
@@ -265,9 +253,7 @@ def champion(name: NameArgument) -> None:
 @app.command()
 def promote(
     name: NameArgument,
-    version: Annotated[
-        str | None, typer.Argument(help="The version's number; the challenger by default.", show_default=False)
-    ] = None,
+    version: Annotated[str | None, typer.Argument(help="The version's number; the challenger by default.")] = None,
     reason: ReasonOption = None,
 ) -> None:
     """Make a version of a study's model the champion, without a test."""
@@ -286,20 +272,15 @@ def rollback(name: NameArgument, reason: ReasonOption = None) -> None:
 
 @app.command()
 def predict(
-    model: Annotated[
-        str, typer.Argument(help="A registered model: NAME (its champion), NAME@ALIAS or NAME@1.", show_default=False)
-    ],
+    model: Annotated[str, typer.Argument(help="A registered model: NAME (its champion), NAME@ALIAS or NAME@1.")],
     source: Annotated[
         str,
         typer.Argument(
             help="CSV, TSV, JSON Lines or Parquet; of texts also .txt files or a folder of them; of images files, a "
-            "folder of them, or an array in .npy.",
-            show_default=False,
+            "folder of them, or an array in .npy."
         ),
     ],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write to this .csv file.", show_default=False)
-    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this .csv file.")] = None,
 ) -> None:
     """Print the probability of each class for rows, texts or images, as CSV."""
     from pipeline.commands.predict import Model, check, write
@@ -307,7 +288,7 @@ def predict(
     check(source, output)
     opened = Model(model)
     rows = write(opened, source, output)
-    typer.echo(f"{opened.name}: {rows} rows" + (f", wrote {output}" if output else ""), err=True)
+    options.say(f"{opened.name}: {rows} rows" + (f", wrote {output}" if output else ""))
 
 
 @app.command()
@@ -318,23 +299,23 @@ def report(
             metavar="[STUDY|RUN]", help="As for `compare`, or the number of a run in MLflow.", show_default="latest run"
         ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the page to this file.", show_default=False)
-    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the page to this file.")] = None,
 ) -> None:
     """Open the report of a finished run: one page that can be sent to anybody."""
-    from pipeline.commands.report import open_report
+    from pipeline.commands.report import save_report
+    from pipeline.commands.ui import open_browser
 
-    typer.echo(open_report(study, output))
+    file = save_report(study, output)
+    open_browser(file.resolve().as_uri())
+    typer.echo(file)
 
 
 @app.command()
-@with_options(ClusterOptions)
+@options.with_options(options.ClusterOptions)
 def doctor(
-    given: ClusterOptions,
+    given: options.ClusterOptions,
     deep: Annotated[
-        bool,
-        typer.Option("--deep", help="Let TensorFlow look for GPUs, and write to MLflow; takes a minute."),
+        bool, typer.Option("--deep", help="Let TensorFlow look for GPUs, and write to MLflow; takes a minute.")
     ] = False,
 ) -> None:
     """Say what is missing, unreachable or of a wrong version, and how to mend it."""
@@ -351,11 +332,7 @@ app.add_typer(schedule_commands)
 
 
 def _write(text: str, file: Path | None, overwrite: bool) -> None:
-    """Write to a file, or print where there is none.
-
-    Raises:
-        UsageError: when the file is there and must not be overwritten, or can't be written.
-    """
+    """Write to a file, or print where none is given."""
     if file is None:
         typer.echo(text, nl=False)
         return
@@ -366,4 +343,4 @@ def _write(text: str, file: Path | None, overwrite: bool) -> None:
         raise UsageError(f"{file} is there already; --force overwrites it") from None
     except OSError as error:
         raise UsageError(f"can't write {file}: {error.strerror}") from None
-    typer.echo(f"wrote {file}", err=True)
+    options.say(f"wrote {file}")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.console import Console
 
 if TYPE_CHECKING:
     from components.study.study import Study
@@ -20,7 +19,7 @@ Options = TypeVar("Options")
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; repeatable.")
 ]
-SeedsOption = Annotated[int | None, typer.Option(help="Train each arm with this many seeds.", show_default=False)]
+SeedsOption = Annotated[int | None, typer.Option(help="Train each arm with this many seeds.")]
 RetrainOption = Annotated[
     bool,
     typer.Option(
@@ -42,36 +41,29 @@ class ClusterOptions:
     """The options that say which cluster, and who asks."""
 
     host: Annotated[
-        str | None,
-        typer.Option(envvar="KFP_HOST", metavar="URL", help="Address of Kubeflow Pipelines.", show_default=False),
+        str | None, typer.Option(envvar="KFP_HOST", metavar="URL", help="Address of Kubeflow Pipelines.")
     ] = None
     namespace: Annotated[
-        str | None,
-        typer.Option(envvar="KFP_NAMESPACE", help="Yours, where several users share Kubeflow.", show_default=False),
+        str | None, typer.Option(envvar="KFP_NAMESPACE", help="Yours, where several users share Kubeflow.")
     ] = None
-    profile: Annotated[
-        Path | None, typer.Option(help="A YAML file with the keys of a study's section `cluster`.", show_default=False)
-    ] = None
-    token_file: Annotated[
-        str | None, typer.Option("--token-file", help="Holds the token; else KFP_TOKEN.", show_default=False)
-    ] = None
-    cookie_file: Annotated[
-        str | None, typer.Option("--cookie-file", help="Holds NAME=VALUE; else KFP_COOKIE.", show_default=False)
-    ] = None
+    profile: Annotated[Path | None, typer.Option(help="A YAML file with the keys of a study's section `cluster`.")] = (
+        None
+    )
+    token_file: Annotated[str | None, typer.Option(help="Holds the token; else KFP_TOKEN.")] = None
+    cookie_file: Annotated[str | None, typer.Option(help="Holds NAME=VALUE; else KFP_COOKIE.")] = None
 
     def cluster(self, study: str | None = None, **settings: object) -> "Cluster":
-        """Return the cluster's settings: those of the study's file and of the profile, and what the options say."""
-        from pipeline.kubeflow.settings import read_cluster
+        """Return the cluster's settings: those of the study's file and of the profile, and what the options say.
 
-        login = {name: getattr(self, name) for name in ("host", "namespace", "token_file", "cookie_file")}
-        return read_cluster(study, self.profile, {**login, **settings})
+        Options that are called like a setting are settings, where `settings` does not say otherwise.
+        """
+        from pipeline.kubeflow.settings import Cluster, read_cluster
+
+        given = {name: value for name, value in vars(self).items() if name in Cluster.model_fields}
+        return read_cluster(study, self.profile, {**given, **settings})
 
     def connect(self, study: str | None = None, **settings: object) -> "Client":
-        """Return a client of the cluster; its module takes long to load.
-
-        Raises:
-            UsageError: without a host.
-        """
+        """Return a client of the cluster; its module takes long to load."""
         cluster = self.cluster(study, **settings)
 
         from pipeline.kubeflow.client import Client
@@ -83,18 +75,14 @@ class ClusterOptions:
 class StudyOptions(ClusterOptions):
     """The options that say which study, too."""
 
-    study: Annotated[str, typer.Argument(help="As for `run`.", show_default=False)]
+    study: Annotated[str, typer.Argument(help="As for `run`.")]
     overrides: SetOption = None
     seeds: SeedsOption = None
     retrain: RetrainOption = False
     study_if_drift: StudyIfDriftOption = False
 
     def read(self) -> "Study":
-        """Return the study that is submitted or scheduled.
-
-        Raises:
-            UsageError: for anything wrong with it.
-        """
+        """Return the study that is submitted or scheduled."""
         from pipeline.study_file import read_study
 
         return read_study(self.study, self.overrides or [], self.seeds, self.retrain, self.study_if_drift)
@@ -125,10 +113,7 @@ def with_options(kind: Callable[..., Options]) -> Callable[[Callable[..., None]]
     return wrap
 
 
-def asides() -> Callable[[str], None]:
-    """Return what says things that are not the answer: a script reads that from the standard output."""
-    console = Console(stderr=True, highlight=False)
-    return lambda text: console.print(text, markup=False, soft_wrap=True)
+say = functools.partial(typer.echo, err=True)  # what is not the answer: a script reads that from the standard output
 
 
 def where_mlflow_is(cluster: "Cluster", study: str) -> str:

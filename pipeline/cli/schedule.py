@@ -1,6 +1,7 @@
 """The commands of `assay` that run a study again and again: schedule, and schedules list, pause, resume, delete."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from components.errors import UsageError
-from pipeline.cli.options import ClusterOptions, StudyOptions, asides, where_mlflow_is, with_options
+from pipeline.cli.options import ClusterOptions, StudyOptions, say, where_mlflow_is, with_options
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -23,6 +24,11 @@ schedules_app = typer.Typer(help="List, pause, resume and delete a cluster's sch
 app.add_typer(schedules_app, name="schedules")
 
 NEXT_TIMES = 3
+CHANGES = {
+    "pause": "Let no more runs start.",
+    "resume": "Let runs start again, from the next time on.",
+    "delete": "Delete a schedule; its runs stay.",
+}
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 
@@ -39,21 +45,17 @@ class Place(StrEnum):
 class ScheduleOptions(StudyOptions):
     """The options of `schedule`."""
 
-    cron: Annotated[
-        str, typer.Option(metavar="LINE", help='Five fields: "0 2 * * *" is every day at 02:00.', show_default=False)
-    ]
+    cron: Annotated[str, typer.Option(metavar="LINE", help='Five fields: "0 2 * * *" is every day at 02:00.')]
     timezone: Annotated[
         str | None,
         typer.Option(
             metavar="ZONE",
             help="Of LINE, such as Europe/Berlin; the scheduler's own by default: the cluster's, which is UTC as a "
             "rule, or this machine's.",
-            show_default=False,
         ),
     ] = None
     name: Annotated[
-        str | None,
-        typer.Option(help="The study's by default; the same name again replaces the schedule.", show_default=False),
+        str | None, typer.Option(help="The study's by default; the same name again replaces the schedule.")
     ] = None
     on: Annotated[
         Place, typer.Option(help="local and docker print a line for crontab, or with --timezone a systemd timer.")
@@ -84,7 +86,7 @@ def _put_on_cluster(given: ScheduleOptions, study: "Study", name: str, times: "C
     from pipeline.kubeflow.settings import zone
     from pipeline.schedules.cron import minutes_between, next_change
 
-    client, say = given.connect(given.study), asides()
+    client = given.connect(given.study, timezone=None)  # that option is of the line, not of the scheduler
     there, now = zone(client.cluster.timezone), datetime.now(UTC)
     moved = times.moved(minutes_between(clock, there, now) if clock else 0)
     upcoming = times.next(now, clock or there, NEXT_TIMES)
@@ -122,31 +124,18 @@ def list_schedules(given: ClusterOptions) -> None:
         typer.echo(f"{found.name}  {'on' if found.enabled else 'paused'}  {when}  {upcoming}".rstrip())
 
 
-@schedules_app.command("pause")
-@with_options(ClusterOptions)
-def pause_schedule(given: ClusterOptions, name: NameArgument) -> None:
-    """Let no more runs start."""
-    from pipeline.kubeflow.recurring_runs import pause
+def _changing(action: str) -> Callable[..., None]:
+    @with_options(ClusterOptions)
+    def change_schedule(given: ClusterOptions, name: NameArgument) -> None:
+        from pipeline.kubeflow.recurring_runs import change
 
-    pause(given.connect(), name)
+        change(given.connect(), name, action)
 
-
-@schedules_app.command("resume")
-@with_options(ClusterOptions)
-def resume_schedule(given: ClusterOptions, name: NameArgument) -> None:
-    """Let runs start again, from the next time on."""
-    from pipeline.kubeflow.recurring_runs import resume
-
-    resume(given.connect(), name)
+    return change_schedule
 
 
-@schedules_app.command("delete")
-@with_options(ClusterOptions)
-def delete_schedule(given: ClusterOptions, name: NameArgument) -> None:
-    """Delete a schedule; its runs stay."""
-    from pipeline.kubeflow.recurring_runs import delete
-
-    delete(given.connect(), name)
+for action, about in CHANGES.items():
+    schedules_app.command(action, help=about)(_changing(action))
 
 
 def _print_for_this_machine(given: ScheduleOptions, name: str, times: "Cron") -> None:
@@ -159,7 +148,7 @@ def _print_for_this_machine(given: ScheduleOptions, name: str, times: "Cron") ->
     typer.echo(text, nl=False)
     upcoming = times.next(datetime.now(UTC), zone(timezone) if timezone else None, NEXT_TIMES)
     how = "" if timezone else ", for `crontab -e`"
-    asides()(f"{shlex.join(['assay', *command])}: {times.words()}{how}; next {_dates(upcoming)}")
+    say(f"{shlex.join(['assay', *command])}: {times.words()}{how}; next {_dates(upcoming)}")
 
 
 def _dates(times: list[datetime]) -> str:

@@ -75,7 +75,12 @@ def promote(name: str, version: str | None, reason: str | None) -> str:
         AssayError: when there is no such version, or it is the champion already, or MLflow is away.
     """
     with _opened(name) as registry:
-        chosen = _chosen(registry, version)
+        if version is None:
+            chosen, lacking = registry.at(CHALLENGER), "no challenger: no decision is open"
+        else:
+            chosen, lacking = registry.version(version) if version.isdecimal() else None, f"no version {version!r}"
+        if chosen is None:
+            raise UsageError(f"{name!r} has {lacking}; {_versions(registry)}")
         number, champion = str(chosen.version), registry.find_champion()
         if registry.champion == number:
             raise AssayError(f"version {number} of {name!r} is the champion already")
@@ -104,29 +109,9 @@ def rollback(name: str, reason: str | None) -> str:
     return f"{name} version {previous.version} is the champion again; version {champion.version} is `{PREVIOUS}` now"
 
 
-def _chosen(registry: Registry, version: str | None) -> "ModelVersion":
-    """Return a version; the challenger where none is named.
-
-    Raises:
-        UsageError: where it is not there.
-    """
-    if version is None:
-        found, lacking = registry.at(CHALLENGER), "no challenger: no decision is open"
-    else:
-        found, lacking = registry.version(version) if version.isdecimal() else None, f"no version {version!r}"
-    if found is None:
-        raise UsageError(f"{registry.name!r} has {lacking}; {_versions(registry)}")
-    return found
-
-
 @contextmanager
 def _opened(name: str) -> Iterator[Registry]:
-    """Open the registry of a model that is there.
-
-    Raises:
-        AssayError: where there is none of this name, with the nearest one; or when MLflow is away: it says what is the
-            champion.
-    """
+    """Open the registry of a model that must be there; where MLflow is away it is said what is the champion."""
     uri = without_login(tracking_uri())
     check_store("models")
     registry = Registry(name, PATIENCE)

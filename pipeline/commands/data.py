@@ -12,13 +12,7 @@ from pipeline.commands.quiet import native_libraries_silent
 
 
 def report_on(study: Study, console: Console, output: Path | None, say: Callable[[str], None]) -> None:
-    """Print the report on a study's data.
-
-    Args:
-        study: whose data.
-        console: where to print.
-        output: a folder to write it to, too.
-        say: is told where it was written.
+    """Print the report on a study's data; with a folder as `output` write it there, too, and `say` so.
 
     Raises:
         AssayError: when the data can't be read, or the report not be written; at last where the data stop a study.
@@ -42,12 +36,7 @@ def report_on(study: Study, console: Console, output: Path | None, say: Callable
 
 
 def draw_preview(name: str, study: Study, output: Path) -> None:
-    """Draw what the recipe's augmentation does to some images or texts.
-
-    Args:
-        name: of the study, as the user gave it.
-        study: whose recipe and data.
-        output: a .png file.
+    """Draw what the recipe's augmentation does to some images or texts, as a .png file; errors call the study `name`.
 
     Raises:
         AssayError: where there is nothing to draw, or the file can't be written.
@@ -68,11 +57,7 @@ def draw_preview(name: str, study: Study, output: Path) -> None:
 
 
 def _check_preview(name: str, study: Study, output: Path) -> None:
-    """Refuse what can't be drawn before TensorFlow is loaded, which takes seconds.
-
-    Raises:
-        UsageError: with what to do.
-    """
+    """Refuse what can't be drawn before TensorFlow is loaded, which takes seconds."""
     if study.data.kind == "table":
         raise UsageError(f"{name}: only augmented images and texts can be drawn, and the data is a table")
     if not study.recipe.augment.on():

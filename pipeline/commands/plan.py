@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
 
 from components.errors import UsageError
 from components.runtime.cells import Store
 from components.stats.metrics import METRICS
 from components.stats.paired_effects import POWER, Paired, detectable, hopeless
 from components.steps.probe import Probe, probe
-from components.study.study import REFERENCE, Arm, Screening, Study
+from components.study.study import REFERENCE, Screening, Study
 from pipeline.commands.quiet import native_libraries_silent
 
 if TYPE_CHECKING:
@@ -52,18 +56,29 @@ class Plan:
 
         return pd.DataFrame(self.rows(), columns=["seeds", "seconds", "shows"])
 
+    def __rich__(self) -> Group:
+        """Return what is planned, the table, and where its numbers come from; 80 columns are enough."""
+        study, (rows, about) = self.study, lines(self)
+        arms, side = len(study.expand()), f"{self.tasks} training task{'s' if self.tasks != 1 else ''} side by side"
+        title = f"{study.study}: {arms} arms x {study.seeds} seeds = {arms * study.seeds} cells, in {side}"
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+        for heading in ("seeds", "time", f"shows effects on {METRICS[study.metric].title} from"):
+            table.add_column(heading, justify="right")
+        for row in rows:
+            table.add_row(*row, style="bold" if row[0] == str(study.seeds) else "")
+        return Group(Text(title, style="bold"), table, Text(about, style="dim"))
+
     def __repr__(self) -> str:
-        """Return the plan as text: what is planned, the table, and where its numbers come from."""
-        rows, about = lines(self)
-        headings = ("seeds", "time", f"shows effects on {METRICS[self.study.metric].title} from")
-        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-        aligned = ["  ".join(map(str.rjust, row, widths)) for row in (headings, *rows)]
-        return "\n".join([title(self), *aligned, about])
+        """Return what `assay plan` prints."""
+        console = Console(width=80, force_jupyter=False, force_terminal=False)
+        with console.capture() as shown:
+            console.print(self)
+        return shown.get().strip()
 
     @property
     def comparisons(self) -> int:
         """For how many effects the verdict will correct; fractions of the data and pairs are not among them."""
-        return len([arm for arm in self.study.expand() if _is_technique(arm)])
+        return sum(not (arm.is_size or arm.pair or arm.name == REFERENCE) for arm in self.study.expand())
 
     def seconds(self, seeds: int) -> float:
         """Return how long a run with so many seeds takes."""
@@ -87,24 +102,10 @@ class Plan:
         return [(n, self.seconds(n), self.shows(n)) for n in sorted({*told, self.study.seeds})]
 
 
-def title(plan: Plan) -> str:
-    """Return in a line what is planned."""
-    arms, seeds = len(plan.study.expand()), plan.study.seeds
-    side = f"{plan.tasks} training task{'s' if plan.tasks != 1 else ''} side by side"
-    return f"{plan.study.study}: {arms} arms x {seeds} seeds = {arms * seeds} cells, in {side}"
-
-
-def _is_technique(arm: Arm) -> bool:
-    return not (arm.is_size or arm.pair or arm.name == REFERENCE)
-
-
 def make_plan(study: Study, tasks: int, home: Path) -> Plan:
-    """Prepare the data, and look at the study's finished cells, or train a little.
+    """Prepare the data, and look at the study's finished cells in `.assay/store` of a folder, or train a little.
 
-    Args:
-        study: to plan.
-        tasks: training tasks, of which as many run side by side as there are cores.
-        home: the working folder, whose `.assay/store` may have finished cells.
+    Of the training tasks as many run side by side as there are cores.
     """
     from components.data.preparation import prepare
     from components.runtime.devices import cores

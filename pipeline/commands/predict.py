@@ -94,11 +94,7 @@ class Model:
 
 
 def _version(api: "MlflowClient", uri: str, name: str, which: str) -> str:
-    """Return the number of a version that is called by an alias or by its number.
-
-    Raises:
-        AssayError: where there is none, with those that there are.
-    """
+    """Return the number of a version that is called by an alias or by its number, and must be there."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -148,13 +144,8 @@ def check(source: str, output: Path | None) -> None:
 def write(model: Model, source: str, output: Path | None) -> int:
     """Write a line for each row: its number or file, the class that is most probable, each class's probability.
 
-    Args:
-        model: what is asked.
-        source: a file or folder, on this machine or at an address such as gs://bucket/rows.csv.
-        output: the CSV file; None for the screen.
-
-    Returns:
-        how many rows there were.
+    The source is a file or folder, on this machine or at an address such as gs://bucket/rows.csv, and the output a CSV
+    file, or None for the screen. Return how many rows there were.
 
     Raises:
         AssayError: for a row that can't be read; nothing is written then.
@@ -171,17 +162,16 @@ def write(model: Model, source: str, output: Path | None) -> int:
 
 
 def _answers(model: Model, source: str) -> Iterator[tuple[Sequence[int] | Sequence[str], pd.DataFrame]]:
-    """Yield the names of rows, and the probability of each class, some rows at a time.
-
-    Raises:
-        AssayError: for a row that can't be read.
-    """
+    """Yield the names of rows, and the probability of each class, some rows at a time."""
     with tempfile.TemporaryDirectory(prefix="assay-") as scratch, fetched(source, Path(scratch)) as path:
         for names, raw in _blocks(model, path):
             try:
                 found = model.served(raw)
             except saved_model.RowError as error:
-                raise AssayError(f"{_place(path, names[error.row])}{error.reason}") from None
+                name = names[error.row]
+                file = path / name if isinstance(name, str) and path.is_dir() else path
+                row = f", row {name}" if isinstance(name, int) else ""
+                raise AssayError(f"{shown(file)}{row}{error.reason}") from None
             except ValueError as error:
                 raise AssayError(f"{shown(path)}: {error}") from None
             yield names, pd.DataFrame(found, columns=list(model.served.classes), index=pd.Index(names))
@@ -192,21 +182,11 @@ def _free(name: str, classes: Sequence[str]) -> str:
     return _free(f"{name}_", classes) if name in classes else name
 
 
-def _place(path: Path, name: int | str) -> str:
-    if isinstance(name, int):
-        return f"{shown(path)}, row {name}"
-    return shown(path / name if path.is_dir() else path)
-
-
 # What is asked about
 
 
 def _blocks(model: Model, path: Path) -> Iterator[Block]:
-    """Yield the rows of a file or folder, some at a time.
-
-    Raises:
-        AssayError: for what this kind of model can't read.
-    """
+    """Yield the rows of a file or folder, some at a time."""
     served = model.served
     size = min(max(VALUES // math.prod(served.encoder.inputs.shape), 1), ROWS)
     if served.kind == "image":
@@ -221,12 +201,10 @@ def _blocks(model: Model, path: Path) -> Iterator[Block]:
             table = pa.table(block.columns)
             for start in range(0, len(table), size):
                 part = table.slice(start, size)
-                yield range(first, first + len(part)), part if served.kind == "table" else _texts(part.column(0))
+                texts = part.column(0).to_pylist() if served.kind == "text" else []
+                rows = part if served.kind == "table" else [None if text is None else str(text) for text in texts]
+                yield range(first, first + len(part)), rows
                 first += len(part)
-
-
-def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    return [None if text is None else str(text) for text in column.to_pylist()]
 
 
 def _text(file: str) -> str:
@@ -246,11 +224,7 @@ def _images(model: Model, path: Path, size: int) -> Iterator[Block]:
 
 
 def _files(path: Path, kind: FileKind, size: int) -> Iterator[tuple[Sequence[str], list[str]]]:
-    """Yield names and paths of the files of a kind below a folder, sorted; or of the one file.
-
-    Raises:
-        AssayError: where there are none.
-    """
+    """Yield names and paths of the files of a kind below a folder, sorted; or of the one file."""
     root = path if path.is_dir() else path.parent
     try:
         files = sorted(file for file in files_below(path) if kind.has(file)) if path.is_dir() else [str(path)]

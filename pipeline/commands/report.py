@@ -7,30 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import AssayError, UsageError
-from pipeline.commands.ui import open_browser
 from pipeline.study_file import study_name
 
 PAGE = "report.html"
 RUN_ID = re.compile(r"[0-9a-f]{32}")  # as MLflow makes them
 
 
-def open_report(study: str | None, output: Path | None) -> Path:
-    """Write the page of a run to a file, open it where there is a display, and return the file.
-
-    Args and errors are those of `save_report`.
-    """
-    file = save_report(study, output)
-    open_browser(file.resolve().as_uri())
-    return file
-
-
 def save_report(study: str | None, output: Path | None) -> Path:
-    """Write the page of a run to a file, and return that.
+    """Write the page of a run to a file, `.assay/reports/RUN.html` by default, and return that.
 
-    Args:
-        study: a study's name, file or source, which stands for its latest finished run; a run's number; or None, for
-            the latest finished run of all.
-        output: where to write; `.assay/reports/RUN.html` by default.
+    A study's name, file or source stands for its latest finished run, and None for the latest of all; or it is the
+    number of a run.
 
     Raises:
         AssayError: when there is no such run, or it has no page.
@@ -57,11 +44,7 @@ def save_report(study: str | None, output: Path | None) -> Path:
 
 
 def _run(study: str | None) -> Any:
-    """Return the study's run in MLflow.
-
-    Raises:
-        AssayError: when there is none.
-    """
+    """Return the study's run in MLflow, which must be there."""
     from mlflow.exceptions import MlflowException
 
     from components.tracking.client import ROLE_TAG, check_store, client

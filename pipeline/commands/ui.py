@@ -21,10 +21,8 @@ START_SECONDS = 120  # a loaded machine took 30
 def open_ui(study: str | None, port: int | None, say: Callable[[str], None]) -> None:
     """Show the latest run of a study in the browser, and serve the runs until Ctrl-C where no server does yet.
 
-    Args:
-        study: its name; the one that ran last by default.
-        port: where to serve; the first free one from 5000 by default.
-        say: is told the addresses and how to stop.
+    The study is that which ran last by default, and the port the first free one from 5000. `say` is told the addresses
+    and how to stop.
 
     Raises:
         AssayError: when there is nothing to show, or the server does not start.
@@ -70,11 +68,7 @@ def _serve(uri: str, study: str | None, port: int, say: Callable[[str], None]) -
 
 
 def _wait(server: ChildProcess, address: str, log: IO[str]) -> None:
-    """Wait until the server answers.
-
-    Raises:
-        AssayError: when it has ended, or takes too long.
-    """
+    """Wait until the server answers; fail when it has ended, or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while server.running() and time.monotonic() < deadline:
         try:

@@ -11,7 +11,6 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -163,11 +162,7 @@ class Client:
         raise AssertionError("unreachable")
 
     def _call(self, call: Callable[..., Answer], plain: bool, arguments: Mapping[str, object]) -> Answer:
-        """Call an operation once.
-
-        Raises:
-            ClusterError: when the answer is a page instead of data, or nobody trusts the server's certificate.
-        """
+        """Call an operation once, and refuse a page instead of data, and a certificate that nobody trusts."""
         try:
             answer = call(**arguments, _request_timeout=self._timeout)
         except AttributeError as error:  # it stumbles over its own report of a failed TLS handshake
@@ -204,14 +199,25 @@ class Client:
                     raise
         return found
 
-    def named(
-        self, field: str, name: str, call: Callable[..., Any], namespaced: bool = True, **arguments: object
-    ) -> list[Any]:
-        """Return what a list operation has under a display name."""
+    def named(self, field: str, name: str, call: Callable[..., Any], **arguments: object) -> str | None:
+        """Return the number of the first that a list operation has under a display name, None where it has none."""
         predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
-        where = {"namespace": self.cluster.namespace} if namespaced and self.cluster.namespace else {}
-        found = self.pages(field, call, filter=json.dumps({"predicates": [predicate]}), **where, **arguments)
-        return [entry for entry in found if entry.display_name == name]
+        found = self.pages(field, call, filter=json.dumps({"predicates": [predicate]}), **arguments)
+        return next((getattr(one, _number_of(field)) for one in found if one.display_name == name), None)
+
+    def ensure_named(
+        self, what: str, field: str, name: str, find: Callable[..., Any], create: Callable[..., Any], **where: object
+    ) -> str:
+        """Return the number of what a list operation has under a display name, or make it, see `ensure`."""
+
+        def make() -> str:
+            return getattr(self.ask(what, create, once=True), _number_of(field))
+
+        return self.ensure(lambda: self.named(field, name, find, **where), make)
+
+    def own_namespace(self) -> dict[str, str]:
+        """Return the argument of list operations that names the user's namespace, where there are several."""
+        return {"namespace": self.cluster.namespace} if self.cluster.namespace else {}
 
     def pages(self, field: str, call: Callable[..., Any], **arguments: Any) -> list[Any]:
         """Return all that a list operation has, page by page."""
@@ -238,26 +244,21 @@ class Client:
         status, where = error.status, f" in the namespace {self.cluster.namespace}" if self.cluster.namespace else ""
         said = self.hide(message(error.body))
         detail = f" ({said})" if said else ""
+        texts = {
+            403: f"does not let you {what}{where} (403); ask for the right, or give another --namespace{detail}",
+            404: f"can't {what}: there is none{where} (404); check its number, --namespace and --host",
+            409: f"can't {what}: it is there already (409){detail}; try again",
+            BUSY: f"is too busy to {what} (429); try again in a few minutes",
+        }
         if status == 401 or 300 <= status < 400:
-            text = f"{self.host} does not accept the login ({status}); {LOGIN}"
-        elif status == 403:
-            text = f"{self.host} does not let you {what}{where} (403); ask for the right, or give another --namespace"
-            text += detail
-        elif status == 404:
-            text = f"{self.host} can't {what}: there is none{where} (404); check its number, --namespace and --host"
-        elif status == 409:
-            text = f"{self.host} can't {what}: it is there already (409){detail}; try again"
+            text = f"does not accept the login ({status}); {LOGIN}"
         elif status == 400 and "unknown field" in said:
-            text = (
-                f"{self.host} is older than this version of Assay and can't {what}{detail}; its server needs an update"
-            )
-        elif status == BUSY:
-            text = f"{self.host} is too busy to {what} (429); try again in a few minutes"
+            text = f"is older than this version of Assay and can't {what}{detail}; its server needs an update"
         elif status in UNSURE:
-            text = f"{self.host} failed to {what} ({status}){detail}; try again, and if it stays look at its logs"
+            text = f"failed to {what} ({status}){detail}; try again, and if it stays look at its logs"
         else:
-            text = f"{self.host} refuses to {what} ({status}){detail}"
-        return ClusterError(text, status, unsure=status in (*UNSURE, 409))
+            text = texts.get(status, f"refuses to {what} ({status}){detail}")
+        return ClusterError(f"{self.host} {text}", status, unsure=status in (*UNSURE, 409))
 
     def _silence(self, what: str, error: urllib3.exceptions.HTTPError, once: bool) -> ClusterError:
         """Return what it means that there was no answer."""
@@ -277,6 +278,10 @@ class Client:
         for secret in credentials(self.cluster):
             text = text.replace(secret, "***") if secret else text
         return text
+
+
+def _number_of(field: str) -> str:
+    return f"{field.removesuffix('s')}_id"  # what `pipeline_versions` and all else that is listed have
 
 
 def older_than_sdk(version: str) -> bool:
@@ -303,13 +308,7 @@ def message(said: object) -> str:
 def _asked_pause(error: api.ApiException, otherwise: float) -> float:
     """Return the seconds that Retry-After asks for; it is a number, or a date."""
     asked = (error.headers or {}).get("Retry-After")
-    if not asked:
-        return otherwise
     try:
-        return (
-            max(float(asked), 0.0)
-            if asked.isdecimal()
-            else max(parsedate_to_datetime(asked).timestamp() - time.time(), 0.0)
-        )
-    except ValueError:
+        return urllib3.Retry().parse_retry_after(asked) if asked else otherwise
+    except urllib3.exceptions.InvalidHeader:
         return otherwise

@@ -43,13 +43,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
     """Make the schedule of this name be this one: one run at a time, missed ones are not made up for.
 
     The same schedule is left as it is. Another one of the name is replaced: the new one is made before the old one is
-    deleted, so that a failure in between loses none.
-
-    Args:
-        client: of the cluster.
-        study: what it runs.
-        name: unique among Assay's schedules in the namespace.
-        cron: in the time zone of the cluster's scheduler.
+    deleted, so that a failure in between loses none. The times are in the time zone of the cluster's scheduler.
 
     Returns:
         Its number, and those that it has replaced.
@@ -70,7 +64,7 @@ def put(client: Client, study: Study, name: str, cron: Cron) -> tuple[str, list[
     number = client.ensure(find, create)
     replaced = [_schedule(run) for run in present if run.recurring_run_id != number]
     for old in replaced:
-        _delete(client, old)
+        _change(client, old, "delete")
     return number, replaced
 
 
@@ -91,32 +85,36 @@ def schedules(client: Client) -> list[Schedule]:
     return sorted((_schedule(run) for run in _ours(client)), key=lambda schedule: schedule.name)
 
 
-def pause(client: Client, name: str) -> None:
-    """Let no more runs start; one that runs goes on."""
+def change(client: Client, name: str, action: str) -> None:
+    """Pause, resume or delete a schedule; what runs goes on, and finished runs stay.
+
+    Raises:
+        UsageError: when there is none of this name.
+        ClusterError: when the cluster refuses or does not answer.
+    """
     for schedule in _find(client, name):
-        call = client.recurring.recurring_run_service_disable_recurring_run
-        client.ask(f"pause the schedule {name}", call, recurring_run_id=schedule.id)
+        _change(client, schedule, action)
 
 
-def resume(client: Client, name: str) -> None:
-    """Let runs start again, from the next time on."""
-    for schedule in _find(client, name):
-        call = client.recurring.recurring_run_service_enable_recurring_run
-        client.ask(f"resume the schedule {name}", call, recurring_run_id=schedule.id)
-
-
-def delete(client: Client, name: str) -> None:
-    """Delete a schedule; its runs stay."""
-    for schedule in _find(client, name):
-        _delete(client, schedule)
+def _change(client: Client, schedule: Schedule, action: str) -> None:
+    calls = {
+        "pause": client.recurring.recurring_run_service_disable_recurring_run,
+        "resume": client.recurring.recurring_run_service_enable_recurring_run,
+        "delete": client.recurring.recurring_run_service_delete_recurring_run,
+    }
+    try:
+        client.ask(f"{action} the schedule {schedule.name}", calls[action], recurring_run_id=schedule.id)
+    except ClusterError as error:
+        if action != "delete" or error.status != 404:  # somebody else was faster
+            raise
 
 
 def _ours(client: Client) -> list[api.V2beta1RecurringRun]:
     pipeline = pipeline_id(client)
     if pipeline is None:
         return []
-    where = {"namespace": client.cluster.namespace} if client.cluster.namespace else {}
-    runs = client.pages("recurring_runs", client.recurring.recurring_run_service_list_recurring_runs, **where)
+    call = client.recurring.recurring_run_service_list_recurring_runs
+    runs = client.pages("recurring_runs", call, **client.own_namespace())
     return [
         run for run in runs if run.pipeline_version_reference and run.pipeline_version_reference.pipeline_id == pipeline
     ]
@@ -144,11 +142,7 @@ def _same(run: api.V2beta1RecurringRun, wanted: api.V2beta1RecurringRun) -> bool
 
 
 def _find(client: Client, name: str) -> list[Schedule]:
-    """Return the schedules of a name: more than one where somebody made them by hand.
-
-    Raises:
-        UsageError: when there is none.
-    """
+    """Return the schedules of a name: more than one where somebody made them by hand; fail where there is none."""
     known = schedules(client)
     found = [schedule for schedule in known if schedule.name == name]
     if not found:
@@ -157,12 +151,3 @@ def _find(client: Client, name: str) -> list[Schedule]:
         hint = f"expected {did_you_mean(name, names)}" if names else "`assay schedule STUDY --cron ...` makes one"
         raise UsageError(f"no schedule is called {name!r}{where}; {hint}")
     return found
-
-
-def _delete(client: Client, schedule: Schedule) -> None:
-    call = client.recurring.recurring_run_service_delete_recurring_run
-    try:
-        client.ask(f"delete the schedule {schedule.name}", call, recurring_run_id=schedule.id)
-    except ClusterError as error:
-        if error.status != 404:  # somebody else was faster
-            raise

@@ -18,8 +18,6 @@ from pipeline.graph import build, compile_pipeline
 from pipeline.kubeflow.settings import Cluster
 
 VOLUME = "/mnt/assay"
-KEPT_STORE = f"{VOLUME}/store"
-PASSING_STORE = "/tmp/assay/store"  # goes with the pod: nothing is resumed
 RUN_LABEL = "metadata.labels['pipeline/runid']"  # Kubeflow puts it on every pod
 LIGHT_CPU = "1"
 # Kubeflow hands all parameters to the run's first pod as one argument of a command, which Linux limits to 128 KiB.
@@ -41,7 +39,7 @@ def parameters(study: Study, cluster: Cluster) -> dict[str, object]:
     told: dict[str, object] = {
         **arguments(study, cluster.fan_out),
         "run": "",  # each run of a schedule needs a name of its own: see components.data.preparation
-        "store": store(cluster),
+        "store": f"{VOLUME}/store" if cluster.pvc else "/tmp/assay/store",  # without a volume it goes with the pod
     }
     size = len(json.dumps({"parameters": told}).encode())
     if size > MAX_PARAMETERS:
@@ -51,18 +49,18 @@ def parameters(study: Study, cluster: Cluster) -> dict[str, object]:
     return told
 
 
-def store(cluster: Cluster) -> str:
-    """Return the folder of finished cells in the pods."""
-    return KEPT_STORE if cluster.pvc else PASSING_STORE
-
-
 def settle(step: str, task: dsl.PipelineTask, cluster: Cluster) -> None:
     """Give a step's task what the cluster's settings say."""
     task.set_container_image(cluster.image_name())
     cpu = cluster.cpu if step == "train" else LIGHT_CPU
     task.set_cpu_request(cpu).set_cpu_limit(cpu)
     task.set_memory_request(cluster.memory).set_memory_limit(cluster.memory)
-    _give_environment(task, cluster)
+    if cluster.mlflow:
+        task.set_env_variable(TRACKING, cluster.mlflow)
+    for name, keys in cluster.secrets.items():
+        kubernetes.use_secret_as_env(task, secret_name=name, secret_key_to_env=keys)
+    for name, keys in cluster.config_maps.items():
+        kubernetes.use_config_map_as_env(task, config_map_name=name, config_map_key_to_env=keys)
     if cluster.pvc:
         kubernetes.mount_pvc(task, pvc_name=cluster.pvc, mount_path=VOLUME)
         for scheme, row in SOURCE_TYPES.items():
@@ -72,15 +70,6 @@ def settle(step: str, task: dsl.PipelineTask, cluster: Cluster) -> None:
         kubernetes.use_field_path_as_env(task, env_name=RUN, field_path=RUN_LABEL)
     if step == "train":
         _place_training(task, cluster)
-
-
-def _give_environment(task: dsl.PipelineTask, cluster: Cluster) -> None:
-    if cluster.mlflow:
-        task.set_env_variable(TRACKING, cluster.mlflow)
-    for name, keys in cluster.secrets.items():
-        kubernetes.use_secret_as_env(task, secret_name=name, secret_key_to_env=keys)
-    for name, keys in cluster.config_maps.items():
-        kubernetes.use_config_map_as_env(task, config_map_name=name, config_map_key_to_env=keys)
 
 
 def _place_training(task: dsl.PipelineTask, cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ from components.errors import AssayError
 from components.runtime.events import STEPS, Event
 from components.study.study import Study
 from pipeline.kubeflow.client import Client
-from pipeline.kubeflow.runs import POLL_SECONDS, RemoteRun, State, follow, look
+from pipeline.kubeflow.runs import FAILED, POLL_SECONDS, SUCCEEDED, RemoteRun, follow, look
 from pipeline.kubeflow.submit import submit
 
 
@@ -22,12 +22,7 @@ class ClusterRunner:
         self._limit, self._poll = limit, poll
 
     def start(self, study: Study) -> None:
-        """Start a run of the study; an unclear answer never starts it twice.
-
-        Raises:
-            UsageError: see `submit.what_runs`.
-            ClusterError: when the cluster refuses or does not answer.
-        """
+        """Start a run of the study; an unclear answer never starts it twice."""
         self.number = submit(self.client, study)
 
     def events(self) -> Iterator[list[Event]]:
@@ -39,37 +34,29 @@ class ClusterRunner:
         """
         run, before = None, ""
         for run in follow(self.client, self.number, self._limit, self._poll):
-            now = summary(run)
+            now = _summary(run)
             event = {"event": "state", "step": "", "label": "", "time": time.time(), "message": now}
             yield [] if now == before else [cast(Event, event)]
             before = now
-        if run and run.state is not State.SUCCEEDED:
-            raise AssayError(self._how_it_ended(run))
+        if run and run.state != SUCCEEDED:
+            failed = next((step for step in run.steps if step.state == FAILED), None)
+            where, option = (f" in the step {failed.name}", f" --step {failed.name}") if failed else ("", "")
+            reason = (failed.error if failed else "") or run.error
+            raise AssayError(
+                f"run {self.number} ended as {run.state}{where}{f' ({reason})' if reason else ''}; "
+                f"`assay logs {self.number}{option} --host {self.client.host}` shows what it wrote"
+            )
 
     def stop(self) -> None:
         """Stop the run; one that has ended stays as it is."""
-        if not look(self.client, self.number).state.ended:
+        if not look(self.client, self.number).ended:
             call = self.client.runs.run_service_terminate_run
             self.client.ask(f"stop the run {self.number}", call, run_id=self.number)
 
-    def _how_it_ended(self, run: RemoteRun) -> str:
-        failed = next((step for step in run.steps if step.state is State.FAILED), None)
-        reason = (failed.error if failed else "") or run.error
-        step = f" --step {failed.name}" if failed else ""
-        return (
-            f"run {self.number} ended as {run.state.value}"
-            + (f" in the step {failed.name}" if failed else "")
-            + (f" ({reason})" if reason else "")
-            + f"; `assay logs {self.number}{step} --host {self.client.host}` shows what it wrote"
-        )
 
-
-def summary(run: RemoteRun) -> str:
+def _summary(run: RemoteRun) -> str:
     """Return a run's state in a line: `RUNNING: load, scale, train 1 of 3`."""
-    parts = []
-    for name in STEPS:
-        tasks = [step.state for step in run.steps if step.name == name]
-        if tasks:
-            done = tasks.count(State.SUCCEEDED)
-            parts.append(name if done == len(tasks) else f"{name} {done} of {len(tasks)}")
-    return run.state.value + (f": {', '.join(parts)}" if parts else "")
+    tasks = {name: [step.state for step in run.steps if step.name == name] for name in STEPS}
+    done = {name: states.count(SUCCEEDED) for name, states in tasks.items() if states}
+    parts = [name if n == len(tasks[name]) else f"{name} {n} of {len(tasks[name])}" for name, n in done.items()]
+    return run.state + (f": {', '.join(parts)}" if parts else "")

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from urllib.parse import quote
 
 import kfp_server_api as api
@@ -18,38 +17,17 @@ from pipeline.kubeflow.client import BUSY, UNSURE, Client, ClusterError, message
 
 POLL_SECONDS = 10.0
 OUTAGE_SECONDS = 300.0  # of the server, which a run outlives
+SUCCEEDED, FAILED = api.V2beta1RuntimeState.SUCCEEDED, api.V2beta1RuntimeState.FAILED
+ENDED = (SUCCEEDED, FAILED, api.V2beta1RuntimeState.CANCELED, api.V2beta1RuntimeState.SKIPPED)
 EXECUTOR = "executor"  # Kubeflow's name for what runs the container of any step; executor(0) and so on are its tries
-
-
-class State(StrEnum):
-    """Where a run or a step of it is, in Kubeflow's words."""
-
-    UNKNOWN = "RUNTIME_STATE_UNSPECIFIED"
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    PAUSED = "PAUSED"
-    CANCELING = "CANCELING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    CANCELED = "CANCELED"
-    SKIPPED = "SKIPPED"
-
-    @classmethod
-    def _missing_(cls, value: object) -> "State":
-        return cls.UNKNOWN  # a newer server may have more; none of ours ends a run by mistake
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is final."""
-        return self in (State.SUCCEEDED, State.FAILED, State.CANCELED, State.SKIPPED)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One task of a run: `name` is one of STEPS, `pods` are those that may have its log."""
+    """One task of a run: `name` is one of STEPS, `state` is Kubeflow's word, `pods` are those that may have its log."""
 
     name: str
-    state: State
+    state: str
     started: datetime | None
     ended: datetime | None
     error: str
@@ -58,12 +36,17 @@ class Step:
 
 @dataclass(frozen=True)
 class RemoteRun:
-    """A run on the cluster."""
+    """A run on the cluster; `state` is Kubeflow's word, and a newer server may have more of them."""
 
     name: str
-    state: State
+    state: str
     error: str
     steps: tuple[Step, ...]
+
+    @property
+    def ended(self) -> bool:
+        """Whether its state is final."""
+        return self.state in ENDED
 
 
 def look(client: Client, number: str) -> RemoteRun:
@@ -71,7 +54,7 @@ def look(client: Client, number: str) -> RemoteRun:
     run = client.ask(f"find the run {number}", client.runs.run_service_get_run, run_id=number)
     return RemoteRun(
         name=run.display_name or number,
-        state=State(run.state),
+        state=run.state or api.V2beta1RuntimeState.RUNTIME_STATE_UNSPECIFIED,
         error=client.hide(message(run.error)),
         steps=tuple(_steps(client, run)),
     )
@@ -89,10 +72,10 @@ def follow(
     run = look(client, number)
     while True:
         yield run
-        if run.state.ended:
+        if run.ended:
             return
         if limit is not None and time.monotonic() + poll_seconds > started + limit:
-            raise ClusterError(f"run {number} is still {run.state.value} after {limit:g} s; it goes on")
+            raise ClusterError(f"run {number} is still {run.state} after {limit:g} s; it goes on")
         time.sleep(poll_seconds)
         try:
             run, answered = look(client, number), time.monotonic()
@@ -137,7 +120,7 @@ def _steps(client: Client, run: api.V2beta1Run) -> Iterator[Step]:
     for task in sorted(ours, key=lambda task: str(_time(task.start_time) or "9")):
         yield Step(
             name=task.display_name,
-            state=State(task.state),
+            state=task.state or api.V2beta1RuntimeState.RUNTIME_STATE_UNSPECIFIED,
             started=_time(task.start_time),
             ended=_time(task.end_time),
             error=client.hide(message(task.error)),
@@ -149,10 +132,6 @@ def _log(client: Client, number: str, pod: str) -> str | None:
     """Return a pod's log, None where it has none.
 
     The API has logs at an address that the server of Kubeflow's pages does not pass on; that one has its own.
-
-    Raises:
-        UsageError: when it must be told the namespace.
-        ClusterError: when it refuses.
     """
     of_api = f"/apis/v1alpha1/runs/{quote(number, safe='')}/nodes/{quote(pod, safe='')}/log"
     query = {"podname": pod, "runid": number, "podnamespace": client.cluster.namespace or ""}

@@ -7,13 +7,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from components.errors import StudyError, UsageError
+from components.errors import UsageError
 from components.runtime.events import TRACKING
 from components.study.part import Part
 from components.study.recipe import merge
@@ -23,101 +23,98 @@ from pipeline.study_file import CLUSTER, Document, read_document, read_yaml
 from pipeline.version import __version__
 
 IMAGE = f"assay:{__version__}"  # what `assay run --on docker` builds and takes
-TOLERATION = re.compile(r"(?P<key>[^=:]+)(=(?P<value>[^=:]*))?(:(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?$")
+TOLERATION = re.compile(r"(?P<key>[^=:]+)(=(?P<value>[^=:]*))?(:(?P<effect>NoSchedule|PreferNoSchedule|NoExecute))?")
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-CPU = re.compile(r"\d+(\.\d+)?m?$")
-MEMORY = re.compile(r"[1-9]\d*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?$")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*$")
+
+
+def _matching(pattern: str | re.Pattern[str], expected: str, shown: bool = True) -> AfterValidator:
+    """Let a text pass where all of it matches; what is wrong is said without it where it may be a secret."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"got {text!r}; expected {expected}" if shown else f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _address(text: str) -> str:
+    found = urlsplit(text)
+    if found.scheme not in ("http", "https") or not found.hostname:
+        raise ValueError("expected an address with http:// or https://")  # said without it: it may hold a password
+    if found.username is not None or found.password is not None:
+        raise ValueError("expected an address without a password; give that by a secret's or a file's name")
+    return text.rstrip("/")
+
+
+def zone(name: str) -> ZoneInfo:
+    """Return a time zone by its name.
+
+    Raises:
+        ValueError: for a name that is none.
+    """
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # KeyError: ZoneInfoNotFoundError
+        raise ValueError(f"no time zone is called {name!r}; expected one such as UTC or Europe/Berlin") from None
+
+
+NumberOrText = Annotated[str, Field(coerce_numbers_to_str=True)]  # YAML reads `cpu: 4` as a number
+Cores = Annotated[NumberOrText, _matching(r"\d+(\.\d+)?m?", "cores, such as 4, 0.5 or 500m")]
+Amount = Annotated[
+    NumberOrText, _matching(r"[1-9]\d*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?", "an amount such as 8Gi or 500Mi")
+]
+Taint = Annotated[
+    str,
+    _matching(
+        TOLERATION,
+        "KEY[=VALUE][:EFFECT], the effect one of NoSchedule, PreferNoSchedule, NoExecute, such as "
+        "nvidia.com/gpu:NoSchedule",
+    ),
+]
+Variable = Annotated[  # somebody may have put the secret itself there
+    str,
+    _matching(
+        r"[A-Za-z_][A-Za-z0-9_]*", "{NAME: {key: VARIABLE}}, the variable such as MLFLOW_TRACKING_PASSWORD", False
+    ),
+]
+Address = Annotated[str, AfterValidator(_address)]
 
 
 class Cluster(Part):
     """The cluster that runs a study, and what its steps get there; `train` alone gets the GPU and its node."""
 
-    host: str | None = Field(default=None, description="address of Kubeflow Pipelines, such as http://localhost:8080")
+    host: Address | None = Field(
+        default=None, description="address of Kubeflow Pipelines, such as http://localhost:8080"
+    )
     namespace: str | None = Field(default=None, description="yours, where several users share Kubeflow")
     experiment: str | None = Field(default=None, description="in Kubeflow; the study's name by default")
     image: str | None = Field(default=None, description="of all steps; by default the name that Assay builds it under")
     gpu: int = Field(default=0, ge=0, strict=True, description="GPUs of each train task")
     gpu_type: str = Field(default="nvidia.com/gpu", description="the resource that Kubernetes knows them as")
-    cpu: str = Field(default="4", description="cores of each train task; other steps get one")
-    memory: str = Field(default="8Gi", description="of every step")
-    shm: str = Field(default="2Gi", description="/dev/shm of each train task; it is part of the memory")
+    cpu: Cores = Field(default="4", description="cores of each train task; other steps get one")
+    memory: Amount = Field(default="8Gi", description="of every step")
+    shm: Amount = Field(default="2Gi", description="/dev/shm of each train task; it is part of the memory")
     fan_out: int = Field(default=4, ge=1, strict=True, description="spread the cells over this many train tasks")
     pvc: str | None = Field(default=None, description="the volume claim that keeps finished cells and data sets")
     node_selector: dict[str, str] = Field(default={}, description="labels of the nodes that train")
-    tolerations: tuple[str, ...] = Field(
+    tolerations: tuple[Taint, ...] = Field(
         default=(), description="taints of the nodes that train, as KEY[=VALUE][:EFFECT]"
     )
     service_account: str | None = Field(default=None, description="of all steps; the cluster's default if not said")
-    mlflow: str | None = Field(
+    mlflow: Address | None = Field(
         default=None, description="address of MLflow, as the steps reach it; else what MLFLOW_TRACKING_URI says here"
     )
-    secrets: dict[str, dict[str, str]] = Field(
+    secrets: dict[str, dict[str, Variable]] = Field(
         default={}, description="as environment of the steps: {NAME: {key: VARIABLE}}"
     )
-    config_maps: dict[str, dict[str, str]] = Field(default={}, description="like `secrets`")
+    config_maps: dict[str, dict[str, Variable]] = Field(default={}, description="like `secrets`")
     token_file: str | None = Field(default=None, description="holds the token for `host`; read again when it expires")
     cookie_file: str | None = Field(default=None, description="holds the cookie for `host`, as NAME=VALUE")
-    timezone: str = Field(default="UTC", description="of the cluster's scheduler (its CRON_SCHEDULE_TIMEZONE)")
-
-    @field_validator("cpu", "memory", "shm", mode="before")
-    @classmethod
-    def _numbers_are_text(cls, value: object) -> object:
-        """Take `cpu: 4` as YAML reads it."""
-        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-    @field_validator("cpu")
-    @classmethod
-    def _is_cpu(cls, value: str) -> str:
-        if not CPU.match(value):
-            raise ValueError(f"got {value!r}; expected cores, such as 4, 0.5 or 500m")
-        return value
-
-    @field_validator("memory", "shm")
-    @classmethod
-    def _is_memory(cls, value: str) -> str:
-        if not MEMORY.match(value):
-            raise ValueError(f"got {value!r}; expected an amount such as 8Gi or 500Mi")
-        return value
-
-    @field_validator("secrets", "config_maps")
-    @classmethod
-    def _name_variables(cls, value: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-        for keys in value.values():
-            for variable in keys.values():
-                if not VARIABLE.match(variable):  # said without it: somebody may have put the secret itself there
-                    raise ValueError("expected {NAME: {key: VARIABLE}}, the variable such as MLFLOW_TRACKING_PASSWORD")
-        return value
-
-    @field_validator("host", "mlflow")
-    @classmethod
-    def _is_an_address_without_password(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        found = urlsplit(value)
-        if found.scheme not in ("http", "https") or not found.hostname:
-            raise ValueError("expected an address with http:// or https://")  # said without it: it may hold a password
-        if found.username is not None or found.password is not None:
-            raise ValueError("expected an address without a password; give that by a secret's or a file's name")
-        return value.rstrip("/")
-
-    @field_validator("tolerations")
-    @classmethod
-    def _are_taints(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            if not TOLERATION.match(text):
-                raise ValueError(
-                    f"got {text!r}; expected KEY[=VALUE][:EFFECT], the effect one of NoSchedule, PreferNoSchedule, "
-                    "NoExecute, such as nvidia.com/gpu:NoSchedule"
-                )
-        return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_a_zone(cls, value: str) -> str:
-        zone(value)
-        return value
+    timezone: Annotated[str, AfterValidator(lambda name: zone(name).key)] = Field(
+        default="UTC", description="of the cluster's scheduler (its CRON_SCHEDULE_TIMEZONE)"
+    )
 
     @model_validator(mode="after")
     def _gives_a_variable_once(self) -> Self:
@@ -134,10 +131,11 @@ class Cluster(Part):
 
     def taints(self) -> list[dict[str, Any]]:
         """Return the tolerations in Kubernetes' own terms: key, operator, value and effect."""
-        found = [match for text in self.tolerations if (match := TOLERATION.match(text))]
+        found = map(TOLERATION.fullmatch, self.tolerations)
         return [
             {**m.groupdict(), "operator": "Exists" if m["value"] is None else "Equal", "value": m["value"] or None}
             for m in found
+            if m
         ]
 
     def tracks(self) -> bool:
@@ -150,18 +148,6 @@ class StudyFile(Study):
     """A whole study file: the study, and the cluster it may run on."""
 
     cluster: Cluster = Cluster()
-
-
-def zone(name: str) -> ZoneInfo:
-    """Return a time zone by its name.
-
-    Raises:
-        ValueError: for a name that is none.
-    """
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError, KeyError):  # KeyError: ZoneInfoNotFoundError
-        raise ValueError(f"no time zone is called {name!r}; expected one such as UTC or Europe/Berlin") from None
 
 
 def read_cluster(study: str | None, profile: Path | None, options: Mapping[str, object]) -> Cluster:
@@ -181,9 +167,10 @@ def read_cluster(study: str | None, profile: Path | None, options: Mapping[str, 
     if study is not None:
         document = read_document(study)
         section = document.values.get(CLUSTER)
-        settings = _checked({} if section is None else section, document, (CLUSTER,))
+        settings = {} if section is None else _checked(section, document, CLUSTER)
     if profile is not None:
-        settings = merge(settings, _checked(*_profile(profile), ()))
+        document = read_yaml(profile)
+        settings = merge(settings, _checked(document.values, document))
     given = {key: value for key, value in options.items() if value not in (None, (), [], {})}
     try:
         cluster = Cluster.model_validate(merge(settings, given))
@@ -195,11 +182,7 @@ def read_cluster(study: str | None, profile: Path | None, options: Mapping[str, 
 
 
 def _with_own_mlflow(cluster: Cluster) -> Cluster:
-    """Return the settings with the MLflow server that this machine uses, where the steps can reach it, too.
-
-    Raises:
-        UsageError: when its address holds a password.
-    """
+    """Return the settings with the MLflow server that this machine uses, where the steps can reach it, too."""
     own = os.environ.get(TRACKING, "")
     if not own.startswith(("http://", "https://")) or urlsplit(own).hostname in LOOPBACK:
         return cluster
@@ -209,21 +192,10 @@ def _with_own_mlflow(cluster: Cluster) -> Cluster:
         raise UsageError(f"{TRACKING}: {explain(error, Cluster).args[0]}") from None
 
 
-def _profile(file: Path) -> tuple[dict[str, object], Document]:
-    document = read_yaml(file)
-    return document.values, document
-
-
-def _checked(values: object, document: Document, place: tuple[str, ...]) -> dict[str, object]:
-    """Return the values when they alone are right.
-
-    Raises:
-        UsageError: with the file and line.
-    """
+def _checked(values: object, document: Document, *place: str) -> dict[str, object]:
+    """Return the values when they alone are right; else name the file and line."""
     try:
         Cluster.model_validate(values)
     except ValidationError as error:
         raise UsageError(document.locate(explain(error, Cluster, place))) from None
-    except StudyError as error:
-        raise UsageError(document.locate(error)) from None
     return dict(values) if isinstance(values, dict) else {}  # nothing else is valid

@@ -20,8 +20,8 @@ from pipeline.kubeflow.settings import Cluster
 
 def pipeline_id(client: Client) -> str | None:
     """Return the number of Assay's pipeline in the namespace, None where it was never uploaded."""
-    found = client.named("pipelines", PIPELINE, client.pipelines.pipeline_service_list_pipelines)
-    return found[0].pipeline_id if found else None
+    call = client.pipelines.pipeline_service_list_pipelines
+    return client.named("pipelines", PIPELINE, call, **client.own_namespace())
 
 
 def upload(client: Client) -> tuple[str, str]:
@@ -32,46 +32,28 @@ def upload(client: Client) -> tuple[str, str]:
     Returns:
         The numbers of the pipeline and of its version.
     """
-    text = compile_for(client.cluster)
-    version = f"{PIPELINE}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    text, of = compile_for(client.cluster), client.pipelines
+    name = f"{PIPELINE}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     body = api.V2beta1Pipeline(display_name=PIPELINE, namespace=client.cluster.namespace)
-
-    def create_pipeline() -> str:
-        call = client.pipelines.pipeline_service_create_pipeline
-        return client.ask("make a pipeline", call, once=True, pipeline=body).pipeline_id
-
-    pipeline = client.ensure(lambda: pipeline_id(client), create_pipeline)
-
-    def find_version() -> str | None:
-        call = client.pipelines.pipeline_service_list_pipeline_versions
-        found = client.named("pipeline_versions", version, call, namespaced=False, pipeline_id=pipeline)
-        return found[0].pipeline_version_id if found else None
-
-    return pipeline, client.ensure(find_version, lambda: _upload_version(client, pipeline, version, text))
-
-
-def _upload_version(client: Client, pipeline: str, version: str, text: str) -> str:
+    make = partial(of.pipeline_service_create_pipeline, pipeline=body)
+    find = of.pipeline_service_list_pipelines
+    pipeline = client.ensure_named("make a pipeline", "pipelines", PIPELINE, find, make, **client.own_namespace())
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{version}.yaml"
+        file = Path(folder) / f"{name}.yaml"
         file.write_text(text, "utf-8")
-        call = partial(client.uploads.upload_pipeline_version, uploadfile=str(file), name=version, pipelineid=pipeline)
-        return client.ask("upload the pipeline", call, once=True).pipeline_version_id
+        make = partial(client.uploads.upload_pipeline_version, uploadfile=str(file), name=name, pipelineid=pipeline)
+        find = partial(of.pipeline_service_list_pipeline_versions, pipeline_id=pipeline)
+        return pipeline, client.ensure_named("upload the pipeline", "pipeline_versions", name, find, make)
 
 
 def experiment(client: Client, study: Study) -> str:
     """Return the number of the experiment, which is made where there is none."""
     name = client.cluster.experiment or study.study
     body = api.V2beta1Experiment(display_name=name, namespace=client.cluster.namespace)
-
-    def find() -> str | None:
-        found = client.named("experiments", name, client.experiments.experiment_service_list_experiments)
-        return found[0].experiment_id if found else None
-
-    def create() -> str:
-        call = client.experiments.experiment_service_create_experiment
-        return client.ask(f"make the experiment {name}", call, once=True, experiment=body).experiment_id
-
-    return client.ensure(find, create)
+    find = client.experiments.experiment_service_list_experiments
+    make = partial(client.experiments.experiment_service_create_experiment, experiment=body)
+    what = f"make the experiment {name}"
+    return client.ensure_named(what, "experiments", name, find, make, **client.own_namespace())
 
 
 def submit(client: Client, study: Study) -> str:
@@ -83,18 +65,9 @@ def submit(client: Client, study: Study) -> str:
     """
     fields = what_runs(client, study)
     name = f"{study.study}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    body = api.V2beta1Run(display_name=name, **fields)
-
-    def find() -> str | None:
-        call = client.runs.run_service_list_runs
-        found = client.named("runs", name, call, experiment_id=fields["experiment_id"])
-        return found[0].run_id if found else None
-
-    def create() -> str:
-        call = client.runs.run_service_create_run
-        return client.ask("start a run", call, once=True, run=body).run_id
-
-    return client.ensure(find, create)
+    find = partial(client.runs.run_service_list_runs, experiment_id=fields["experiment_id"])
+    make = partial(client.runs.run_service_create_run, run=api.V2beta1Run(display_name=name, **fields))
+    return client.ensure_named("start a run", "runs", name, find, make, **client.own_namespace())
 
 
 def what_runs(client: Client, study: Study) -> dict[str, Any]:

@@ -20,15 +20,7 @@ class ChildProcess:
     """A running child and all that it starts."""
 
     def __init__(self, module: str, arguments: list[str], env: Mapping[str, str], log: IO, keep: tuple[int, ...] = ()):
-        """Start `python -m module arguments...`.
-
-        Args:
-            module: what to run.
-            arguments: its command line.
-            env: its environment.
-            log: an open file for all that it prints.
-            keep: file descriptors that it inherits and holds open.
-        """
+        """Start `python -m module arguments...`; all that it prints goes to the log, and it holds `keep` open."""
         reading, writing = os.pipe()
         self._pipe = os.fdopen(writing, "wb")
         self.process = subprocess.Popen(
@@ -46,16 +38,12 @@ class ChildProcess:
         """Tell whether the child has not ended yet."""
         return self.process.poll() is None
 
-    def kill(self) -> None:
-        """Kill the child and all that it started, and wait for it."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
     def close(self) -> None:
-        """End whatever is left; again, do nothing."""
+        """Kill the child and all that it started, and wait for it; again, do nothing."""
         if not self._pipe.closed:
-            self.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
             self._pipe.close()
 
 

@@ -56,28 +56,34 @@ STEP_LABEL, RUN_LABEL, STUDY_LABEL, FOLDER_LABEL = "assay.step", "assay.run", "a
 Volumes = dict[str, dict[str, str]]  # by the path here: the path inside as `bind`, and the `mode`
 
 
-class Containers:
-    """What will run the steps of a study: an image, and whether it gets this machine's GPUs."""
+def find_image(image: str | None, gpu: bool, say: Callable[[str], None]) -> str:
+    """Return the number of the steps' image, which no later build under its name changes.
 
-    def __init__(self, image: str | None, gpu: bool, say: Callable[[str], None]):
-        """Find the image, or build it.
+    Without a name it is this version's own, which is built from the checkout where there is one; `say` is told so.
 
-        Args:
-            image: its name; None for this version's own, which is built from the checkout where there is one.
-            gpu: whether the containers get this machine's NVIDIA GPUs.
-            say: told what takes long.
-
-        Raises:
-            AssayError: where no engine answers, it has no GPUs to give, or there is no image with this code.
-        """
-        self.gpu = gpu
-        with _engine() as engine:
-            if gpu and "nvidia" not in engine.info().get("Runtimes", {}):
-                raise AssayError(
-                    "--gpu: this Docker engine has no NVIDIA runtime; install NVIDIA's container toolkit, or leave "
-                    "--gpu out"
-                )
-            self.image = _find(engine, image, gpu, say)
+    Raises:
+        AssayError: where no engine answers, it has no GPUs to give, or there is no image with this code.
+    """
+    name = image or f"assay:{__version__}{'-gpu' if gpu else ''}"
+    command = f"`docker build --file {DOCKERFILE} --tag {name} .`"
+    checkout = (ROOT / DOCKERFILE).is_file()
+    with _engine() as engine:
+        if gpu and "nvidia" not in engine.info().get("Runtimes", {}):
+            raise AssayError(
+                "--gpu: this Docker engine has no NVIDIA runtime; install NVIDIA's container toolkit, or leave "
+                "--gpu out"
+            )
+        if image is None and checkout:
+            _build(engine, name, gpu, say)
+        try:
+            found = str(engine.images.get(name).id)
+        except ImageNotFound:
+            raise AssayError(
+                f"there is no image {name} on this engine; pull it, or build it with {command} in a checkout of Assay "
+                f"{__version__}" + (", or leave --image out" if image and checkout else "")
+            ) from None
+        _check_code(engine, found, name, command)
+        return found
 
 
 class DockerRunner(ProcessRunner):
@@ -85,17 +91,17 @@ class DockerRunner(ProcessRunner):
 
     graph = "pipeline.runners.docker"
 
-    def __init__(self, run: OpenRun, containers: Containers):
-        """Take the folder of the run, and what its steps run in."""
+    def __init__(self, run: OpenRun, image: str, gpu: bool):
+        """Take the folder of the run, the image of its steps, and whether they get this machine's GPUs."""
         super().__init__(run)
-        self._containers = containers
+        self._containers = {"image": image, "gpu": gpu}
         self._labels: list[str] = []
 
     def start(self, study: Study) -> None:
         """Remove what a killed run may have left: the study's lock is held, so no other run of it is alive here."""
         self._labels = [f"{STUDY_LABEL}={study.study}", f"{FOLDER_LABEL}={Path.cwd()}"]
         _remove(self._labels)
-        self.run.write(containers={"image": self._containers.image, "gpu": self._containers.gpu})
+        self.run.write(containers=self._containers)
         super().start(study)
 
     def stop(self) -> None:
@@ -136,11 +142,7 @@ def container_runner(run: RunFolder) -> "KfpDockerRunner":
 
 @contextmanager
 def _engine() -> Iterator[DockerClient]:
-    """Give a client of the engine that DOCKER_HOST names, or else of this machine's.
-
-    Raises:
-        AssayError: when it does not answer, or refuses what the block asks.
-    """
+    """Give a client of the engine that DOCKER_HOST names, or else of this machine's; its errors are AssayErrors."""
     try:
         engine = from_env()
     except DockerException as error:
@@ -162,39 +164,12 @@ def _remove(labels: list[str]) -> None:
                 container.remove(force=True)
 
 
-def _find(engine: DockerClient, image: str | None, gpu: bool, say: Callable[[str], None]) -> str:
-    """Return the number of the image, which no later build under its name changes.
-
-    Raises:
-        AssayError: where there is none, or it holds other code than this.
-    """
-    name = image or f"assay:{__version__}{'-gpu' if gpu else ''}"
-    command = f"`docker build --file {DOCKERFILE} --tag {name} .`"
-    if image is None and (ROOT / DOCKERFILE).is_file():
-        _build(engine, name, gpu, say)
-    try:
-        found = engine.images.get(name)
-    except ImageNotFound:
-        raise AssayError(
-            f"there is no image {name} on this engine; pull it, or build it with {command} in a checkout of Assay "
-            f"{__version__}" + (", or leave --image out" if image and (ROOT / DOCKERFILE).is_file() else "")
-        ) from None
-    _check_code(engine, str(found.id), name, command)
-    return str(found.id)
-
-
 def _build(engine: DockerClient, name: str, gpu: bool, say: Callable[[str], None]) -> None:
-    """Build the image from the checkout; what has not changed since the last time is taken from then.
-
-    Raises:
-        AssayError: with the last lines of the build that failed.
-    """
-    arguments = {"ACCELERATOR": "gpu" if gpu else "cpu"}
+    """Build the image from the checkout; what has not changed since the last time is taken from then."""
     lines: list[str] = []
     announced = False
-    answers = engine.api.build(
-        path=str(ROOT), dockerfile=DOCKERFILE, tag=name, buildargs=arguments, rm=True, forcerm=True, decode=True
-    )
+    wanted = {"path": str(ROOT), "dockerfile": DOCKERFILE, "buildargs": {"ACCELERATOR": "gpu" if gpu else "cpu"}}
+    answers = engine.api.build(**wanted, tag=name, rm=True, forcerm=True, decode=True)
     for answer in answers:
         lines += str(answer.get("stream") or answer.get("error") or "").splitlines()
         if not announced and lines and "Running in" in lines[-1]:
@@ -206,11 +181,7 @@ def _build(engine: DockerClient, name: str, gpu: bool, say: Callable[[str], None
 
 
 def _check_code(engine: DockerClient, image: str, name: str, command: str) -> None:
-    """Ask the image for its code: a label would only say what somebody wrote there.
-
-    Raises:
-        AssayError: when it is not this code.
-    """
+    """Ask the image for its code, and refuse another: a label would only say what somebody wrote there."""
     ask = "from components.runtime.code_version import source_version; print(source_version())"
     try:
         said = engine.containers.run(image, ["python", "-c", ask], remove=True, network_mode="none", stderr=False)
@@ -227,11 +198,7 @@ def _check_code(engine: DockerClient, image: str, name: str, command: str) -> No
 def _mounts(study: Study, home: Path, environment: Mapping[str, str]) -> dict[Path, str]:
     """Return what a step reads (`ro`) and writes (`rw`) of this machine, as absolute paths that are there.
 
-    Args:
-        study: names the data, and files of weights.
-        home: the working folder. With an MLflow server only `.assay` in it is written; else MLflow's database and
-            files are there, too.
-        environment: of the step.
+    With an MLflow server only `.assay` in the working folder is written; else it has MLflow's database and files, too.
     """
     source = study.data.source_type
     read = [study.data.address] if source.is_path else []
@@ -258,11 +225,7 @@ def _mounts(study: Study, home: Path, environment: Mapping[str, str]) -> dict[Pa
 
 
 def _bounds(engine: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a container may do and use, as arguments of docker's `containers.run`.
-
-    Args:
-        engine: what the engine says of itself.
-    """
+    """Return what a container may do and use, as arguments of docker's `containers.run`, by what the engine has."""
     security = engine.get("SecurityOptions") or []
     rootless, selinux = "name=rootless" in security, "name=selinux" in security
     memory = int(engine["MemTotal"] * MEMORY_SHARE)
@@ -295,11 +258,7 @@ def _replace_run(number: str, mounts: Volumes) -> None:
     """Replace kfp's function that runs a container.
 
     That one lets the engine remove a container when it ends, and asks afterwards how it ended; where it is too late it
-    says that all went well.
-
-    Args:
-        number: of the image to use; kfp would use the name in the pipeline.
-        mounts: beside those that kfp wants.
+    says that all went well. It would use the image by the name in the pipeline, and mount only what kfp wants.
     """
     from kfp.local import docker_task_handler
 
@@ -310,11 +269,7 @@ def _replace_run(number: str, mounts: Volumes) -> None:
 
 
 def _run(client: DockerClient, command: list[str], **options: Any) -> int:
-    """Run a step in a container to its end, and print what it prints.
-
-    Returns:
-        0 only where the step has ended well and left its result.
-    """
+    """Run a step in a container to its end, print what it prints, and return 0 only where it has left its result."""
     step = command[command.index("--function_to_execute") + 1]
     result = Path(json.loads(command[command.index("--executor_input") + 1])["outputs"]["outputFile"])
     result.unlink(missing_ok=True)

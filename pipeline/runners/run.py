@@ -72,11 +72,8 @@ def run_study(
 ) -> Finished:
     """Run a study in the working folder; an unfinished run of the same study is continued.
 
-    Args:
-        study: the study.
-        fan_out: over how many train tasks its cells are spread at most.
-        make_runner: from `RUNNERS`.
-        begin: called with the run when it starts; what it returns is called with the new events, again and again.
+    Its cells are spread over `fan_out` train tasks at most. `begin` is called with the run when it starts; what it
+    returns is called with the new events, again and again.
 
     Raises:
         AssayError: when it can't start or a step fails.

@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from components.evaluation.verdict import Verdict
     from components.registry.decision import Decision
 
-BEGUN = "run_begun"  # our own event: what stands behind the last one is of this sitting
 LOCK_SECONDS = 2.0  # how long the children of a killed run may take to go
 LOG_LINES = 10
-RESULTS = ("verdict", "decision")
 
 # What kfp prints around a task's own lines.
 NOISE = re.compile(
@@ -100,9 +98,7 @@ class OpenRun(RunFolder):
         self.environment = {**environment, **own}
         self.write(state="running")
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
-        with self.events.open("a") as stream:
-            self._events_from = self._read_to = stream.tell()
-            stream.write(json.dumps({"event": BEGUN, "step": "", "label": "", "time": time.time()}) + "\n")
+        self._events_from = self._read_to = self.events.stat().st_size if self.events.exists() else 0
 
     def new_events(self) -> list[Event]:
         """Return the sitting's events that were not returned before."""
@@ -116,7 +112,7 @@ class OpenRun(RunFolder):
             AssayError: where the graph has left none.
         """
         try:
-            verdict, decision = ((self.folder / f"{name}.json").read_bytes() for name in RESULTS)
+            verdict, decision = ((self.folder / f"{name}.json").read_bytes() for name in ("verdict", "decision"))
         except FileNotFoundError:
             raise self.failure() from None
         from components.evaluation.verdict import Verdict  # these bring SciPy, which no other command needs
@@ -145,12 +141,7 @@ class OpenRun(RunFolder):
 
 @contextmanager
 def open_run(study: Study, fan_out: int, home: Path) -> Iterator[OpenRun]:
-    """Open the study's last run where it is unfinished, else a new one.
-
-    Args:
-        study: that is run.
-        fan_out: over how many train tasks its cells are spread at most.
-        home: the working folder.
+    """Open the study's last run in the working folder `home` where it is unfinished, else a new one.
 
     Raises:
         AssayError: where the folder can't be written, MLflow can't be reached, or another run of the study is alive.
@@ -201,11 +192,7 @@ def environment_of(home: Path) -> dict[str, str]:
 
 
 def _check_writable(home: Path) -> None:
-    """Refuse a folder that can't be written, before anything is.
-
-    Raises:
-        AssayError: with the reason.
-    """
+    """Refuse a folder that can't be written, before anything is."""
     for folder in (home, home / ".assay"):
         if folder == home or folder.exists():
             try:
@@ -219,11 +206,7 @@ def _check_writable(home: Path) -> None:
 
 @contextmanager
 def _lock(file: Path, study: Study) -> Iterator[int]:
-    """Hold the study's lock; the system lets go of it when all who have it open are dead.
-
-    Raises:
-        AssayError: when another run of the study is alive.
-    """
+    """Hold the study's lock; the system lets go of it when all who have it open are dead."""
     with file.open("a+") as stream:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:

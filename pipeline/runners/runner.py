@@ -32,7 +32,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """What users say of where a study runs, see `pipeline.runners.docker.Containers`; `say` is told what takes long."""
+    """What users say of where a study runs, see `pipeline.runners.docker.find_image`; `say` is told what takes long."""
 
     image: str | None
     gpu: bool
@@ -49,10 +49,10 @@ def _local(options: RunnerOptions) -> RunnerMaker:
 
 
 def _docker(options: RunnerOptions) -> RunnerMaker:
-    from pipeline.runners.docker import Containers, DockerRunner
+    from pipeline.runners.docker import DockerRunner, find_image
 
-    containers = Containers(options.image, options.gpu, options.say)
-    return lambda run: DockerRunner(run, containers)
+    image = find_image(options.image, options.gpu, options.say)
+    return lambda run: DockerRunner(run, image, options.gpu)
 
 
 # By the name of `--on`: checks what the runner needs, and returns what makes one for a run's folder, where it leaves

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from components.errors import UsageError
+from components.formatting import in_words
 
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
@@ -67,13 +68,6 @@ class Cron:
         """Return six fields: Kubeflow's first one is the seconds."""
         return f"0 {self}"
 
-    def has(self, day: datetime) -> bool:
-        """Tell whether something happens on a day."""
-        if day.month not in self.months:
-            return False
-        of_month, of_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
-        return of_month or of_week if self._either_day() else of_month and of_week
-
     def next(self, now: datetime, zone: tzinfo | None, count: int) -> list[datetime]:
         """Return the next times after now, in a time zone (None: this machine's).
 
@@ -87,9 +81,7 @@ class Cron:
 
     def words(self) -> str:
         """Return it in English: `every day at 02:00`."""
-        return " ".join(
-            part for part in (self._days_in_words(), self._times_in_words(), self._months_in_words()) if part
-        )
+        return " ".join(filter(None, (self._days_in_words(), self._times_in_words(), self._months_in_words())))
 
     def moved(self, minutes: int) -> "Cron":
         """Return it for a clock that is ahead by some minutes.
@@ -128,7 +120,9 @@ class Cron:
         first = now.astimezone(zone).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
         for ahead in range(HORIZON_DAYS):
             day = first + timedelta(days=ahead)
-            if self.has(day):
+            of_month, of_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+            is_day = of_month or of_week if self._either_day() else of_month and of_week
+            if is_day and day.month in self.months:
                 for hour in sorted(self.hours):
                     for minute in sorted(self.minutes):
                         clock = day.replace(hour=hour, minute=minute)
@@ -139,18 +133,18 @@ class Cron:
     def _times_in_words(self) -> str:
         minutes, hours = sorted(self.minutes), sorted(self.hours)
         if len(minutes) * len(hours) <= SHOWN_TIMES:
-            return "at " + _and(f"{hour:02}:{minute:02}" for hour in hours for minute in minutes)
+            return "at " + in_words([f"{hour:02}:{minute:02}" for hour in hours for minute in minutes])
         step = minutes[1] - minutes[0] if len(minutes) > 1 else 60
         even = minutes == list(range(0, 60, step)) and 60 % step == 0
         if even and step < 60:
             text = "every minute" if step == 1 else f"every {step} minutes"
         else:
-            text = f"at minute {_and(map(str, minutes))} of every hour"
-        return text if self.hours == HOUR.all else f"{text} in the hours {_and(map(str, hours))}"
+            text = f"at minute {in_words([str(one) for one in minutes])} of every hour"
+        return text if self.hours == HOUR.all else f"{text} in the hours {in_words([str(one) for one in hours])}"
 
     def _days_in_words(self) -> str:
-        days = "on day " + _and(map(str, sorted(self.days))) + " of the month"
-        weekdays = "every " + _and(DAYS[day] for day in sorted(self.weekdays, key=lambda day: (day - 1) % 7))
+        days = "on day " + in_words([str(day) for day in sorted(self.days)]) + " of the month"
+        weekdays = "every " + in_words([DAYS[day] for day in sorted(self.weekdays, key=lambda day: (day - 1) % 7)])
         if self._either_day():
             return f"{days} and {weekdays}"
         if self.weekdays != WEEKDAY.all:
@@ -158,7 +152,8 @@ class Cron:
         return days if self.days != DAY.all else "every day"
 
     def _months_in_words(self) -> str:
-        return "" if self.months == MONTH.all else "in " + _and(MONTHS[month - 1] for month in sorted(self.months))
+        months = [MONTHS[month - 1] for month in sorted(self.months)]
+        return "" if self.months == MONTH.all else f"in {in_words(months)}"
 
 
 def read_cron(text: str) -> Cron:
@@ -230,8 +225,3 @@ def _expected(field: _Field) -> str:
 
 def _numbers(values: frozenset[int], field: _Field) -> str:
     return "*" if values == field.all else ",".join(f"{value:02}" for value in sorted(values))
-
-
-def _and(parts: Iterable[str]) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last

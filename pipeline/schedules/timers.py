@@ -36,11 +36,7 @@ def systemd(cron: Cron, command: list[str], folder: Path, name: str, zone: str) 
 
 
 def _words(command: list[str]) -> list[str]:
-    """Return the command as cron and systemd need it: they know neither the virtual environment nor this shell's.
-
-    Raises:
-        UsageError: when MLflow's address holds a password, which the line would show.
-    """
+    """Return the command as cron and systemd need it: they know neither the virtual environment nor this shell's."""
     words = [str(Path(sys.executable).with_name("assay")), *command]
     own = os.environ.get(TRACKING)
     if not own:

@@ -24,10 +24,10 @@ PHASES: dict[str, str] = dict(zip(STEPS, DOING, strict=True))
 class Standing:
     """How far a run is, known from its events."""
 
-    def __init__(self, study: Study, fan_out: int):
+    def __init__(self, study: Study, fan_out: int, phase: str = "starting"):
         """Start with nothing done; the cells are spread over at most `fan_out` tasks."""
         self._plan = [[(cell.arm, cell.seed) for cell in shard] for shard in shards(study, fan_out)]
-        self.phase = "starting"
+        self.phase = phase
         self.total = sum(len(shard) for shard in self._plan)
         self.finished_arms: list[str] = []
         self._higher = METRICS[study.metric].higher_is_better
@@ -92,12 +92,8 @@ class Report:
         self.standing = Standing(study, fan_out)
         self._fan_out = fan_out
         self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(30),
-            MofNCompleteColumn(),
-            TextColumn("cells{task.fields[left]}"),
-        )
+        description, left = TextColumn("{task.description}"), TextColumn("cells{task.fields[left]}")
+        self._bar = Progress(description, BarColumn(30), MofNCompleteColumn(), left)
         self._task = self._bar.add_task("", total=self.standing.total, left="")
         self._live = (
             Live(console=console, get_renderable=self._picture, transient=True) if console.is_terminal else None
@@ -123,29 +119,20 @@ class Report:
                 self._say(f"warning: {event['message']}")
             elif event["event"] == "said":
                 self._say(event["message"])
-            elif event["event"] == "study":
-                self._begin(Study.model_validate_json(event["study"]))
+            elif event["event"] == "study":  # that a retraining has become; nothing of it is trained yet
+                phase, study = self.standing.phase, Study.model_validate_json(event["study"])
+                self.standing = Standing(study, self._fan_out, phase)
+                self._bar.update(self._task, total=self.standing.total)
             if not self._live:
                 self._say_arms()
         if not self._live:
             self._say_phase()
 
-    def _begin(self, study: Study) -> None:
-        """Start anew with the study that a retraining has become; nothing of it is trained yet."""
-        phase = self.standing.phase
-        self.standing = Standing(study, self._fan_out)
-        self.standing.phase = phase
-        self._bar.update(self._task, total=self.standing.total)
-
     def _picture(self) -> Group:
         """Return the bar, and below it what is being trained and the best so far."""
-        left = self._left()
-        self._bar.update(
-            self._task,
-            description=self.standing.phase,
-            completed=self.standing.done,
-            left=f", {left}" if left else "",
-        )
+        standing, left = self.standing, self._left()
+        left = f", {left}" if left else ""
+        self._bar.update(self._task, description=standing.phase, completed=standing.done, left=left)
         return Group(self._bar, Text(self._arms(), style="dim", no_wrap=True, overflow="ellipsis"))
 
     def _left(self) -> str:

@@ -17,7 +17,6 @@ from components.study.study import REFERENCE
 if TYPE_CHECKING:
     from components.evaluation.verdict import Verdict
     from components.registry.decision import Decision
-    from pipeline.commands.plan import Plan
 
 STYLES = {"helped": "bold green", "hurt": "bold red", "too few seeds": "yellow"}
 STARTING = "starting and imports"
@@ -53,22 +52,6 @@ def show_verdict(console: Console, verdict: "Verdict", decision: "Decision | Non
     _show_test(console, verdict)
     if decision:
         _say(console, _registry(decision))
-
-
-def show_plan(console: Console, plan: "Plan") -> None:
-    """Print what a study will take, see `pipeline.commands.plan`."""
-    from pipeline.commands.plan import lines, title
-
-    study = plan.study
-    console.print(Text(title(plan), style="bold"))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    for heading in ("seeds", "time", f"shows effects on {METRICS[study.metric].title} from"):
-        table.add_column(heading, justify="right")
-    rows, about = lines(plan)
-    for row in rows:
-        table.add_row(*row, style="bold" if row[0] == str(study.seeds) else "")
-    console.print(table)
-    _say(console, about, "dim")
 
 
 def show_time(console: Console, events: Iterable[Mapping[str, Any]], begun: float, ended: float) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import environment
+from command import HANGS_SECONDS, environment
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("[a-z]*.py"))  # as `make bench`; what they share begins with _
@@ -16,7 +16,7 @@ every_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: scr
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = (sys.executable, *command)
-    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=HANGS_SECONDS)
 
 
 @every_script

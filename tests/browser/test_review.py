@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import ASSAY
+from command import ASSAY, HANGS_SECONDS
 from playwright.sync_api import Page, expect, sync_playwright
 
 from components.evaluation.verdict import Verdict
@@ -39,7 +39,7 @@ PATIENCE = 60_000  # milliseconds; a loaded machine draws slowly
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder in which a small study ran."""
     folder = tmp_path_factory.mktemp("studies")
-    done = subprocess.run([ASSAY, "run", *STUDY], cwd=folder, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([ASSAY, "run", *STUDY], cwd=folder, capture_output=True, text=True, timeout=HANGS_SECONDS)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -1,17 +1,10 @@
-"""A trainer with a store of its own, and a log that nobody reads."""
+"""A trainer with a store of its own."""
 
 from components.data import scaling
 from components.data.prepared import Prepared
 from components.runtime.cells import Store
 from components.runtime.events import Step
 from components.training.trainer import Trainer
-
-
-class Silent:
-    """The log of a cell that nobody reads."""
-
-    def epoch(self, epoch: int, values) -> None:
-        pass
 
 
 def trainer_on(prepared: Prepared, study, folder) -> Trainer:

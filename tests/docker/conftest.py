@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import ASSAY
+from command import ASSAY, HANGS_SECONDS
 from planted import TOKEN
 from team_server import ROOT, Server, running_postgres
 
@@ -21,7 +21,7 @@ def docker_engine() -> None:
     """Skip where no Docker engine answers, or it has no base image for ours and can't pull it."""
 
     def fails(*command: str) -> int:
-        return subprocess.run(["docker", *command], capture_output=True, timeout=600).returncode
+        return subprocess.run(["docker", *command], capture_output=True, timeout=HANGS_SECONDS).returncode
 
     if shutil.which("docker") is None or fails("version"):
         pytest.skip("no Docker engine answers")
@@ -42,7 +42,7 @@ def image(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> str:
         (checkout / name).write_text(f"PASSWORD={TOKEN}\n")
     command = [ASSAY, "run", "table:nosuchfile.csv", "--on", "docker"]  # the study fails before it begins
     env = {**os.environ, "PYTHONPATH": str(checkout), "AWS_SECRET_ACCESS_KEY": TOKEN, "UV_INDEX_TEAM_PASSWORD": TOKEN}
-    failed = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=1800)
+    failed = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=HANGS_SECONDS)
     assert failed.returncode == 1, failed.stderr
     assert "nosuchfile.csv" in failed.stderr
     return f"assay:{__version__}"
@@ -58,7 +58,9 @@ def study() -> tuple[str, ...]:
 def here(study: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the study was run without containers, and with a secret in the environment."""
     folder, env = tmp_path_factory.mktemp("here"), {**os.environ, "AWS_SECRET_ACCESS_KEY": TOKEN}
-    done = subprocess.run([ASSAY, "run", *study], cwd=folder, env=env, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(
+        [ASSAY, "run", *study], cwd=folder, env=env, capture_output=True, text=True, timeout=HANGS_SECONDS
+    )
     assert done.returncode == 0, done.stderr
     (folder / "said").write_text(done.stdout + done.stderr)
     return folder

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command import HANGS_SECONDS
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = (ROOT / "mlflow.yaml").read_text()
@@ -58,7 +59,7 @@ class Postgres:
         where = ["--host=127.0.0.1", f"--port={self.port}", "--username=mlflow", "--inserts", "mlflow"]
         env = {**os.environ, "PGPASSWORD": self.password}
         return subprocess.run(
-            [self.programs / "pg_dump", *where], env=env, capture_output=True, timeout=120, check=True
+            [self.programs / "pg_dump", *where], env=env, capture_output=True, timeout=HANGS_SECONDS, check=True
         ).stdout
 
 
@@ -84,7 +85,7 @@ def running_postgres() -> Iterator[Postgres]:
                 os.chown(path, as_user["user"], as_user["group"])
         initdb = [programs / "initdb", "--pgdata", data, "--username=mlflow", "--pwfile", words, "--no-sync"]
         initdb += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
-        made = subprocess.run(initdb, cwd=folder, capture_output=True, text=True, timeout=120, **as_user)
+        made = subprocess.run(initdb, cwd=folder, capture_output=True, text=True, timeout=HANGS_SECONDS, **as_user)
         assert made.returncode == 0, made.stderr
         settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -204,7 +205,7 @@ class Server:
         if login:
             request.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=HANGS_SECONDS) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

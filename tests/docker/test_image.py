@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from command import ASSAY
+from command import ASSAY, HANGS_SECONDS
 from planted import PLANTED, files_of_image, found_in
 from sklearn import datasets
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 START_SECONDS = 180
 
 
-def docker(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def docker(*arguments: str, timeout: float = HANGS_SECONDS) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout)
 
 
@@ -36,7 +36,7 @@ def workplace(here: Path) -> Path:
 def answers(workplace: Path) -> pd.DataFrame:
     """What the model answers on this machine."""
     command = [ASSAY, "predict", "iris", "flowers.csv"]
-    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(command, cwd=workplace, capture_output=True, text=True, timeout=HANGS_SECONDS, check=True)
     return pd.read_csv(io.StringIO(done.stdout))
 
 
@@ -80,14 +80,16 @@ def test_a_container_serves_the_same_answers(service, answers):
     split = json.loads(datasets.load_iris(as_frame=True).data.to_json(orient="split", index=False))
     body = json.dumps({"dataframe_split": split}).encode()
     request = urllib.request.Request(f"{service}/invocations", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
+    with urllib.request.urlopen(request, timeout=HANGS_SECONDS) as answer:
         found = pd.DataFrame(json.load(answer)["predictions"])
     np.testing.assert_allclose(found, answers[found.columns], atol=1e-5)
     assert np.ptp(found, axis=0).max() > 0.01
 
 
 def test_the_command_in_a_container_gives_the_same_answers(image, workplace, answers):
-    done = docker("run", "--rm", *hardened(workplace), image, "assay", "predict", "iris", "flowers.csv", timeout=300)
+    done = docker(
+        "run", "--rm", *hardened(workplace), image, "assay", "predict", "iris", "flowers.csv", timeout=HANGS_SECONDS
+    )
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(io.StringIO(done.stdout))
     pd.testing.assert_frame_equal(found, answers, atol=1e-5, rtol=0)

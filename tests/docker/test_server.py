@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command import HANGS_SECONDS
 from team_server import MANIFEST, NAMESPACE, OBJECTS, PODS, ROOT, container
 
 from pipeline.commands.doctor.servers import check_mlflow
@@ -116,7 +117,7 @@ def test_compose_wants_each_password_and_the_host(tmp_path):
         (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
         env = {name: value for name, value in os.environ.items() if name not in {*names, "PYTHONPATH"}}
         arguments = [*command, "--file", "compose.yaml", "config"]
-        return subprocess.run(arguments, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+        return subprocess.run(arguments, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=HANGS_SECONDS)
 
     planted = {name: f"planted-{name.lower().replace('_', '-')}" for name in names}
     complete = config(planted)
@@ -133,7 +134,7 @@ def test_compose_wants_each_password_and_the_host(tmp_path):
 def _runs(command: list[str]) -> bool:
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # Debian's is a Python program
     try:
-        return subprocess.run(command, env=env, capture_output=True, timeout=60).returncode == 0
+        return subprocess.run(command, env=env, capture_output=True, timeout=HANGS_SECONDS).returncode == 0
     except OSError:
         return False
 

@@ -51,7 +51,6 @@ class Program(keras_program.KerasProgram):
     """
 
     def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
-        """Build the network for encoded rows, of which `rows` are trained on."""
         super().__init__(recipe, inputs, classes, rows)
         self._watched = rows // min(self.batch_size, rows) - 1  # the last step with a whole batch
         self.optimizer = keras_program.optimizer(recipe.train, self.network, self.computed.precision)
@@ -78,14 +77,11 @@ class Program(keras_program.KerasProgram):
         self._augmented = tf.function(self._augment_graph, autograph=False)
 
     def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
-        """See `engine.Program.begin`."""
-        fresh = self._fresh(seed)
-        values = ([v.value for v in part] for part in (fresh.trainable_variables, fresh.non_trainable_variables))
-        self._state: State = self._copied((*values, self._optimizer_start))
+        self._state: State = self._copied((*self._values(self._fresh(seed)), self._optimizer_start))
         self._weights = self._best = self._copied(self._state[:2])
         self._seed = seed
         self._spread, self._class_weights = tf.constant(spread, tf.float32), weights
-        by_tensorflow = isinstance(split.x, Streamed) or self.augment_recipe.on()
+        by_tensorflow = isinstance(split.x, Streamed) or self.recipe.augment.on()
         self._feed = Feed(split.x, split.y, self.batch_size) if by_tensorflow else None
         self._rows: Any = None if by_tensorflow else self._on_devices((split.x, split.y))
         self._validation: Any = split.val_x, split.val_y
@@ -93,7 +89,6 @@ class Program(keras_program.KerasProgram):
             self._validation = [self._on_devices(chunk) for chunk in _chunks(split.val_x, split.val_y)]
 
     def train_epoch(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
-        """See `engine.Program.train_epoch`."""
         totals, watched = self._nothing, self._watched
         for batches in _ahead(self._prepared(order, step)) if self._feed else self._gathered(order):
             of_steps, rates = rates[: batches.steps], rates[batches.steps :]
@@ -102,43 +97,35 @@ class Program(keras_program.KerasProgram):
             self._state, totals = self._train(self._state, batches, of_steps, self._class_weights, where, totals)
             watched -= batches.steps
         self._weights = self._averaged(self._state) if self.averages else self._state[:2]
-        self._measured = np.asarray(totals[1])
+        self.measured = np.asarray(totals[1])
         return np.asarray(totals[0])
 
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        """See `engine.Program.evaluate`."""
         totals = self._no_counts
-        held = isinstance(self._validation, list)
-        for x, y in self._validation if held else _chunks(*self._validation):
+        for x, y in self._validation if isinstance(self._validation, list) else _chunks(*self._validation):
             totals = self._score(self._weights, x, y, totals)
         return np.asarray(totals[0]), np.asarray(totals[1])
 
     def release(self) -> None:
-        """See `engine.Program.release`."""
         self._feed = self._rows = self._validation = None
         self._write()
 
     def keep(self) -> None:
-        """See `engine.Program.keep`."""
         self._best = self._copied(self._weights)
 
     def restore(self) -> None:
-        """See `engine.Program.restore`."""
         self._weights = self._best
         self._write()
 
     def state(self) -> list[np.ndarray]:
-        """See `engine.Program.state`."""
         return [np.asarray(value) for value in jax.tree.leaves((self._state, self._best))]
 
     def set_state(self, arrays: list[np.ndarray]) -> None:
-        """See `engine.Program.set_state`."""
         saved = jax.tree.unflatten(jax.tree.structure((self._state, self._best)), arrays)
         self._state, self._best = self._copied(saved)
         self._weights = self._averaged(self._state) if self.averages else self._state[:2]
 
     def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
-        """Return float32 (rows, classes) for encoded rows."""
         weights = self._values(self.network)
         chunks = [np.asarray(self._logits(weights, part)) for part, _ in _chunks(x, np.zeros(len(x), np.int32))]
         return np.concatenate([np.zeros((0, self.classes), np.float32), *chunks])
@@ -148,10 +135,9 @@ class Program(keras_program.KerasProgram):
 
     def _write(self) -> None:
         """Put the weights that are scored into the network."""
-        variables = self.network.trainable_variables, self.network.non_trainable_variables
-        for of, values in zip(variables, self._weights, strict=True):
-            for variable, value in zip(of, values, strict=True):
-                variable.assign(value)
+        variables = [*self.network.trainable_variables, *self.network.non_trainable_variables]
+        for variable, value in zip(variables, [*self._weights[0], *self._weights[1]], strict=True):
+            variable.assign(value)
 
     # Rows, in steps
 
@@ -187,12 +173,12 @@ class Program(keras_program.KerasProgram):
             step, taken = given
             rows = tf.ensure_shape(tf.gather(x, taken), (None, *self.inputs.shape))
             step_seed = tf.stack([seed[0], seed[1] + step])
-            rows, mixture = augment(rows, self.augment_recipe, step_seed, spread, categories=len(self.inputs.sizes))
+            rows, mixture = augment(rows, self.recipe.augment, step_seed, spread, categories=len(self.inputs.sizes))
             return rows, tf.gather(y, taken), mixture or ()
 
         like = tf.TensorSpec((None, *self.inputs.shape), x.dtype), tf.TensorSpec((None,), y.dtype)
         mixture = ()
-        if self.augment_recipe.has("mix"):
+        if self.recipe.augment.has("mix"):
             mixture = Mixture(tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32))
         return tf.map_fn(one, (tf.range(tf.shape(order)[0]), order), fn_output_signature=(*like, mixture))
 
@@ -230,9 +216,7 @@ class Program(keras_program.KerasProgram):
             network = self._watch.network if self._watch else self.network
             outputs, after, penalties = network.stateless_call(trainable, others, x, training=True, return_losses=True)
             logits = outputs[LOGITS] if self._watch else outputs
-            losses, objectives = keras_program.losses(
-                logits, keras_program.labels(y, mixture), class_weights, self.label_smoothing
-            )
+            losses, objectives = self.losses(logits, y, mixture, class_weights)
             with keras.StatelessScope(list(zip(self.optimizer.variables, remembered, strict=True))):
                 scaled = self.optimizer.scale_loss(jnp.mean(objectives) + sum(penalties))
                 scale = self.optimizer.scale_loss(1.0)
@@ -245,7 +229,7 @@ class Program(keras_program.KerasProgram):
             shown, old, new = ([of[i] for i in self._watch.kernels] for of in (gradients, before, trainable))
             shown = keras_program.unscaled(shown, scale)
             measured = jax.lax.cond(watched, lambda: measure(shown, old, new, outputs), lambda: measured)
-        counted = jnp.stack([jnp.sum(losses), keras_program.hits(logits, keras_program.main_label(y, mixture))])
+        counted = jnp.stack([jnp.sum(losses), keras_program.hits(logits, y, mixture)])
         return (trainable, others, remembered), counted, measured
 
     def _average(self, state: State) -> Weights:

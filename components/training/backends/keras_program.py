@@ -4,7 +4,7 @@ Arrays are those of Keras' backend.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
@@ -18,11 +18,6 @@ from components.training import engine, models
 from components.training.augment import Mixture
 from components.training.layer_watch import LayerStatistics, Tensor
 
-OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
-    "adam": keras.optimizers.Adam,
-    "rmsprop": keras.optimizers.RMSprop,
-    "sgd": keras.optimizers.SGD,
-}
 Labels = list[tuple[Tensor, Tensor]]  # shares of the rows' labels, float32 (rows,) or a number; int32 (rows,)
 
 
@@ -38,7 +33,7 @@ def precision(name: str) -> Iterator[None]:
 
 
 def optimizer(
-    recipe: Train, network: keras.Model, of_precision: str = "float32", kinds: Mapping[str, type] = OPTIMIZERS
+    recipe: Train, network: keras.Model, of_precision: str = "float32", adam: type = keras.optimizers.Adam
 ) -> keras.optimizers.Optimizer:
     """Return the recipe's optimizer for a network; the learning rate is assigned before every step.
 
@@ -46,14 +41,14 @@ def optimizer(
     network simpler, and a word that is not in a batch should not fade. In float16 small gradients would be 0, so the
     loss is scaled while they are computed (Micikevicius et al. 2018).
     """
+    kinds = {"adam": adam, "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
     built = kinds[recipe.optimizer](
         weight_decay=recipe.weight_decay or None,
         global_clipnorm=recipe.clip_norm or None,
         use_ema=recipe.ema > 0,
         ema_momentum=recipe.ema,
     )
-    spared = [v for v in network.trainable_variables if not v.name.endswith("kernel")]
-    built.exclude_from_weight_decay(var_list=spared)
+    built.exclude_from_weight_decay([v for v in network.trainable_variables if not v.name.endswith("kernel")])
     if of_precision == "float16":
         built = keras.optimizers.LossScaleOptimizer(built)
     built.build(network.trainable_variables)
@@ -88,13 +83,10 @@ def losses(logits: Tensor, of: Labels, weights: Tensor, smoothing: float) -> tup
     return shown, minimized
 
 
-def main_label(y: Tensor, mixture: Mixture | None) -> Tensor:
-    """Return each row's label of greater weight: what counts as a hit while training."""
-    return y if mixture is None else ops.where(mixture.weight < 0.5, ops.take(y, mixture.partner, axis=0), y)
-
-
-def hits(logits: Tensor, y: Tensor) -> Tensor:
-    """Return how many rows are taken for what they are, float32 ()."""
+def hits(logits: Tensor, y: Tensor, mixture: Mixture | None) -> Tensor:
+    """Return how many rows are taken for what they are, or for their label of greater weight; float32 ()."""
+    if mixture is not None:
+        y = ops.where(mixture.weight < 0.5, ops.take(y, mixture.partner, axis=0), y)
     return ops.sum(ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=1), "int32"), y), "float32"))
 
 
@@ -103,13 +95,10 @@ class KerasProgram(engine.Program):
 
     def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
         """Build the network for encoded rows, of which `rows` are trained on."""
-        self.model_recipe = recipe.model
-        self.augment_recipe = recipe.augment
+        self.recipe = recipe
+        self.inputs, self.classes = inputs, classes
         self.batch_size = recipe.train.batch_size
-        self.label_smoothing = recipe.train.label_smoothing
         self.averages = recipe.train.ema > 0
-        self.inputs = inputs
-        self.classes = classes
         self.steps = -(-rows // self.batch_size)
         self.computed = devices.computed(recipe.train)
         if self.computed.device != "cpu":
@@ -118,12 +107,12 @@ class KerasProgram(engine.Program):
         self._watch = LayerStatistics(self.network, recipe.model.activation) if recipe.train.diagnostics else None
         if self._watch:
             self.layers = self._watch.layers
-        self._measured = np.zeros(0, np.float32)
+        self.measured = np.zeros(0, np.float32)
 
-    def measured(self) -> np.ndarray:
-        """See `engine.Program.measured`."""
-        return self._measured
+    def losses(self, logits: Tensor, y: Tensor, mixture: Mixture | None, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the function `losses` says of the rows while training; `weights` are those of the classes."""
+        return losses(logits, labels(y, mixture), weights, self.recipe.train.label_smoothing)
 
     def _fresh(self, seed: int) -> keras.Model:
         with precision(self.computed.precision):
-            return models.build(self.model_recipe, self.inputs, self.classes, self.steps, seed)
+            return models.build(self.recipe.model, self.inputs, self.classes, self.steps, seed)

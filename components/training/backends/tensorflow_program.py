@@ -46,19 +46,15 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-OPTIMIZERS = {**keras_program.OPTIMIZERS, "adam": Adam}
-
-
 class Program(keras_program.KerasProgram):
     """A network whose epoch is one `tf.function`."""
 
     def __init__(self, recipe: Recipe, inputs: Inputs, classes: int, rows: int):
-        """Build the network for encoded rows, of which `rows` are trained on."""
         super().__init__(recipe, inputs, classes, rows)
         self.computed = replace(self.computed, jit=self.computed.jit and self._may_jit(recipe.train))
         self._training = for_training(self._watch.network if self._watch else self.network)
         self._scoring = for_scoring(self.network)
-        self.optimizer = keras_program.optimizer(recipe.train, self.network, self.computed.precision, OPTIMIZERS)
+        self.optimizer = keras_program.optimizer(recipe.train, self.network, self.computed.precision, Adam)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
         self._best = [tf.Variable(v.value) for v in self.network.variables]
         self._whole = min(self.batch_size, rows)
@@ -76,18 +72,14 @@ class Program(keras_program.KerasProgram):
         self._logits = tf.function(lambda x: self._scoring(x, training=False), reduce_retracing=True)
 
     def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
-        """See `engine.Program.begin`."""
-        for variable, fresh in zip(self.network.variables, self._fresh(seed).variables, strict=True):
-            variable.assign(fresh.value)
-        for variable, start in zip(self.optimizer.variables, self._optimizer_start, strict=True):
-            variable.assign(start)
+        _assign(self.network.variables, [fresh.value for fresh in self._fresh(seed).variables])
+        _assign(self.optimizer.variables, self._optimizer_start)
         self._seed = seed
         self._spread, self._weights = tf.constant(spread, tf.float32), tf.constant(weights)
         self._rows = Feed(split.x, split.y, self.batch_size)
         self._validation = Feed(split.val_x, split.val_y, EVALUATION_ROWS)
 
     def train_epoch(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
-        """See `engine.Program.train_epoch`."""
         if self.averages and step:
             self._unaverage()
         totals = tf.zeros(2), tf.fill((len(self.layers), len(QUANTITIES)), math.nan)
@@ -98,55 +90,42 @@ class Program(keras_program.KerasProgram):
             step, rates = step + steps, rates[steps:]
         if self.averages:
             self._average()
-        self._measured = totals[1].numpy()
+        self.measured = totals[1].numpy()
         return totals[0].numpy()
 
     def evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        """See `engine.Program.evaluate`."""
         totals = tf.zeros(()), tf.zeros((3, self.classes))
         for x, y in self._validation.straight():
             totals = self._score(x, y, totals)
         return totals[0].numpy(), totals[1].numpy()
 
     def release(self) -> None:
-        """See `engine.Program.release`."""
         del self._rows, self._validation
 
     def keep(self) -> None:
-        """See `engine.Program.keep`."""
         self._keep()
 
     def restore(self) -> None:
-        """See `engine.Program.restore`."""
         self._restore()
 
     def state(self) -> list[np.ndarray]:
-        """See `engine.Program.state`."""
         return [np.array(variable) for variable in self._variables()]
 
     def set_state(self, arrays: list[np.ndarray]) -> None:
-        """See `engine.Program.set_state`."""
         _assign(self._variables(), arrays)
 
     def _variables(self) -> list:
         return [*self.network.variables, *self.optimizer.variables, *self._best, *self._trained]
 
     def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
-        """Return float32 (rows, classes) for encoded rows."""
-        unlabelled = np.zeros(len(x), np.int32)
-        blocks = Feed(x, unlabelled, EVALUATION_ROWS).straight()
-        return np.concatenate([self._probabilities(block) for block, _ in blocks])
-
-    def _probabilities(self, x: tf.Tensor) -> np.ndarray:
-        chunks = [self._logits(x[start : start + EVALUATION_ROWS]) for start in range(0, len(x), EVALUATION_ROWS)]
-        return tf.nn.softmax(tf.concat(chunks, axis=0)).numpy()
+        found = []
+        for block, _ in Feed(x, np.zeros(len(x), np.int32), EVALUATION_ROWS).straight():
+            chunks = [block[start : start + EVALUATION_ROWS] for start in range(0, len(block), EVALUATION_ROWS)]
+            found.append(tf.nn.softmax(tf.concat([self._logits(chunk) for chunk in chunks], axis=0)).numpy())
+        return np.concatenate(found)
 
     def _may_jit(self, train: Train) -> bool:
-        """Tell whether XLA compiles the network.
-
-        Raises:
-            AssayError: where it does not, and the recipe says that it should.
-        """
+        """Tell whether XLA compiles the network, which is an error where the recipe says that it should."""
         kinds = {type(layer) for layer in _layers(self.network)}
         same = train.deterministic or self.computed.device == "cpu"
         if keras.layers.Bidirectional in kinds:  # neither TensorFlow's LSTM nor cuDNN's; the recipe refuses jit: true
@@ -156,7 +135,7 @@ class Program(keras_program.KerasProgram):
         if train.jit == "auto":
             return False
         lacks = "has no deterministic gradient of max pooling"
-        raise AssayError(f"train.jit: XLA {lacks}, which {self.model_recipe.name} needs; expected auto or false")
+        raise AssayError(f"train.jit: XLA {lacks}, which {self.recipe.model.name} needs; expected auto or false")
 
     def _average_graph(self) -> None:
         """Set the weights as trained aside, and put their moving average into the network."""
@@ -167,8 +146,7 @@ class Program(keras_program.KerasProgram):
         """Train on one block, and return what became of `totals`.
 
         Their first, float32 (2,), gets the summed cross-entropy and the number of hits added. The second, float32
-        (layers, quantities), is what the watched layers showed last. `rates` are the learning rates, float32 (steps,),
-        and `weights` those of the classes, float32 (classes,).
+        (layers, quantities), is what the watched layers showed last.
         """
         rows, batch = tf.shape(order)[0], self.batch_size
         watched = rows // self._whole - 1
@@ -190,17 +168,16 @@ class Program(keras_program.KerasProgram):
         Also returns `measured`; where the step is `watched`, bool (), what was measured in it. That changes no step.
         """
         x = tf.ensure_shape(x, (None, *self.inputs.shape))
-        x, mixture = augment(x, self.augment_recipe, seed, spread, categories=len(self.inputs.sizes))
+        x, mixture = augment(x, self.recipe.augment, seed, spread, categories=len(self.inputs.sizes))
         return self._update(x, y, mixture, class_weights, watched, measured)
 
     def _update(self, x, y, mixture, class_weights, watched, measured):
         """Take one gradient step on augmented rows, see `_train_step`."""
-        labels = keras_program.labels(y, mixture)
         weights = self.network.trainable_variables
         with tf.GradientTape() as tape:
             outputs = self._training(x, training=True)
             logits = outputs[LOGITS] if self._watch else outputs
-            losses, objectives = keras_program.losses(logits, labels, class_weights, self.label_smoothing)
+            losses, objectives = self.losses(logits, y, mixture, class_weights)
             objective = tf.reduce_mean(objectives) + (tf.add_n(self.network.losses) if self.network.losses else 0.0)
             objective, scale = self.optimizer.scale_loss(objective), self.optimizer.scale_loss(1.0)
         gradients = tape.gradient(objective, [w.value for w in weights])
@@ -212,20 +189,14 @@ class Program(keras_program.KerasProgram):
             measure, after = self._watch.measure, self._kernels(weights)
             shown = keras_program.unscaled(self._kernels(gradients), scale)
             measured = tf.cond(watched, lambda: measure(shown, before, after, outputs), lambda: measured)
-        return tf.stack(
-            [tf.reduce_sum(losses), keras_program.hits(logits, keras_program.main_label(y, mixture))]
-        ), measured
+        return tf.stack([tf.reduce_sum(losses), keras_program.hits(logits, y, mixture)]), measured
 
     def _kernels(self, of_weights) -> list[tf.Tensor]:
-        """Return, of something for each weight, what is for the kernels of the watched layers; as it is now."""
+        """Return what is for the kernels of the watched layers, as it is now."""
         return [tf.convert_to_tensor(of_weights[i]) for i in self._watch.kernels] if self._watch else []
 
     def _score_graph(self, x, y, totals):
-        """Score one block in evaluation mode.
-
-        Adds to `totals`: the summed cross-entropy, float32 (), and for each class how many rows are of it, were taken
-        for it, and both, float32 (3, classes).
-        """
+        """Score one block in evaluation mode; adds to `totals` what `engine.Program.evaluate` returns."""
         rows = tf.shape(y)[0]
 
         def one(start, loss, counts):

@@ -10,9 +10,7 @@ import keras
 from components.data.encoding import Inputs
 from components.study.model_catalogue import MODELS
 from components.study.recipe import Model
-from components.training.models.layers import Layers, embedding_width, momentum
-
-__all__ = ["build", "embedding_width", "momentum"]
+from components.training.models.layers import Layers
 
 
 def build(recipe: Model, inputs: Inputs, classes: int, steps: int, seed: int) -> keras.Model:

@@ -25,7 +25,7 @@ class Layers:
     """
 
     def __init__(self, recipe: Model, steps: int, seed: int):
-        """Take the model's part of the recipe, the number of steps in an epoch, and the cell's seed."""
+        """Take the number of steps in an epoch, and the cell's seed."""
         self.recipe = recipe
         self.seed = seed
         self.momentum = recipe.batch_norm_momentum if recipe.batch_norm_momentum is not None else momentum(steps)
@@ -43,8 +43,7 @@ class Layers:
 
     def output(self, x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
         """Logits; (rows, features) -> (rows, classes)."""
-        kernel = {**self._kernel("logits"), "use_bias": True}
-        return keras.layers.Dense(classes, **kernel, dtype="float32")(x)
+        return self.linear(x, classes, "logits", dtype="float32")
 
     def embedding(self, x: keras.KerasTensor, numbers: int, width: int, name: str) -> keras.KerasTensor:
         """A trained vector for each number; int (rows, ...) -> float32 (rows, ..., width).
@@ -54,6 +53,10 @@ class Layers:
         """
         start = keras.initializers.GlorotUniform(self._seed(name))
         return keras.layers.Embedding(numbers, width, embeddings_initializer=start, name=name)(x)
+
+    def words(self, x: keras.KerasTensor, inputs: Inputs) -> keras.KerasTensor:
+        """The words' vectors; int32 (rows, words) -> float32 (rows, words, width)."""
+        return self.embedding(x, inputs.sizes[0], self.recipe.embedding, "words")
 
     def bare_convolution(
         self, x: keras.KerasTensor, filters: int, name: str, size: int = 3, strides: int = 1
@@ -103,15 +106,13 @@ class Layers:
         ]
         return keras.layers.Bidirectional(one_way[0], backward_layer=one_way[1], name=name)(x, mask=real)
 
-    def linear(self, x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
+    def linear(self, x: keras.KerasTensor, units: int, name: str, dtype: str | None = None) -> keras.KerasTensor:
         """A dense layer with a bias and nothing behind it; (..., features) -> (..., units)."""
-        return keras.layers.Dense(units, **{**self._kernel(name), "use_bias": True})(x)
+        return keras.layers.Dense(units, **{**self._kernel(name), "use_bias": True}, dtype=dtype)(x)
 
-    def dropout(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    def dropout(self, x: keras.KerasTensor, name: str, kind: type = keras.layers.Dropout) -> keras.KerasTensor:
         """Dropout alone."""
-        if not self.recipe.dropout:
-            return x
-        return keras.layers.Dropout(self.recipe.dropout, seed=self._seed(name), name=name)(x)
+        return kind(self.recipe.dropout, seed=self._seed(name), name=name)(x) if self.recipe.dropout else x
 
     def _activate(self, x, name: str, dropout: type, pool=None) -> keras.KerasTensor:
         # Pooling comes first. The largest of four pixels stays the largest under a ReLU, sigmoid or tanh and under a
@@ -124,9 +125,7 @@ class Layers:
             x = keras.layers.LayerNormalization(name=f"{name}_norm")(x)
         kind = self.recipe.activation
         x = keras.layers.Activation(kind, name=f"{name}_{kind}")(x)
-        if self.recipe.dropout:
-            x = dropout(self.recipe.dropout, seed=self._seed(f"{name}_dropout"), name=f"{name}_dropout")(x)
-        return x
+        return self.dropout(x, f"{name}_dropout", dropout)
 
     def _kernel(self, name: str) -> dict:
         l1, l2 = self.recipe.l1, self.recipe.l2
@@ -157,7 +156,7 @@ def features(x: keras.KerasTensor, layers: Layers, inputs: Inputs) -> keras.Kera
     vectors (Iyyer et al. 2015).
     """
     if x.dtype == "int32":
-        return mean_of_words(x, layers.embedding(x, inputs.sizes[0], layers.recipe.embedding, "words"))
+        return mean_of_words(x, layers.words(x, inputs))
     if inputs.sizes:
         return with_categories(x, layers, inputs.sizes)
     return keras.layers.Flatten(name="flatten")(x) if len(x.shape) > 2 else x

@@ -16,7 +16,7 @@ def bilstm(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[in
     """
     first = keras.ops.expand_dims(keras.ops.arange(x.shape[1]) == 0, 0)
     real = keras.ops.logical_or(real_words(x), first)  # on a GPU an LSTM refuses a text without a word
-    words = _words(x, layers, inputs)
+    words = layers.words(x, inputs)
     for i, width in enumerate(units, 1):
         words = layers.lstm(words, real, width, f"lstm_{i}", sequence=i < len(units))
     return layers.dense(words, 2 * units[-1], "dense_1")
@@ -25,7 +25,7 @@ def bilstm(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[in
 def textcnn(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tuple[int, ...]) -> keras.KerasTensor:
     """Filters over 3, 4 and 5 words, of each the most it finds in the text (Kim 2014); further units are dense."""
     real = real_words(x)
-    words = _words(x, layers, inputs) * keras.ops.cast(keras.ops.expand_dims(real, -1), "float32")
+    words = layers.words(x, inputs) * keras.ops.cast(keras.ops.expand_dims(real, -1), "float32")
     ngrams = [layers.ngrams(words, real, units[0], width, f"conv_{width}") for width in WIDTHS]
     x = keras.layers.Concatenate(name="found")(ngrams)
     for i, width in enumerate(units[1:], 1):
@@ -39,7 +39,7 @@ def transformer(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tup
     Each width is that of a block's feed-forward layer. Blocks normalize before they act, which trains without a warm-up
     (Xiong et al. 2020). Places have trained vectors.
     """
-    real, words = real_words(x), _words(x, layers, inputs)
+    real, words = real_words(x), layers.words(x, inputs)
     places = keras.ops.cumsum(keras.ops.ones_like(x), axis=1) - 1  # a constant would not be a part of the network
     words = words + layers.embedding(places, x.shape[1], layers.recipe.embedding, "places")
     words = layers.dropout(words, "words_dropout")
@@ -48,10 +48,6 @@ def transformer(x: keras.KerasTensor, layers: Layers, inputs: Inputs, units: tup
         change = layers.dense(_normalized(words, f"block_{i}_norm_2"), width, f"block_{i}_dense")
         words = words + layers.linear(change, layers.recipe.embedding, f"block_{i}_out")
     return mean_of_words(x, _normalized(words, "norm"))
-
-
-def _words(x: keras.KerasTensor, layers: Layers, inputs: Inputs) -> keras.KerasTensor:
-    return layers.embedding(x, inputs.sizes[0], layers.recipe.embedding, "words")
 
 
 def _normalized(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

@@ -3,10 +3,9 @@
 The checks run side by side, each with a limit, so that the answer comes within seconds whatever hangs.
 """
 
-import queue
 import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 
 from rich import box
 from rich.console import Console
@@ -27,12 +26,7 @@ Check = Callable[[], CheckResult]
 
 
 def checks(cluster: Cluster, deep: bool) -> dict[str, Check]:
-    """Return the checks by name.
-
-    Args:
-        cluster: whose Kubeflow Pipelines is asked, as whom the settings say.
-        deep: import TensorFlow and JAX, and write to MLflow.
-    """
+    """Return the checks by name; `deep` ones import TensorFlow and JAX, and write to MLflow."""
     return {
         "Python": machine.check_python,
         "packages": machine.check_packages,
@@ -47,35 +41,23 @@ def checks(cluster: Cluster, deep: bool) -> dict[str, Check]:
 
 
 def examine(to_check: dict[str, Check], seconds: float) -> dict[str, CheckResult]:
-    """Run checks side by side; one that fails or takes too long has a result, too.
+    """Run checks side by side; what has not answered in time counts as missing, and its thread is left behind."""
+    answers: dict[str, Future[CheckResult]] = {name: Future() for name in to_check}
 
-    Args:
-        to_check: by name.
-        seconds: what has not answered by then counts as missing. Its thread is left behind.
-    """
-    answers: queue.Queue[tuple[str, CheckResult]] = queue.Queue()
-
-    def ask(name: str, check: Check) -> None:
+    def ask(name: str) -> None:
         try:
-            result = check()
+            result = to_check[name]()
         except AssayError as error:
             result = CheckResult("missing", str(error))
         except Exception as error:  # whatever it is: one check must not hide what the others found
             result = CheckResult("missing", f"can't be checked: {type(error).__name__}: {error}")
-        answers.put((name, result))
+        answers[name].set_result(result)
 
-    for name, check in to_check.items():
-        threading.Thread(target=ask, args=(name, check), daemon=True).start()
-    results: dict[str, CheckResult] = {}
-    deadline = time.monotonic() + seconds
-    while len(results) < len(to_check):
-        try:
-            name, result = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            break
-        results[name] = result
+    for name in to_check:
+        threading.Thread(target=ask, args=(name,), daemon=True).start()
+    done, _ = wait(answers.values(), timeout=seconds)
     late = CheckResult("missing", f"no answer within {seconds:g} s", "look whether something in between drops packets")
-    return {name: results.get(name, late) for name in to_check}
+    return {name: answer.result() if answer in done else late for name, answer in answers.items()}
 
 
 def show(console: Console, results: dict[str, CheckResult]) -> None:

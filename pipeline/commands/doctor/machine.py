@@ -100,11 +100,7 @@ def _memory() -> int:
 
 
 def check_gpu(deep: bool) -> CheckResult:
-    """Look for NVIDIA's GPUs, and whether TensorFlow can use them.
-
-    Args:
-        deep: ask TensorFlow and JAX themselves, which takes many seconds.
-    """
+    """Look for NVIDIA's GPUs; `deep` asks TensorFlow and JAX themselves, which takes many seconds."""
     models = gpus() or _listed_by_driver()
     if not models:
         return CheckResult("ok", "none; the CPU computes")

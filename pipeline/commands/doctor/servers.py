@@ -2,8 +2,9 @@
 
 import importlib.metadata
 import os
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from components.errors import AssayError
@@ -18,12 +19,7 @@ FORWARD = "kubectl port-forward --namespace kubeflow service/ml-pipeline-ui 8080
 
 
 def check_mlflow(uri: str, deep: bool) -> CheckResult:
-    """Ask the tracking server whether it is there, lets us in, and has a version that fits.
-
-    Args:
-        uri: see `components.tracking.client.tracking_uri`.
-        deep: write a file, read it and delete it.
-    """
+    """Ask the tracking server whether it is there, lets us in, and has a version that fits; `deep` writes a file."""
     if not uri.startswith(("http://", "https://")):
         try:
             check_reachable(uri)
@@ -141,10 +137,11 @@ def _fetch(base: str, path: str, headers: dict[str, str]) -> CheckResult | None:
 
     A server with a bucket has its clients fetch files there, at addresses that it signs.
     """
-    signed = None
+    signed: dict[str, Any] = {}
     if os.environ.get("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "true").lower() in ("true", "1"):
         answer = _get(f"{base}/api/2.0/mlflow-artifacts/presigned/{path}", headers)
-        signed = None if isinstance(answer, str) or answer.status_code != 200 else _json(answer)
+        with suppress(ValueError):
+            signed = {} if isinstance(answer, str) or answer.status_code != 200 else answer.json()
     address = signed["url"] if signed else f"{base}/api/2.0/mlflow-artifacts/artifacts/{path}"
     fetched = _get(address, signed.get("headers", {}) if signed else headers)
     if not isinstance(fetched, str) and fetched.status_code == 200:
@@ -159,11 +156,7 @@ def _fetch(base: str, path: str, headers: dict[str, str]) -> CheckResult | None:
 
 
 def check_pipelines(cluster: Cluster) -> CheckResult:
-    """Ask a Kubeflow Pipelines API, with the login of `submit`, whether it is there, lets us in, and is new enough.
-
-    Raises:
-        UsageError: when the login can't be read.
-    """
+    """Ask a Kubeflow Pipelines API, with the login of `submit`, whether it is there, lets us in, and is new enough."""
     if not cluster.host:
         return CheckResult("ok", "no cluster was named (--host or KFP_HOST)")
     from pipeline.kubeflow.client import SDK, Client, ClusterError, older_than_sdk
@@ -200,11 +193,3 @@ def _root_cause(error: BaseException) -> str:
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     return getattr(error, "strerror", None) or str(error)
-
-
-def _json(answer: "requests.Response") -> dict | None:
-    try:
-        value = answer.json()
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

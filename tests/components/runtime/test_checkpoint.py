@@ -108,8 +108,8 @@ def test_a_broken_checkpoint_counts_as_none(tmp_path, length):
     checkpoint.write({"curves": [[1.0]]}, [np.arange(5)])
     saved = checkpoint.read()
     assert saved is not None
-    assert saved.history == {"curves": [[1.0]]}
-    np.testing.assert_array_equal(saved.arrays[0], np.arange(5))
+    assert saved[0] == {"curves": [[1.0]]}
+    np.testing.assert_array_equal(saved[1][0], np.arange(5))
     checkpoint.file.write_bytes(checkpoint.file.read_bytes()[:length])
     assert checkpoint.read() is None
     assert [file.name for file in tmp_path.iterdir()] == ["cell"]
@@ -122,7 +122,7 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path):
         checkpoint.write(object(), [])
     saved = checkpoint.read()
     assert saved is not None
-    assert saved.history == "old"
+    assert saved[0] == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["cell"]
 
 

@@ -33,7 +33,7 @@ def module(package: Path, name: str) -> Path:
         ("augment.py", "0.5", "0.25"),
         ("engine.py", "epoch: int = 0", "epoch: int = 1"),
         ("metrics.py", "CONFIDENCE_BINS = 15", "CONFIDENCE_BINS = 16"),
-        ("recipe.py", "default=0.001", "default=0.002"),
+        ("recipe.py", "option(0.001", "option(0.002"),
         ("checkpoint.py", "60", "61"),
     ],
 )
@@ -50,7 +50,7 @@ def test_a_new_layer_retrains_everything(package):
 def test_what_only_shows_or_reads_retrains_nothing_and_is_other_code_in_the_image(package):
     change(module(package, "source_types.py"), '"table:FILE"', '"table:PATH"')
     change(module(package, "validation_errors.py"), "a whole number", "an integer")
-    change(module(package, "study.py"), "default=0.02", "default=0.03")  # of the gate
+    change(module(package, "study.py"), "0.02,", "0.03,")  # of the gate
     change(module(package, "mlflow_model.py"), '"image"', '"picture"')
     change(module(package, "augmentation_preview.py"), "TEXT_WIDTH = 100", "TEXT_WIDTH = 99")
     for file in [*package.rglob("*.j2"), module(package, "charts.py"), module(package, "tfds.py")]:
@@ -65,7 +65,7 @@ def test_what_only_shows_or_reads_retrains_nothing_and_is_other_code_in_the_imag
         ("engine.py", '"""', '"""Said in another way: '),  # a docstring
         ("checkpoint.py", "import json", "import json  # that is how it is written"),
         ("trees.py", "needs all rows in memory", "wants all rows in memory"),  # an error
-        ("recipe.py", 'description="rows in a step"', 'description="rows of a step"'),
+        ("recipe.py", '"rows in a step"', '"rows of a step"'),
     ],
 )
 def test_a_change_of_words_retrains_nothing(package, name, old, new):
@@ -85,7 +85,7 @@ def test_a_module_that_is_gone_is_no_silence(package):
 
 def test_the_hash_is_of_code_and_libraries(monkeypatch):
     ours = code_version.code_version()
-    monkeypatch.setattr(code_version, "_version", lambda library: "0")
+    monkeypatch.setattr(code_version, "library_version", lambda library: "0")
     assert code_version.code_version.__wrapped__() != ours
 
 

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from trainers import Silent, trainer_on
+from trainers import trainer_on
 
 from components.errors import AssayError
 from components.runtime import devices
@@ -68,7 +68,7 @@ def test_idle_gpus_are_a_warning_once(on, iris, make_study, tmp_path, monkeypatc
     trainer, told = trainer_on(iris, study, tmp_path), []
     monkeypatch.setattr(trainer.running, "emit", lambda event, **fields: told.append((event, *fields.values())))
     for cell in study.cells():
-        trainer.train(cell, Silent())
+        trainer.train(cell)
     assert [event for event, *_ in told] == ["warning"]
 
 

@@ -19,6 +19,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from command import HANGS_SECONDS
 from PIL import Image
 from sklearn import datasets
 
@@ -172,13 +173,13 @@ def wait(address: str, process: subprocess.Popen, log: Path) -> None:
 def post(address: str, body: dict[str, Any]) -> dict[str, Any]:
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"{address}/invocations", json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=120) as answer:
+    with urllib.request.urlopen(request, timeout=HANGS_SECONDS) as answer:
         return json.load(answer)
 
 
 def predict(model: str, source: Path, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [ASSAY, "predict", model, str(source), *options]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=HANGS_SECONDS)
 
 
 def test_the_command_answers_as_was_evaluated(asked, in_workplace, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.special import softmax
 from small import prepare_rows
 
 from components.data.preparation import prepare
@@ -21,7 +22,7 @@ from components.data.scaling import fit
 from components.data.sources import Rows
 from components.errors import AssayError
 from components.serving import saved_model
-from components.serving.saved_model import RowError, Served, raw_rows, softmax
+from components.serving.saved_model import RowError, Served, raw_rows
 from components.study.model_catalogue import APPLICATIONS, MODELS
 from components.study.recipe import Model, Recipe
 from components.training import models
@@ -35,7 +36,7 @@ def saved(prepared: Prepared, folder, scale: str = "none", seed: int = 0, **mode
     recipe = Model.model_validate({"units": [8], **model})
     network = models.build(recipe, prepared.schema.inputs, len(prepared.schema.classes), 10, seed)
     saved_model.save(folder, network, encoder, prepared)
-    return Served(folder / "model"), softmax(np.array(network(encoder(np.array(prepared.x)))))
+    return Served(folder / "model"), softmax(np.array(network(encoder(np.array(prepared.x)))), axis=1)
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from made_up import RESULT_OF_A_CELL, write_result
 from small import rewritten
-from trainers import Silent, trainer_on
+from trainers import trainer_on
 
 from components.errors import AssayError
 from components.runtime.cells import RESULT, CellResult, FinishedCell, Store, hand_over
 from components.serving.saved_model import Served
 from components.stats.metrics import scores
+from components.study.shards import shard
 
 # The step
 
@@ -73,10 +74,10 @@ def test_only_missing_cells_are_trained(run_steps, in_workplace, tmp_path, tiny)
         np.testing.assert_array_equal(resumed.probabilities("test"), whole.probabilities("test"))
 
 
-def test_cells_with_one_program_follow_each_other(make_study, iris, tmp_path):
+def test_cells_with_one_program_follow_each_other(make_study):
     arms = {"wide": {"model.units": [8]}, "tanh": {"scale": "tanh"}, "wide tanh": {"model.units": [8], "scale": "tanh"}}
     study = make_study("sklearn:iris", seeds=2, arms=arms)
-    ordered = trainer_on(iris, study, tmp_path).in_order(study.cells())
+    ordered = shard(study, 1, "1/1")
     assert [cell.arm for cell in ordered] == ["reference"] * 2 + ["tanh"] * 2 + ["wide"] * 2 + ["wide tanh"] * 2
 
 
@@ -87,7 +88,7 @@ def test_a_loss_that_is_no_number_from_the_start_names_the_cell_and_a_cure(make_
     study = make_study("sklearn:iris", seeds=1, arms={}, recipe={**recipe})
     trainer = trainer_on(huge, study, tmp_path / "run")
     with pytest.raises(AssayError, match=r"arm 'reference', seed 0: .*lower train.learning_rate .*scale: none"):
-        trainer.train(study.cells()[0], Silent())
+        trainer.train(study.cells()[0])
     assert list((tmp_path / "run").glob("store/*")) == []
 
 
@@ -108,7 +109,7 @@ def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, di
     found = []
     for name, prepared in (("clean", digits), ("other", poisoned)):
         trainer = trainer_on(prepared, study, tmp_path / name)
-        cells = [(cell, trainer.train(cell, Silent())) for cell in study.cells()]
+        cells = [(cell, trainer.train(cell)) for cell in study.cells()]
         by_arm: dict[str, list[FinishedCell]] = {}
         for cell, result in cells:
             by_arm.setdefault(cell.arm, []).append(result)
@@ -250,9 +251,9 @@ def test_handing_over_copies_where_links_are_impossible(tmp_path, monkeypatch):
 def test_rows_over_the_budget_are_streamed_with_the_same_result(digits, tmp_path, make_study):
     study = make_study("sklearn:digits", recipe={"train": {"epochs": 1}}, arms={}, seeds=1)
     cell = study.cells()[0]
-    held = trainer_on(digits, study, tmp_path / "held").train(cell, Silent())
+    held = trainer_on(digits, study, tmp_path / "held").train(cell)
     streamed = trainer_on(digits, study.model_copy(update={"memory": 200_000 / 2**30}), tmp_path / "streamed").train(
-        cell, Silent()
+        cell
     )
     assert streamed.result.curves == held.result.curves
     for part in ("validation", "test"):

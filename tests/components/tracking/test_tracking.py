@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import HANGS_SECONDS
 from made_up import effect_of, verdict_of
 
 from components.errors import AssayError

@@ -555,6 +555,7 @@ def test_words_are_changed_anew_in_every_step_and_alike_for_a_seed():
 
 def test_the_page_on_extending_gives_a_new_augmentation_a_number_of_its_own():
     page = Path(__file__).parents[3] / "docs" / "extending.md"
-    number = re.search(r'\+    "\w+": (\d+),  # in STREAMS', page.read_text("utf-8"))
-    assert number is not None
-    assert int(number[1]) not in STREAMS.values()
+    name = re.search(r'\+ +"(\w+)",  # in STREAMS: behind the last', page.read_text("utf-8"))
+    assert name is not None
+    assert name[1] not in STREAMS
+    assert list(STREAMS.values()) == list(range(1, len(STREAMS) + 1))

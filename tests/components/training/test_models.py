@@ -7,6 +7,7 @@ import pytest
 from components.data.encoding import Inputs
 from components.study.recipe import Model
 from components.training import models
+from components.training.models import layers as layers_module
 
 SHAPES = {"mlp": (4,), "cnn": (8, 8, 1)}
 KINDS = ("mlp", "cnn")
@@ -149,7 +150,7 @@ def test_both_networks_take_images_of_any_size(name, shape):
 
 @pytest.mark.parametrize(("steps", "expected"), [(1, 0.9), (10, 0.9), (21, 1 - 1 / 21), (100, 0.99), (5000, 0.99)])
 def test_batch_normalization_averages_span_about_an_epoch(steps, expected):
-    assert models.momentum(steps) == pytest.approx(expected)
+    assert layers_module.momentum(steps) == pytest.approx(expected)
     assert [layer.momentum for layer in layers(build("mlp", steps=steps), "Batch")] == pytest.approx([expected] * 3)
 
 
@@ -183,7 +184,7 @@ def test_every_category_has_an_effect_of_its_own(categories):
 
 @pytest.mark.parametrize(("size", "width"), [(2, 1), (3, 2), (10, 5), (99, 50), (1000, 50)])
 def test_a_category_gets_half_as_many_numbers_and_at_most_fifty(size, width):
-    assert models.embedding_width(size) == width
+    assert layers_module.embedding_width(size) == width
 
 
 TEXT = Inputs((6,), sizes=(20,), dtype="int32")

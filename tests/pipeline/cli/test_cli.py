@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import yaml
-from command import ASSAY, assay
+from command import ASSAY, HANGS_SECONDS, assay
 
 from components.study.study import Study
 from pipeline import __version__
@@ -104,7 +104,9 @@ def test_a_metric_store_that_cannot_be_reached_stops_the_run_before_it_begins(tm
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that even root can't write to")  # noqa: PTH112
 def test_a_folder_that_cannot_be_written_stops_the_run_before_it_begins(tmp_path):
-    done = subprocess.run([ASSAY, "run", "sklearn:iris"], cwd="/proc", capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [ASSAY, "run", "sklearn:iris"], cwd="/proc", capture_output=True, text=True, timeout=HANGS_SECONDS
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("error: can't write to /proc")
     assert done.stderr.count("\n") == 1

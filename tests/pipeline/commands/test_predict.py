@@ -8,7 +8,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from command import ASSAY, assay, environment
+from command import ASSAY, HANGS_SECONDS, assay, environment
 from sklearn import datasets
 
 from components.errors import AssayError
@@ -176,7 +176,7 @@ def test_a_reader_that_leaves_early_is_no_error(workplace, tmp_path):
     (tmp_path / "long.csv").write_text(HEAD + ROW * 20_000)
     script = f"{ASSAY} predict iris {tmp_path}/long.csv | head -n 1"
     done = subprocess.run(
-        ["bash", "-c", script], cwd=workplace, env=environment(), capture_output=True, text=True, timeout=120
+        ["bash", "-c", script], cwd=workplace, env=environment(), capture_output=True, text=True, timeout=HANGS_SECONDS
     )
     assert done.stderr == "iris version 1: 20000 rows\n"
     assert done.stdout == "row,prediction,setosa,versicolor,virginica\n"

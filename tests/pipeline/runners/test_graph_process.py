@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from command import HANGS_SECONDS
 
 from components.runtime import devices
 from pipeline.runners import run
@@ -46,7 +47,9 @@ if __name__ == "__main__":
 def test_as_many_tasks_of_a_loop_run_at_once_as_are_wanted(tmp_path):
     script = tmp_path / "meeting.py"
     script.write_text(MEETING)
-    done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=HANGS_SECONDS
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert {file.name for file in (tmp_path / "met").iterdir()} == {"a", "b", "c"}
 

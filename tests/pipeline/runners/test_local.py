@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import TINY, assay, cells, events, processes_in, start, wait_for
+from command import HANGS_SECONDS, TINY, assay, cells, events, processes_in, start, wait_for
 
 from components.errors import AssayError
 from pipeline.runners.process import ProcessRunner
@@ -53,7 +53,7 @@ def test_a_step_that_is_killed_is_a_failure_that_names_it_and_its_log(tmp_path, 
     wait_for(lambda: [event for event in events(tmp_path) if event["step"] == "load"])
     steps = [pid for pid in processes_in(tmp_path) if b"executor_main" in _command(pid)]
     os.kill(max(steps), signal.SIGKILL)  # what a machine without memory does
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=HANGS_SECONDS)
     assert running.returncode == 1
     assert "error: the step `load` failed" in said
     assert str(run_of(tmp_path) / "run.log") in said

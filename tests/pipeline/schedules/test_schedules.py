@@ -17,7 +17,7 @@ from kfp_server import RefusalError
 
 from components.errors import UsageError
 from components.study.study import Study
-from pipeline.kubeflow.recurring_runs import delete, pause, put, resume, schedules
+from pipeline.kubeflow.recurring_runs import change, put, schedules
 from pipeline.schedules.cron import minutes_between, next_change, read_cron
 from pipeline.schedules.timers import crontab, systemd
 from pipeline.study_file import read_study
@@ -160,7 +160,7 @@ def test_the_same_schedule_stays_and_a_changed_one_is_replaced(server, connect, 
 
 def test_a_paused_schedule_is_on_again_when_it_is_given_again(server, connect, study):
     put(connect(), study, "nightly", NIGHTLY)
-    pause(connect(), "nightly")
+    change(connect(), "nightly", "pause")
     assert server.recurring[0].status == "DISABLED"
     _, replaced = put(connect(), study, "nightly", NIGHTLY)
     assert [one.enabled for one in replaced] == [False]
@@ -186,18 +186,18 @@ def test_schedules_are_listed_paused_resumed_and_deleted_by_name(server, connect
         pipeline_version_reference=api.V2beta1PipelineVersionReference("another", "v"),
     )
     server.recurring.append(stranger)
-    pause(client, "nightly")
+    change(client, "nightly", "pause")
     assert [(one.name, one.enabled) for one in schedules(client)] == [("hourly", True), ("nightly", False)]
-    resume(client, "nightly")
+    change(client, "nightly", "resume")
     assert all(one.enabled for one in schedules(client))
-    delete(client, "nightly")
+    change(client, "nightly", "delete")
     assert [one.display_name for one in server.recurring] == ["hourly", "nightly"]
     assert server.recurring[1] is stranger
     with pytest.raises(UsageError, match=r"no schedule is called 'hurly'.*did you mean hourly\?"):
-        delete(client, "hurly")
-    delete(client, "hourly")
+        change(client, "hurly", "delete")
+    change(client, "hourly", "delete")
     with pytest.raises(UsageError, match=r"`assay schedule STUDY --cron ...` makes one"):
-        delete(client, "hourly")
+        change(client, "hourly", "delete")
 
 
 def test_a_list_longer_than_a_page_is_read_to_its_end(server, connect, study, monkeypatch):
@@ -211,7 +211,7 @@ def test_namespaces_have_schedules_of_their_own(server, connect, study):
     server.namespaces = ("alice", "bob")
     for user in server.namespaces:
         put(connect(namespace=user), study, "nightly", NIGHTLY)
-    delete(connect(namespace="alice"), "nightly")
+    change(connect(namespace="alice"), "nightly", "delete")
     assert [one.namespace for one in server.recurring] == ["bob"]
 
 
