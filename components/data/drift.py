@@ -20,15 +20,15 @@ with many rows each are no drift. Rows that follow each other in time may be ali
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
-from components.data.prepared import Prepared
+from components.data.prepared import Prepared, chunks
 from components.data.splitting import hashed
 from components.stats.paired_effects import holm
 
@@ -41,7 +41,6 @@ LEVEL = 0.01
 MOST_VALUES = 200  # of a category; the rarer ones are one bin
 FEW = 0.01  # share of rows
 SAMPLE = 20_000  # rows that are looked at: more make no index that matters surer
-CHUNK_VALUES = 2**22  # in memory at a time: 32 MB as float64
 LONGEST_NAME = 40  # of a category's value, in words
 PROFILE = "profile.npz"
 
@@ -130,12 +129,9 @@ def save(prepared: Prepared, file: Path) -> None:
 
 
 def measure(prepared: Prepared, file: Path, threshold: float) -> Drift:
-    """Return how the rows that are new since a profile differ from those that it describes.
+    """Return how today's rows that are new since a profile differ from those that it describes.
 
-    Args:
-        prepared: the data of today.
-        file: the profile.
-        threshold: of the index, from which a value has drifted.
+    From the threshold on, of the index, a value has drifted.
     """
     with np.load(file) as saved:
         seen, words, spread = saved["rows"], saved["words"], json.loads(str(saved["spread"]))
@@ -154,16 +150,15 @@ def _compared(
     spread: dict[str, Profile], now: dict[Quantity, np.ndarray], threshold: float
 ) -> tuple[DriftedValue, ...]:
     """Return how far each value has moved, those that have drifted, and moved most, first."""
-    by_name = {str(quantity): quantity for quantity in now}
     measured: list[tuple[Quantity, float, float, Median | Share, Median | Share]] = []
-    for name, then in spread.items():
-        if name not in by_name:
-            continue  # the column is gone: another model, and the gate says so
-        values = now[by_name[name]]
+    for quantity, values in now.items():
+        then = spread.get(str(quantity))
+        if then is None:
+            continue  # the column is new: another model, and the gate says so
         if "edges" in then and values.dtype == object:
             values = np.full(len(values), np.nan)  # a column of numbers that has become a category
         counts = _counts(values, then)
-        measured.append((by_name[name], *psi(np.array(then["counts"]), counts), *_summaries(then, values, counts)))
+        measured.append((quantity, *psi(np.array(then["counts"]), counts), *_summaries(then, values, counts)))
     moved = [
         DriftedValue(quantity, index, p, bool(index >= threshold and p is not None and p < LEVEL), *summaries)
         for (quantity, index, _, *summaries), p in zip(measured, holm([row[2] for row in measured]), strict=True)
@@ -176,37 +171,19 @@ def _new(then: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, bool]:
 
     Of equal rows as many are new as there are more now, the last ones. A row that came in the place of an equal one
     that has gone is taken for that one, so what seems new is then the odd ones. How many have gone so is not seen; it
-    is taken from the rows that had no equal.
-
-    Args:
-        then: digests (rows then,).
-        now: digests (rows now,).
+    is taken from the rows that had no equal. Both arguments are digests (rows,).
     """
-    known, counts = np.unique(then, return_counts=True)
-    order = np.argsort(now, kind="stable")
-    values, starts, here = np.unique(now[order], return_index=True, return_counts=True)
-    rank = np.arange(len(now)) - np.repeat(starts, here)
-    new = order[rank >= np.repeat(_looked_up(values, known, counts), here)]
-    left = np.minimum(counts, _looked_up(known, values, here))
-    alone = counts == 1
+    rows, known = pd.Series(now), pd.Series(then).value_counts()
+    new = np.flatnonzero(rows.groupby(rows).cumcount() >= rows.map(known).fillna(0))
+    left = np.minimum(known, rows.value_counts().reindex(known.index, fill_value=0))
+    alone = known == 1
     share = (np.sum(left[alone] == 0) + 1) / (np.sum(alone) + 1)  # + 1: of few rows that share is not known
-    replaced = share * np.sum(counts[~alone])
-    return np.sort(new), bool(not len(new) or np.array_equal(left, counts) or replaced <= FEW * len(then))
-
-
-def _looked_up(digests: np.ndarray, known: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return how often each of the digests is there (digests,), given what is there, sorted, and how often."""
-    places = np.minimum(np.searchsorted(known, digests), len(known) - 1)
-    return np.where(known[places] == digests, counts[places], 0)
+    replaced = share * np.sum(known[~alone])
+    return new, bool(not len(new) or (left == known).all() or replaced <= FEW * len(then))
 
 
 def psi(then: np.ndarray, now: np.ndarray) -> tuple[float, float]:
-    """Return the population stability index of two samples, and the probability of as much by chance.
-
-    Args:
-        then: rows in each bin (bins,).
-        now: likewise.
-    """
+    """Return the population stability index of two samples (bins,), and the probability of as much by chance."""
     then, now = _pooled(then.astype(float), now.astype(float))
     if len(then) < 2:
         return 0.0, 1.0
@@ -246,13 +223,7 @@ def _sample(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
 
 
 def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> dict[Quantity, np.ndarray]:
-    """Return the values of some rows.
-
-    Args:
-        prepared: the data.
-        rows: numbers of rows.
-        known: of text, see `_words`.
-    """
+    """Return the values of the rows with these numbers; `known` are the words of text, see `_words`."""
     schema = prepared.schema
     if schema.kind == "text":
         named = _of_texts(prepared, rows, *known)
@@ -262,7 +233,7 @@ def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.nd
 
 
 def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarray]:
-    values = np.concatenate(list(_chunks(prepared, rows))).astype(np.float64)
+    values = np.concatenate(list(chunks(prepared.rows, rows))).astype(np.float64)
     named = {}
     for place, column in enumerate(prepared.schema.columns):
         of = values[:, place]
@@ -277,7 +248,7 @@ def _of_images(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarra
     channels = prepared.schema.shape[-1]
     colors = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}.get(channels, ())
     measured = []
-    for chunk in _chunks(prepared, rows):
+    for chunk in chunks(prepared.rows, rows):
         pixels = chunk.astype(np.float64)
         gray = pixels[..., :3].mean(axis=-1)
         sides = [axis for axis in (1, 2) if gray.shape[axis] > 1]
@@ -294,7 +265,7 @@ def _of_texts(prepared: Prepared, rows: np.ndarray, known: np.ndarray, texts: np
     in_texts = dict(zip(known.tolist(), texts.tolist(), strict=True))
     is_strange = np.array([False, *(in_texts.get(word, 0) < 2 for word in hashes.tolist())])
     words, letters, strange = [], [], []
-    for chunk in _chunks(prepared, rows):
+    for chunk in chunks(prepared.rows, rows):
         there = chunk > 0
         count = np.maximum(there.sum(axis=1), 1)
         words.append(there.sum(axis=1))
@@ -305,27 +276,19 @@ def _of_texts(prepared: Prepared, rows: np.ndarray, known: np.ndarray, texts: np
 
 
 def _words(prepared: Prepared, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the words of texts: hashes uint64 (words,), sorted, and in how many of the texts each is (words,)."""
+    """Return the words of texts: hashes uint64 (words,), and in how many of the texts each is (words,)."""
     if prepared.schema.kind != "text":
         return np.empty(0, np.uint64), np.empty(0, np.int64)
     texts = np.zeros(len(prepared.words) + 1, np.int64)
-    for chunk in _chunks(prepared, rows):
+    for chunk in chunks(prepared.rows, rows):
         for row in chunk:
             texts[np.unique(row)] += 1
-    hashes = _hashes(prepared)
-    order = np.argsort(hashes)
-    kept = order[texts[1:][order] > 0]
-    return hashes[kept], texts[1:][kept]
+    seen = texts[1:] > 0
+    return _hashes(prepared)[seen], texts[1:][seen]
 
 
 def _hashes(prepared: Prepared) -> np.ndarray:
     return np.array([hashed(word) for word in prepared.words], np.uint64)
-
-
-def _chunks(prepared: Prepared, rows: np.ndarray) -> Iterator[np.ndarray]:
-    size = max(CHUNK_VALUES // int(np.prod(prepared.schema.shape)), 1)
-    for start in range(0, len(rows), size):
-        yield prepared.rows[rows[start : start + size]]
 
 
 # How values are spread, as JSON: `counts` of the bins, and `edges` of numbers' bins, or `names` of a category's.

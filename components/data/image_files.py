@@ -9,6 +9,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from components.data.issues import first_line
+
 Seen = TypeVar("Seen")
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
@@ -87,13 +89,9 @@ def _opened(file: str | bytes, use: Callable[[Image.Image], Seen]) -> Seen | str
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return f"has more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels, which no honest image needs"
     except OSError as error:
-        return error.strerror or _first_line(error)
+        return error.strerror or first_line(error)
     except Exception as error:  # Pillow has a dozen kinds for broken files: SyntaxError, struct.error, IndexError, ...
-        return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:120]
+        return first_line(error)
 
 
 def _turn(image: Image.Image) -> int:

@@ -15,6 +15,11 @@ def some(names: Sequence[str], join: str = ", ", more: int | None = None) -> str
     return join.join(names[:MAX_EXAMPLES]) + (f", and {more} more" if more > 0 else "")
 
 
+def first_line(error: Exception) -> str:
+    """Return what an error says, for a message of one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 @dataclass(frozen=True)
 class DataIssue:
     """Something about the data that its owner should know."""

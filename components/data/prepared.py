@@ -17,6 +17,7 @@ A folder with memory-mapped arrays and JSON:
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,7 @@ from components.study.dataset import DatasetSpec
 from components.study.recipe import Kind
 from components.study.study import Study
 
+CHUNK_VALUES = 2**22  # read at a time: 32 MB as float64
 STUDY = "study.json"
 REPORT = "report"
 
@@ -72,6 +74,13 @@ class RowFile:
                 file.seek(self._map.offset + int(number) * size)
                 file.readinto(target.data)
         return taken
+
+
+def chunks(x: np.ndarray | RowFile, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows with these numbers, some at a time."""
+    size = max(CHUNK_VALUES // max(x[rows[:1]].size, 1), 1)
+    for start in range(0, len(rows), size):
+        yield x[rows[start : start + size]]
 
 
 class Prepared:

@@ -6,7 +6,7 @@ each column. Vocabularies are taken here, too. Images that are larger than memor
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from components.data.encoding import FIRST_WORD, Encoder, category_columns, number_columns
-from components.data.prepared import Prepared, RowFile
+from components.data.prepared import Prepared, RowFile, chunks
 from components.study.recipe import Recipe, Scale
 from components.study.study import Study
 
-CHUNK_VALUES = 2**22  # values read at a time: 32 MB as float64
 BINS = 2**16  # of a histogram of pixels that are no bytes: quartiles are exact to 1/65536 of the range
 
 
@@ -111,9 +110,9 @@ def image_statistics(x: np.ndarray | RowFile, rows: np.ndarray, *, per_channel: 
     axes = (0, 1, 2) if per_channel else None
     # The variance is taken about the first chunk's mean: a sum of plain squares would lose its digits where the mean is
     # large beside the spread (Chan, Golub and LeVeque 1983).
-    about = np.mean(next(_chunks(x, rows)), axis=axes, dtype=np.float64)
+    about = np.mean(next(chunks(x, rows)), axis=axes, dtype=np.float64)
     lows, highs, sums, squares, count = [], [], [], [], 0
-    for chunk in _chunks(x, rows):
+    for chunk in chunks(x, rows):
         values = np.asarray(chunk, np.float64)
         lows.append(values.min(axis=axes))
         highs.append(values.max(axis=axes))
@@ -147,7 +146,7 @@ def _counts(
 ) -> np.ndarray:
     """Return how often each bin occurs: int64 (1, bins), or (channels, bins)."""
     counts = np.zeros((x[rows[:1]].shape[-1] if per_channel else 1, bins), np.int64)
-    for chunk in _chunks(x, rows):
+    for chunk in chunks(x, rows):
         in_bins = bin_of(chunk)
         for channel, of_channel in enumerate(np.moveaxis(in_bins, -1, 0) if per_channel else [in_bins]):
             counts[channel] += np.bincount(of_channel.ravel(), minlength=bins)
@@ -158,13 +157,6 @@ def _quartiles(counts: np.ndarray) -> np.ndarray:
     """Return the bins of the quartiles, int64 (3, channels); of counts (channels, bins)."""
     cumulated = counts.cumsum(axis=1)
     return np.array([[np.searchsorted(row, share * row[-1]) for row in cumulated] for share in (0.25, 0.5, 0.75)])
-
-
-def _chunks(x: np.ndarray | RowFile, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows, some at a time."""
-    size = max(CHUNK_VALUES // x[rows[:1]].size, 1)
-    for start in range(0, len(rows), size):
-        yield x[rows[start : start + size]]
 
 
 def table_statistics(prepared: Prepared, rows: np.ndarray) -> Statistics:

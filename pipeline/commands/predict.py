@@ -198,9 +198,8 @@ def _blocks(model: Model, path: Path) -> Iterator[Block]:
         columns = [column.name for column in served.columns] or [model.column or "text"]
         first = 1
         for block in blocks(path, columns):
-            table = pa.table(block.columns)
-            for start in range(0, len(table), size):
-                part = table.slice(start, size)
+            for start in range(0, len(block), size):
+                part = block.slice(start, size)
                 texts = part.column(0).to_pylist() if served.kind == "text" else []
                 rows = part if served.kind == "table" else [None if text is None else str(text) for text in texts]
                 yield range(first, first + len(part)), rows

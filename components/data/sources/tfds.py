@@ -25,7 +25,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums, downloader, resource
 
-from components.data.issues import DataIssue
+from components.data.issues import DataIssue, first_line
 from components.data.raw_values import Column, as_words
 from components.data.sources import Rows, reserve
 from components.errors import AssayError
@@ -69,7 +69,7 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
         raise _differ_in_size(name) from None
     except tf.errors.OpError as error:
         raise AssayError(
-            f"tfds:{name}: {builder.data_dir} can't be read ({_first_line(error)}); copy it again, or remove it to "
+            f"tfds:{name}: {builder.data_dir} can't be read ({first_line(error)}); copy it again, or remove it to "
             "have it prepared anew"
         ) from None
     rows.issues = issues + rows.issues
@@ -90,9 +90,9 @@ def _builder(name: str) -> tfds.core.DatasetBuilder:
     except tfds.core.DatasetNotFoundError:
         raise AssayError(f"tensorflow-datasets knows no data set {name!r}; `tfds list` shows what there is") from None
     except (ValueError, AssertionError) as error:
-        raise AssayError(f"tfds:{name} is not possible: {_first_line(error)}") from None
+        raise AssayError(f"tfds:{name} is not possible: {first_line(error)}") from None
     except ImportError as error:
-        raise AssayError(f"tfds:{name} needs a Python package that is not there: {_first_line(error)}") from None
+        raise AssayError(f"tfds:{name} needs a Python package that is not there: {first_line(error)}") from None
 
 
 def _supervised(name: str, builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
@@ -245,7 +245,7 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[DataIssue, .
         if not _builder(name).is_prepared():  # by another study, meanwhile
             hint = f" What must be downloaded by hand: {by_hand}" if by_hand else ""
             hint += "".join(f" Look at the {issue.text} ({', '.join(issue.examples)})." for issue in issues)
-            what = f"{type(error).__name__}: {_first_line(error)}"
+            what = f"{type(error).__name__}: {first_line(error)}"
             raise AssayError(f"tfds:{name} could not be prepared ({what}).{hint}{mend}") from error
     return issues
 
@@ -337,7 +337,7 @@ def _is_repacked(path: Path, expected: checksums.UrlInfo) -> bool:
             while stream.read(1 << 20):
                 pass
     except (OSError, EOFError, zlib.error) as error:
-        raise AssayError(f"{path} is broken or was cut off ({_first_line(error)}); copy it again") from None
+        raise AssayError(f"{path} is broken or was cut off ({first_line(error)}); copy it again") from None
     return True
 
 
@@ -364,7 +364,3 @@ def _answers(urls: list[str]) -> bool:
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     return answered.is_set()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
