@@ -159,9 +159,6 @@ def _parts(root: Path) -> dict[str, Path]:
     """Return the folder of each split that the source has; under "" the root where it has none.
 
     A folder called `train` is a split if only folders are in it: with files in it, it is a class of trains.
-
-    Raises:
-        AssayError: for folders beside the splits, a split that is there twice, or test/ alone.
     """
     folders, _ = _entries(root)
     named = [name for name in folders if name.lower() in SPLITS]
@@ -185,11 +182,7 @@ def _parts(root: Path) -> dict[str, Path]:
 
 
 def _class_folders(part: Path, kind: FileKind) -> tuple[list[str], int]:
-    """Return the names of the class folders, and how many files of the kind lie beside them.
-
-    Raises:
-        AssayError: where there are none.
-    """
+    """Return the names of the class folders, and how many files of the kind lie beside them."""
     folders, files = _entries(part)
     loose = sum(kind.has(name) for name in files)
     if not folders:
@@ -274,18 +267,17 @@ def _check_classes(listing: Listing) -> None:
 
 
 def _issues(listing: Listing) -> Iterator[DataIssue]:
+    kind = {"kind": listing.kind.name}
     if listing.unreadable:
         sentence = "{count} of {files} {kind} files can't be read and are left out"
-        values = {"files": listing.tried, "kind": listing.kind.name}
-        examples = listing.unreadable[:MAX_EXAMPLES]
+        values, examples = {"files": listing.tried, **kind}, listing.unreadable[:MAX_EXAMPLES]
         yield DataIssue(UNREADABLE, "warning", sentence, len(listing.unreadable), values, examples)
     if listing.others:
-        others = {"endings": _counted(listing.others)}
-        sentence = "files of other types are left out: {endings}"
-        yield DataIssue("other-files", "warning", sentence, listing.others.total(), others)
+        sentence, values = "files of other types are left out: {endings}", {"endings": _counted(listing.others)}
+        yield DataIssue("other-files", "warning", sentence, listing.others.total(), values)
     if listing.loose:
         sentence = "{kind}s beside the class folders have no class and are left out: {count}"
-        yield DataIssue("loose-files", "warning", sentence, listing.loose, {"kind": listing.kind.name})
+        yield DataIssue("loose-files", "warning", sentence, listing.loose, kind)
 
 
 def _counted(endings: Counter[str]) -> str:
