@@ -21,6 +21,7 @@ with many rows each are no drift. Rows that follow each other in time may be ali
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ import pandas as pd
 from scipy import stats
 
 from components.data.prepared import Prepared, chunks
+from components.data.raw_values import Column
 from components.data.splitting import hashed
 from components.stats.paired_effects import holm
 
@@ -225,18 +227,19 @@ def _sample(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
 def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> dict[Quantity, np.ndarray]:
     """Return the values of the rows with these numbers; `known` are the words of text, see `_words`."""
     schema = prepared.schema
+    measure = partial(_of_table, schema.columns) if schema.kind == "table" else _of_images
     if schema.kind == "text":
-        named = _of_texts(prepared, rows, *known)
-    else:
-        named = (_of_table if schema.kind == "table" else _of_images)(prepared, rows)
+        in_texts = dict(zip(*(array.tolist() for array in known), strict=True))
+        strange = np.array([False, *(in_texts.get(word, 0) < 2 for word in _hashes(prepared).tolist())])
+        measure = partial(_of_texts, np.array([0, *(len(word) for word in prepared.words)]), strange)
+    parts = [measure(chunk) for chunk in chunks(prepared.rows, rows)]
+    named = {quantity: np.concatenate([part[quantity] for part in parts]) for quantity in parts[0]}
     return {**named, CLASSES: np.array(schema.classes, object)[prepared.y[rows]]}
 
 
-def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarray]:
-    values = np.concatenate(list(chunks(prepared.rows, rows))).astype(np.float64)
+def _of_table(columns: tuple[Column, ...], x: np.ndarray) -> dict[Quantity, np.ndarray]:
     named = {}
-    for place, column in enumerate(prepared.schema.columns):
-        of = values[:, place]
+    for column, of in zip(columns, x.T.astype(np.float64), strict=True):
         if column.kind == "category":
             names = np.array([*column.values, "missing"], object)
             of = names[np.where(np.isnan(of), len(column.values), of).astype(np.int64)]
@@ -244,35 +247,23 @@ def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarray
     return named
 
 
-def _of_images(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarray]:
-    channels = prepared.schema.shape[-1]
-    colors = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}.get(channels, ())
-    measured = []
-    for chunk in chunks(prepared.rows, rows):
-        pixels = chunk.astype(np.float64)
-        gray = pixels[..., :3].mean(axis=-1)
-        sides = [axis for axis in (1, 2) if gray.shape[axis] > 1]
-        detail = sum((np.abs(np.diff(gray, axis=axis)).mean(axis=(1, 2)) for axis in sides), np.zeros(len(gray)))
-        each = [pixels[..., place].mean(axis=(1, 2)) for place in range(len(colors))]
-        measured.append(np.stack([gray.mean(axis=(1, 2)), gray.std(axis=(1, 2)), detail, *each], axis=1))
-    names = ("brightness", "contrast", "detail", *colors)
-    return dict(zip(map(Quantity, names), np.concatenate(measured).T, strict=True))
+def _of_images(x: np.ndarray) -> dict[Quantity, np.ndarray]:
+    pixels = x.astype(np.float64)
+    gray = pixels[..., :3].mean(axis=-1)
+    sides = [axis for axis in (1, 2) if gray.shape[axis] > 1]
+    detail = sum((np.abs(np.diff(gray, axis=axis)).mean(axis=(1, 2)) for axis in sides), np.zeros(len(gray)))
+    measured = {"brightness": gray.mean(axis=(1, 2)), "contrast": gray.std(axis=(1, 2)), "detail": detail}
+    if x.shape[-1] in (3, 4):
+        colors = zip(("red", "green", "blue", "alpha"), np.moveaxis(pixels, -1, 0), strict=False)
+        measured |= {color: of_color.mean(axis=(1, 2)) for color, of_color in colors}
+    return {Quantity(name): of for name, of in measured.items()}
 
 
-def _of_texts(prepared: Prepared, rows: np.ndarray, known: np.ndarray, texts: np.ndarray) -> dict[Quantity, np.ndarray]:
-    """Return what texts are like; a word is strange that no other text of the model's data has."""
-    hashes, lengths = _hashes(prepared), np.array([0, *(len(word) for word in prepared.words)])
-    in_texts = dict(zip(known.tolist(), texts.tolist(), strict=True))
-    is_strange = np.array([False, *(in_texts.get(word, 0) < 2 for word in hashes.tolist())])
-    words, letters, strange = [], [], []
-    for chunk in chunks(prepared.rows, rows):
-        there = chunk > 0
-        count = np.maximum(there.sum(axis=1), 1)
-        words.append(there.sum(axis=1))
-        letters.append(lengths[chunk].sum(axis=1) / count)
-        strange.append(is_strange[chunk].sum(axis=1) / count)
-    named = {Quantity("words in a text"): words, Quantity("letters in a word"): letters, STRANGE: strange}
-    return {name: np.concatenate(of).astype(np.float64) for name, of in named.items()}
+def _of_texts(lengths: np.ndarray, is_strange: np.ndarray, x: np.ndarray) -> dict[Quantity, np.ndarray]:
+    """Return what texts are like, given of each word how long it is, and whether no other text has it."""
+    words = (x > 0).sum(axis=1).astype(np.float64)
+    letters, strange = (of_word[x].sum(axis=1) / np.maximum(words, 1) for of_word in (lengths, is_strange))
+    return {Quantity("words in a text"): words, Quantity("letters in a word"): letters, STRANGE: strange}
 
 
 def _words(prepared: Prepared, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

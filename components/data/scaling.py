@@ -8,8 +8,8 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -47,31 +47,24 @@ def read_encoder(scalers: str | Path, seed: int, recipe: Recipe, prepared: Prepa
 def fit(prepared: Prepared, seed: int, wanted: dict[str, Recipe]) -> dict[str, Encoder]:
     """Return an encoder for each of the recipes, under the same names, from the rows of one seed that it trains on."""
     schema = prepared.schema
-    shares: dict[tuple[float, bool], tuple[np.ndarray, Any]] = {}  # scalings of the same rows share what was measured
+
+    @cache
+    def measured(share: float, per_channel: bool) -> Statistics:  # scalings of the same rows share it
+        return image_statistics(prepared.rows, prepared.split(seed, share)[0], per_channel=per_channel)
+
     encoders = {}
     for name, recipe in wanted.items():
-        share = recipe.data, recipe.scale_per_channel
-        if share not in shares:
-            rows, _ = prepared.split(seed, recipe.data)
-            shares[share] = rows, _measured(prepared, rows, recipe)
-        rows, measured = shares[share]
-        if schema.kind == "text":
-            encoders[name] = Encoder("text", schema.inputs, known=(measured,))
-        elif schema.kind == "table":
-            encoders[name] = _table(prepared, rows, measured, recipe.scale)
-        else:
-            offset, divisor, spread = measured.scaling(recipe.scale)
+        if schema.kind == "image":
+            offset, divisor, spread = measured(recipe.data, recipe.scale_per_channel).scaling(recipe.scale)
             encoders[name] = Encoder("image", schema.inputs, offset=offset, divisor=divisor, spread=spread)
+            continue
+        rows, _ = prepared.split(seed, recipe.data)
+        if schema.kind == "text":
+            known = vocabulary(prepared.x, rows, schema.inputs.sizes[0])
+            encoders[name] = Encoder("text", schema.inputs, known=(known,))
+        else:
+            encoders[name] = _table(prepared, rows, recipe.scale)
     return encoders
-
-
-def _measured(prepared: Prepared, rows: np.ndarray, recipe: Recipe) -> Any:
-    """Return the vocabulary of text, or the statistics of tables and images."""
-    if prepared.schema.kind == "text":
-        return vocabulary(prepared.x, rows, prepared.schema.inputs.sizes[0])
-    if prepared.schema.kind == "table":
-        return table_statistics(prepared, rows)
-    return image_statistics(prepared.rows, rows, per_channel=recipe.scale_per_channel)
 
 
 @dataclass(frozen=True)
@@ -173,8 +166,8 @@ def table_statistics(prepared: Prepared, rows: np.ndarray) -> Statistics:
     return Statistics(low, high, mean, std, np.stack(quartiles))
 
 
-def _table(prepared: Prepared, rows: np.ndarray, statistics: Statistics, kind: Scale) -> Encoder:
-    schema = prepared.schema
+def _table(prepared: Prepared, rows: np.ndarray, kind: Scale) -> Encoder:
+    schema, statistics = prepared.schema, table_statistics(prepared, rows)
     offset, divisor, spread = statistics.scaling(kind)
     codes = [np.asarray(prepared.x[rows, column]) for column in category_columns(schema.columns)]
     rest = schema.inputs.shape[0] - len(offset)
@@ -194,10 +187,7 @@ def _table(prepared: Prepared, rows: np.ndarray, statistics: Statistics, kind: S
 def vocabulary(x: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
     """Return the most frequent words of the rows, as prepared data numbers them (words,); of equals the lower number.
 
-    Args:
-        x: int32 (all rows, words), prepared.
-        rows: numbers of the rows to count in.
-        size: of the vocabulary, with the two numbers that stand for no word.
+    The size is that of the vocabulary with the two numbers that stand for no word.
     """
     counts = np.bincount(np.asarray(x[rows]).ravel())
     counts[0] = 0

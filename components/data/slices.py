@@ -41,11 +41,7 @@ class Slicing:
 
 
 def slicings(prepared: Prepared, columns: Sequence[str]) -> list[Slicing]:
-    """Return how the rows are cut: by class, and by each of the columns.
-
-    Args:
-        prepared: the data.
-        columns: names of a table's columns; a category is cut by its values, numbers at their quartiles.
+    """Return how the rows are cut: by class, and by each of a table's columns: at its values, or numbers' quartiles.
 
     Raises:
         AssayError: for a column that the data does not have.
@@ -61,13 +57,7 @@ def slicings(prepared: Prepared, columns: Sequence[str]) -> list[Slicing]:
 
 
 def slices_of(prepared: Prepared, rows: np.ndarray, columns: Sequence[str]) -> dict[Slice, np.ndarray]:
-    """Return for each slice which of some rows are in it, bool (rows,); empty slices are left out.
-
-    Args:
-        prepared: the data.
-        rows: numbers of the rows.
-        columns: as of `slicings`.
-    """
+    """Return for each slice which of the rows with these numbers are in it, bool (rows,); empty ones are left out."""
     masks: dict[Slice, np.ndarray] = {}
     for slicing in slicings(prepared, columns):
         for code, part in enumerate(slicing.slices):

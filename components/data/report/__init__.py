@@ -41,7 +41,7 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
         data: the study's data; its `allow` turns errors into warnings.
         rows: what the source gave, at least one.
         content: of the rows.
-        parts: what each seed does with each row, uint8 (seeds, rows), see `components.data.splitting`.
+        parts: what each seed does with each row, uint8 (seeds, rows), see `components.data.splitting.split`.
     """
     is_test = parts[0] == TEST
     classes = count_classes(rows, parts[0])

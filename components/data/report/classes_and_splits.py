@@ -15,12 +15,7 @@ MIN_UNBALANCED = 10  # times as many rows in the largest class as in the smalles
 
 
 def count_classes(rows: Rows, parts: np.ndarray) -> tuple[ClassCounts, ...]:
-    """Return how many rows each class has, in all and in each part.
-
-    Args:
-        rows: what the source gave.
-        parts: what one seed does with each row, uint8 (rows,).
-    """
+    """Return how many rows each class has, in all and in each of one seed's parts (rows,)."""
     counts = {name: np.bincount(rows.y[parts == part], minlength=len(rows.classes)) for name, part in PARTS.items()}
     in_all = np.sum(list(counts.values()), axis=0)
     return tuple(
@@ -30,13 +25,7 @@ def count_classes(rows: Rows, parts: np.ndarray) -> tuple[ClassCounts, ...]:
 
 
 def describe_split(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> SplitReport:
-    """Return the rule of the split, and the rows, groups and times of the first seed's parts.
-
-    Args:
-        data: the study's data.
-        rows: what the source gave.
-        parts: what each seed does with each row, uint8 (seeds, rows).
-    """
+    """Return the rule of the split, and the rows, groups and times of the first of the seeds' parts (seeds, rows)."""
     of_part = {name: np.flatnonzero(parts[0] == part) for name, part in PARTS.items()}
     groups = times = None
     if rows.groups is not None:
@@ -50,14 +39,7 @@ def describe_split(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> SplitRep
 def check_parts(
     data: DatasetSpec, rows: Rows, parts: np.ndarray, classes: Sequence[ClassCounts]
 ) -> Iterator[DataIssue]:
-    """Yield what is odd about the classes and the parts.
-
-    Args:
-        data: the study's data.
-        rows: what the source gave.
-        parts: what each seed does with each row, uint8 (seeds, rows).
-        classes: see `count_classes`.
-    """
+    """Yield what is odd about the classes, see `count_classes`, and about the parts of all seeds (seeds, rows)."""
     yield from _balance(classes)
     yield from _own_splits(data, rows)
     if rows.groups is not None:

@@ -15,12 +15,9 @@ BLOCK = 4096  # rows that are looked at at a time
 
 
 def describe_texts(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> TextReport:
-    """Return how long the texts are, which words they have, and how many that the train rows don't have.
+    """Return how long the texts are, at least one, which words they have, and which share the train rows don't have.
 
-    Args:
-        data: the study's data.
-        rows: of texts, at least one.
-        parts: what one seed does with each row, uint8 (rows,).
+    The parts are those of one seed (rows,).
     """
     limit = rows.x.shape[1]
     blocks = range(0, len(rows.x), BLOCK)

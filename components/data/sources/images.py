@@ -83,13 +83,8 @@ def _decoded(listing: Listing, data: DatasetSpec, file: Path) -> Rows:
         failed = _reasons(_in_order(threads, fill, jobs))
         x.flush()  # later steps read the file, and not this map
     if failed:
-        try:
-            listing = readable(listing, failed, data)
-        except AssayError:
-            file.unlink()
-            raise
-        kept = np.setdiff1d(np.arange(len(seen)), list(failed))
-        x, seen = _only(x, kept), [seen[k] for k in kept]
+        file.unlink()
+        return _decoded(readable(listing, failed, data), data, file)
     rows = labelled(listing, x)
     rows.sizes = np.array([(image.height, image.width) for image in seen], np.int32)
     deep = sum(image.deep for image in seen)
@@ -124,16 +119,3 @@ def _size(root: Path, seen: list[Header], wanted: int | tuple[int, int] | None) 
             f"needs one: set data.image_size, as in `--set data.image_size=[{common[0]},{common[1]}]`"
         )
     return common
-
-
-def _only(x: np.memmap, kept: np.ndarray) -> np.memmap:
-    """Return the array with only these rows, in the same file, copied by way of a second one."""
-    file = Path(str(x.filename))
-    smaller = np.lib.format.open_memmap(
-        file.with_suffix(".tmp"), mode="w+", dtype=x.dtype, shape=(len(kept), *x.shape[1:])
-    )
-    for start in range(0, len(kept), BATCH):
-        smaller[start : start + BATCH] = x[kept[start : start + BATCH]]
-    smaller.flush()
-    file.with_suffix(".tmp").replace(file)
-    return np.lib.format.open_memmap(file, mode="r+")
