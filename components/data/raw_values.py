@@ -183,11 +183,7 @@ def category(value: object) -> str:
 
 
 def number(value: RawValue) -> float:
-    """Return a raw value as a number.
-
-    Raises:
-        ValueError: where it is none.
-    """
+    """Return a raw value as a number, or raise a ValueError where it is none."""
     if not isinstance(value, str):
         try:
             return float(value)
@@ -199,11 +195,7 @@ def number(value: RawValue) -> float:
 
 
 def boolean(value: RawValue) -> float:
-    """Return 1.0 for true and 0.0 for false, in any case, or as a number.
-
-    Raises:
-        ValueError: where it is neither.
-    """
+    """Return 1.0 for true and 0.0 for false, in any case, or as a number; raise a ValueError for what is neither."""
     truth = BOOLEANS.get(str(value).strip().lower())
     if truth is None:
         truth = number(value)

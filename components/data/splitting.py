@@ -15,8 +15,9 @@ file.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,8 @@ from components.errors import AssayError
 from components.study.dataset import DatasetSpec
 
 UNUSED, TRAIN, VALIDATION, TEST = range(4)
+# Chooses of groups, by their numbers, sizes and a quota of rows: their places.
+Choice = Callable[[np.ndarray, np.ndarray, int], np.ndarray | list[int]]
 CHUNK = 256  # rows that are read at a time: 150 MB of 224x224x3 as float32
 DRAWS = 100  # of groups, until each class is on both sides
 SPREAD = 0x9E3779B97F4A7C15  # odd: a product with it spreads small numbers over all of 64 bits (Fibonacci hashing)
@@ -214,17 +217,13 @@ def _draws(y: np.ndarray, groups: np.ndarray, held_out: int, seed: int) -> Itera
     """Yield which rows are taken (rows,), again and again where a class may be lacking by chance."""
     from sklearn.model_selection import train_test_split
 
-    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
-    if len(sizes) == len(groups):
+    if len(np.unique(groups)) == len(groups):
         _, chosen = train_test_split(np.arange(len(y)), test_size=held_out, stratify=y, random_state=seed)
         yield np.isin(np.arange(len(y)), chosen)
         return
     rng = np.random.default_rng(seed)
     for _ in range(DRAWS):
-        taken = np.zeros(len(sizes), bool)
-        for members, quota in _quotas(y[first], sizes, held_out):
-            taken[members[_draw(sizes[members], quota, rng)]] = True
-        yield taken[member]
+        yield _by_class(y, groups, held_out, lambda _, sizes, quota: _draw(sizes, quota, rng))
 
 
 def _smallest(y: np.ndarray, groups: np.ndarray, keys: np.ndarray, held_out: int) -> Iterator[np.ndarray]:
@@ -232,41 +231,40 @@ def _smallest(y: np.ndarray, groups: np.ndarray, keys: np.ndarray, held_out: int
 
     Keys, uint64 (rows,), follow from what is in the rows and are the same whatever other rows there are.
     """
-    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     for attempt in range(DRAWS):
         spread = keys * np.uint64(SPREAD * (2 * attempt + 1) & 0xFFFFFFFFFFFFFFFF)
-        of_group = np.full(len(sizes), np.iinfo(np.uint64).max)
-        np.minimum.at(of_group, member, spread)
-        taken = np.zeros(len(sizes), bool)
-        for members, quota in _quotas(y[first], sizes, held_out):
-            taken[_nearest(members[np.argsort(of_group[members], kind="stable")], sizes, quota)] = True
-        yield taken[member]
+        least = pd.Series(spread).groupby(groups).min().to_numpy()
+        yield _by_class(y, groups, held_out, partial(_nearest, least))
 
 
-def _nearest(groups: np.ndarray, sizes: np.ndarray, quota: int) -> list[int]:
-    """Return of the groups, in their order, each that brings their size nearer to the quota; one at least, not all."""
+def _by_class(y: np.ndarray, groups: np.ndarray, held_out: int, choose: Choice) -> np.ndarray:
+    """Return which rows are taken (rows,): of each class in proportion, those of the groups that are chosen.
+
+    A group counts for the class of its first row.
+    """
+    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    of_class, taken = y[first], np.zeros(len(sizes), bool)
+    present = np.unique(of_class)
+    exact = np.array([sizes[of_class == label].sum() for label in present]) * (held_out / sizes.sum())
+    for label, quota in zip(present, _rounded(exact, held_out), strict=True):
+        members = np.flatnonzero(of_class == label)
+        taken[members[choose(members, sizes[members], int(quota))]] = True
+    return taken[member]
+
+
+def _nearest(keys: np.ndarray, members: np.ndarray, sizes: np.ndarray, quota: int) -> list[int]:
+    """Choose, from the smallest key on, the groups that bring their size nearer to the quota; one at least, not all."""
+    order = np.argsort(keys[members], kind="stable")
     left, taken = quota, []
-    for group in groups.tolist():
+    for group in order.tolist():
         if sizes[group] < 2 * left:
             taken.append(group)
             left -= int(sizes[group])
         if left <= 0:
             break
     if not taken:
-        taken = [int(groups[sizes[groups].argmin()])]
-    return taken[:-1] if 1 < len(groups) == len(taken) else taken
-
-
-def _quotas(of_class: np.ndarray, sizes: np.ndarray, held_out: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield for each class its groups' positions, and how many of the rows held out are theirs.
-
-    A group counts for the class of its first row, `of_class` (groups,), with its size (groups,).
-    """
-    present = np.unique(of_class)
-    exact = np.array([sizes[of_class == label].sum() for label in present]) * (held_out / sizes.sum())
-    quotas = _rounded(exact, held_out)
-    for label, quota in zip(present, quotas, strict=True):
-        yield np.flatnonzero(of_class == label), int(quota)
+        taken = [int(order[sizes[order].argmin()])]
+    return taken[:-1] if 1 < len(order) == len(taken) else taken
 
 
 def _rounded(exact: np.ndarray, total: int, least: int = 0) -> np.ndarray:

@@ -14,13 +14,14 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from components.data.issues import DataIssue
 from components.data.report.classes_and_splits import check_parts, count_classes, describe_split
 from components.data.report.columns import describe_columns
-from components.data.report.data_report import ColumnReport, DataReport, ImageSize, ImagesReport
+from components.data.report.data_report import DataReport, ImageSize, ImagesReport
 from components.data.report.duplicates import count_copies, count_near_copies
 from components.data.report.markdown import markdown
 from components.data.report.texts import describe_texts
@@ -47,16 +48,15 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
     classes = count_classes(rows, parts[0])
     duplicates, issues = count_copies(rows, is_test, content.first)
     issues = [*rows.issues, *issues, *check_parts(data, rows, parts, classes)]
-    images = near_duplicates = text = None
+    of_kind: dict[str, Any] = {}
     more: list[DataIssue] = []
-    columns: tuple[ColumnReport, ...] = ()
     if data.kind == "image":
-        images = _images(rows)
         near_duplicates, more = count_near_copies(rows, is_test, content.first)
+        of_kind = {"images": _images(rows), "near_duplicates": near_duplicates}
     elif data.kind == "text":
-        text = describe_texts(data, rows, parts[0])
+        of_kind["text"] = describe_texts(data, rows, parts[0])
     else:
-        columns, more = describe_columns(data, rows)
+        of_kind["columns"], more = describe_columns(data, rows)
     return DataReport(
         source=data.source,
         kind=data.kind,
@@ -68,10 +68,7 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
         own_splits={name: len(numbers) for name, numbers in rows.splits.items()},
         duplicates=duplicates,
         issues=_gravest_first([*issues, *more], data.allow),
-        images=images,
-        near_duplicates=near_duplicates,
-        text=text,
-        columns=columns,
+        **of_kind,
     )
 
 

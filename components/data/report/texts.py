@@ -4,14 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from components.data.prepared import chunks
 from components.data.report.classes_and_splits import PARTS
 from components.data.report.columns import BINS, most_frequent
 from components.data.report.data_report import ClassWords, Histogram, TextReport
 from components.data.sources import Rows
 from components.data.splitting import TEST
 from components.study.dataset import DatasetSpec
-
-BLOCK = 4096  # rows that are looked at at a time
 
 
 def describe_texts(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> TextReport:
@@ -20,8 +19,7 @@ def describe_texts(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> TextRepo
     The parts are those of one seed (rows,).
     """
     limit = rows.x.shape[1]
-    blocks = range(0, len(rows.x), BLOCK)
-    lengths = np.concatenate([np.count_nonzero(rows.x[start : start + BLOCK], axis=1) for start in blocks])
+    lengths = np.concatenate([np.count_nonzero(chunk, axis=1) for chunk in chunks(rows.x, np.arange(len(rows.x)))])
     # A limit below data.words is the longest row that is not for the test: it cuts test rows only.
     full = (lengths == limit) & ((parts == TEST) | (limit >= data.words))
     counts = {name: _word_counts(rows, np.flatnonzero(parts == part)) for name, part in PARTS.items()}
@@ -44,8 +42,8 @@ def describe_texts(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> TextRepo
 def _word_counts(rows: Rows, numbers: np.ndarray) -> np.ndarray:
     """Return int64 (words,): how often each word is in the rows with these numbers."""
     counts = np.zeros(len(rows.words) + 1, np.int64)
-    for start in range(0, len(numbers), BLOCK):
-        counts += np.bincount(rows.x[numbers[start : start + BLOCK]].ravel(), minlength=len(counts))
+    for chunk in chunks(rows.x, numbers):
+        counts += np.bincount(chunk.ravel(), minlength=len(counts))
     return counts[1:]
 
 

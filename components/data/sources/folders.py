@@ -99,15 +99,10 @@ def list_files(root: Path, kind: FileKind) -> Listing:
 
 
 def readable(listing: Listing, broken: Mapping[int, str], data: DatasetSpec) -> Listing:
-    """Return the listing without files that can't be read.
-
-    Args:
-        listing: of files that were tried.
-        broken: why a file can't be read, by its position: "has no bytes".
-        data: its `allow` says whether the study goes on without them.
+    """Return the listing without files that can't be read: why, by their position, such as "has no bytes".
 
     Raises:
-        AssayError: with the files, or with a class that has no others.
+        AssayError: with the files, unless `data.allow` goes on without them, or with a class that has no others.
     """
     if not broken:
         return listing
@@ -129,12 +124,7 @@ def readable(listing: Listing, broken: Mapping[int, str], data: DatasetSpec) -> 
 
 
 def labelled(listing: Listing, x: np.ndarray) -> Rows:
-    """Return the rows of the files, with their classes, splits and names, and the issues with the files.
-
-    Args:
-        listing: its files are the rows.
-        x: what was read from them (files, ...).
-    """
+    """Return the rows that were read from the files (files, ...), with classes, splits, names and issues."""
     number = {label: i for i, label in enumerate(listing.classes)}
     splits = np.array([file.split for file in listing.files])
     return Rows(

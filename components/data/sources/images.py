@@ -23,12 +23,8 @@ from components.data.sources.folders import FileKind, Listing, labelled, list_fi
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
 
-IMAGES = FileKind(
-    "image",
-    "PNG, JPEG, BMP or GIF image",
-    (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif"),
-    "mend or remove them",
-)
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif")
+IMAGES = FileKind("image", "PNG, JPEG, BMP or GIF image", ENDINGS, "mend or remove them")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -43,11 +39,6 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
     where it does not fill the frame: bars of one color would show a model what shape the file had, and their hard
     edges are no part of the picture. One channel if all images are gray, else three. Transparency becomes white, of a
     GIF the first frame counts, and of 16 bits a pixel the upper 8 are kept.
-
-    Args:
-        data: names the folder, or its address such as gs://bucket/pets; says which size is wanted, and whether to go on
-            without files that can't be read.
-        folder: is there; what is fetched is kept in it while it is read.
 
     Raises:
         AssayError: for a folder that holds no classes of images, files that can't be read (unless allowed), or images
@@ -71,16 +62,14 @@ def _decoded(listing: Listing, data: DatasetSpec, file: Path) -> Rows:
         shape = (*_size(listing.root, seen, data.image_size), 3 if any(image.color for image in seen) else 1)
         x = reserve(file, (len(seen), *shape), np.dtype(np.uint8), "set a smaller data.image_size")
 
-        def fill(job: tuple[int, str]) -> str | None:
-            row, path = job
-            pixels = decode(path, shape)
+        def fill(row: int) -> str | None:
+            pixels = decode(listing.files[row].path, shape)
             if isinstance(pixels, str):
                 return pixels
             x[row] = pixels
             return None
 
-        jobs = [(row, path) for row, (path, _, _) in enumerate(listing.files)]
-        failed = _reasons(_in_order(threads, fill, jobs))
+        failed = _reasons(_in_order(threads, fill, range(len(seen))))
         x.flush()  # later steps read the file, and not this map
     if failed:
         file.unlink()

@@ -36,10 +36,6 @@ _COMMA = re.compile(r"[+-]?\d+,\d+")
 def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return float64 rows (rows, columns) in the file's order; without the target, group, time and ignored columns.
 
-    Args:
-        data: names the file, or its address such as gs://bucket/file.csv; says which column is what.
-        folder: is there; what is fetched is kept in it while it is read.
-
     Raises:
         AssayError: for a file, a column or a value that can't be used, with its line.
     """

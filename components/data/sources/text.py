@@ -21,11 +21,6 @@ TEXTS = FileKind("text", ".txt file", (".txt",), "write them anew, as with `icon
 def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return int32 rows (rows, words) in the file's order, or in that of the paths; cut off after `data.words` words.
 
-    Args:
-        data: names a file, or a folder with a folder per class or with train/validation/test folders of such folders;
-            or an address such as gs://bucket/file.csv. Says which column is what.
-        folder: is there; what is fetched is kept in it while it is read.
-
     Raises:
         AssayError: for a file, a column or a text that can't be used, with its line.
     """
