@@ -124,10 +124,13 @@ CLASSES, STRANGE = Quantity("class"), Quantity("strange words")
 
 def save(prepared: Prepared, file: Path) -> None:
     """Write the profile of prepared data as .npz, for `measure`: some KB, and 8 bytes a row."""
-    used = _sample(prepared, prepared.used_rows())
-    known = _words(prepared, used)
-    spread = json.dumps(_spread(_values(prepared, used, known)))
-    np.savez_compressed(file, rows=prepared.digests[:, 0], words=known[0], spread=np.array(spread))
+    used, hashes = _sample(prepared, prepared.used_rows()), _hashes(prepared)
+    texts = np.zeros(len(hashes) + 1, np.int64)  # that have each word; the first is none
+    for chunk in chunks(prepared.rows, used) if len(hashes) else ():
+        for row in chunk:
+            texts[np.unique(row)] += 1
+    spread = json.dumps(_spread(_values(prepared, used, np.r_[False, texts[1:] < 2])))
+    np.savez_compressed(file, rows=prepared.digests[:, 0], words=hashes[texts[1:] > 0], spread=np.array(spread))
 
 
 def measure(prepared: Prepared, file: Path, threshold: float) -> Drift:
@@ -141,7 +144,7 @@ def measure(prepared: Prepared, file: Path, threshold: float) -> Drift:
     looked_at = _sample(prepared, new if sure else np.arange(len(prepared.y)))
     values: tuple[DriftedValue, ...] = ()
     if len(looked_at) >= FEWEST_ROWS:
-        now = _values(prepared, looked_at, (words, np.full(len(words), 2)))
+        now = _values(prepared, looked_at, np.r_[False, ~np.isin(_hashes(prepared), words)])
         if not sure:
             now.pop(STRANGE, None)  # no word of a row that was there then is strange
         values = _compared(spread, now, threshold)
@@ -224,13 +227,11 @@ def _sample(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
 # values' text, as objects (rows,): as an array of text each would take as much as the longest.
 
 
-def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> dict[Quantity, np.ndarray]:
-    """Return the values of the rows with these numbers; `known` are the words of text, see `_words`."""
+def _values(prepared: Prepared, rows: np.ndarray, strange: np.ndarray) -> dict[Quantity, np.ndarray]:
+    """Return the values of the rows with these numbers, given of each word whether no other text has it."""
     schema = prepared.schema
     measure = partial(_of_table, schema.columns) if schema.kind == "table" else _of_images
     if schema.kind == "text":
-        in_texts = dict(zip(*(array.tolist() for array in known), strict=True))
-        strange = np.array([False, *(in_texts.get(word, 0) < 2 for word in _hashes(prepared).tolist())])
         measure = partial(_of_texts, np.array([0, *(len(word) for word in prepared.words)]), strange)
     parts = [measure(chunk) for chunk in chunks(prepared.rows, rows)]
     named = {quantity: np.concatenate([part[quantity] for part in parts]) for quantity in parts[0]}
@@ -259,27 +260,15 @@ def _of_images(x: np.ndarray) -> dict[Quantity, np.ndarray]:
     return {Quantity(name): of for name, of in measured.items()}
 
 
-def _of_texts(lengths: np.ndarray, is_strange: np.ndarray, x: np.ndarray) -> dict[Quantity, np.ndarray]:
-    """Return what texts are like, given of each word how long it is, and whether no other text has it."""
+def _of_texts(lengths: np.ndarray, strange: np.ndarray, x: np.ndarray) -> dict[Quantity, np.ndarray]:
     words = (x > 0).sum(axis=1).astype(np.float64)
-    letters, strange = (of_word[x].sum(axis=1) / np.maximum(words, 1) for of_word in (lengths, is_strange))
-    return {Quantity("words in a text"): words, Quantity("letters in a word"): letters, STRANGE: strange}
-
-
-def _words(prepared: Prepared, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the words of texts: hashes uint64 (words,), and in how many of the texts each is (words,)."""
-    if prepared.schema.kind != "text":
-        return np.empty(0, np.uint64), np.empty(0, np.int64)
-    texts = np.zeros(len(prepared.words) + 1, np.int64)
-    for chunk in chunks(prepared.rows, rows):
-        for row in chunk:
-            texts[np.unique(row)] += 1
-    seen = texts[1:] > 0
-    return _hashes(prepared)[seen], texts[1:][seen]
+    letters, share = (of_word[x].sum(axis=1) / np.maximum(words, 1) for of_word in (lengths, strange))
+    return {Quantity("words in a text"): words, Quantity("letters in a word"): letters, STRANGE: share}
 
 
 def _hashes(prepared: Prepared) -> np.ndarray:
-    return np.array([hashed(word) for word in prepared.words], np.uint64)
+    words = prepared.words if prepared.schema.kind == "text" else ()
+    return np.array([hashed(word) for word in words], np.uint64)
 
 
 # How values are spread, as JSON: `counts` of the bins, and `edges` of numbers' bins, or `names` of a category's.
