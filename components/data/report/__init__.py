@@ -14,11 +14,11 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from components.data.issues import DataIssue
+from components.data.issues import DataIssue, Level
 from components.data.report.classes_and_splits import check_parts, count_classes, describe_split
 from components.data.report.columns import describe_columns
 from components.data.report.data_report import DataReport, ImageSize, ImagesReport
@@ -38,11 +38,7 @@ MAX_SIZES = 10  # image sizes that are listed
 def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) -> DataReport:
     """Return the report, without NaN: what can't be said of a column without values is None.
 
-    Args:
-        data: the study's data; its `allow` turns errors into warnings.
-        rows: what the source gave, at least one.
-        content: of the rows.
-        parts: what each seed does with each row, uint8 (seeds, rows), see `components.data.splitting.split`.
+    `data.allow` turns errors into warnings; the parts are those of `components.data.splitting.split`.
     """
     is_test = parts[0] == TEST
     classes = count_classes(rows, parts[0])
@@ -57,6 +53,11 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
         of_kind["text"] = describe_texts(data, rows, parts[0])
     else:
         of_kind["columns"], more = describe_columns(data, rows)
+    # Errors that are allowed are warnings; the gravest come first.
+    issues = [
+        replace(issue, level="warning", allowed=True) if issue.level == "error" and issue.kind in data.allow else issue
+        for issue in [*issues, *more]
+    ]
     return DataReport(
         source=data.source,
         kind=data.kind,
@@ -67,18 +68,9 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
         split=describe_split(data, rows, parts),
         own_splits={name: len(numbers) for name, numbers in rows.splits.items()},
         duplicates=duplicates,
-        issues=_gravest_first([*issues, *more], data.allow),
+        issues=tuple(sorted(issues, key=lambda issue: get_args(Level).index(issue.level))),
         **of_kind,
     )
-
-
-def _gravest_first(issues: list[DataIssue], allow: tuple[str, ...]) -> tuple[DataIssue, ...]:
-    """Return the issues with errors that are allowed as warnings."""
-    judged = (
-        replace(issue, level="warning", allowed=True) if issue.level == "error" and issue.kind in allow else issue
-        for issue in issues
-    )
-    return tuple(sorted(judged, key=lambda issue: ("error", "warning", "note").index(issue.level)))
 
 
 def refuse(report: DataReport) -> None:

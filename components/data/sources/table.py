@@ -152,9 +152,9 @@ def _times(table: Table, name: str) -> np.ndarray:
 def _texts(table: Table, name: str, what: str, mend: str) -> tuple[list[str], np.ndarray]:
     """Return a column's different values as text, and for each row the position of its value; refuse missing ones."""
     distinct, positions = raw_values.different(raw_values.cleaned(table.columns[name]))
-    rows = np.flatnonzero(positions == len(distinct))
-    if len(rows):
-        listed = some([table.names[int(row)] for row in rows[: MAX_EXAMPLES + 1]], more=len(rows) - MAX_EXAMPLES)
+    rows = np.flatnonzero(positions == len(distinct)).tolist()
+    if rows:
+        listed = some([table.names[row] for row in rows])
         raise AssayError(f"{table.path}, column {name!r}: {len(rows)} of {len(table)} rows {what}: {listed}; {mend}")
     numbers, texts = pd.factorize(np.array([raw_values.category(value) for value in distinct], object))
     return list(texts), numbers[positions]  # 0.0 and -0.0 are both 0
@@ -190,7 +190,12 @@ def _features(
             continue
         columns.append(column)
         kept.append(raw_values.numbers(array, column))
-        _refuse_infinite(table, column, kept[-1])
+        infinite = np.flatnonzero(np.isinf(kept[-1])).tolist()
+        if infinite:
+            raise AssayError(
+                f"{_place(table, infinite[0], name)} is {array[infinite[0]].as_py()!r}; expected a number below "
+                f"1.8e308, or nothing where it is missing ({len(infinite)} rows)"
+            )
     if not columns:
         raise AssayError(f"{table.path} has no column left to learn from; expected one besides target, group and time")
     dates = [column.name for column in columns if column.values and all(map(_DATE.match, column.values))]
@@ -255,13 +260,3 @@ def _kind(table: Table, name: str, array: Array) -> Literal["number", "boolean",
         f"{_place(table, int(rows[0]), name)} is {str(distinct[positions[rows[0]]])!r}, and {is_number.sum()} of "
         f"{present.sum()} values are numbers; {hint} ({len(rows)} rows), or pass data.categorical: [{name}]"
     )
-
-
-def _refuse_infinite(table: Table, column: Column, numbers: np.ndarray) -> None:
-    rows = np.flatnonzero(np.isinf(numbers))
-    if len(rows):
-        value = table.columns[column.name][int(rows[0])].as_py()
-        raise AssayError(
-            f"{_place(table, int(rows[0]), column.name)} is {value!r}; expected a number below 1.8e308, or nothing "
-            f"where it is missing ({len(rows)} rows)"
-        )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.data.issues import MAX_EXAMPLES, DataIssue, some
+from components.data.issues import DataIssue, some
 from components.data.raw_values import as_words
 from components.data.sources import Rows
 from components.data.sources.files import Table, fetched, frame
@@ -42,9 +42,9 @@ def _numbers(
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[DataIssue, ...]]:
     """Return the rows of texts, all words in them, and a note on those that are cut off."""
     words, x, lengths = as_words(texts, length)
-    empty = np.flatnonzero(lengths == 0)
-    if len(empty):
-        listed = some([names[int(row)] for row in empty[:MAX_EXAMPLES]], more=len(empty) - MAX_EXAMPLES)
+    empty = np.flatnonzero(lengths == 0).tolist()
+    if empty:
+        listed = some([names[row] for row in empty])
         raise AssayError(f"{where}: {len(empty)} of {len(texts)} texts have no words: {listed}; write or remove them")
     cut = int(np.count_nonzero(lengths > length))
     if not cut:

@@ -58,8 +58,7 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
     name = data.address
     logging.getLogger("absl").setLevel(logging.ERROR)  # the warnings of tensorflow-datasets are for its own developers
     builder = _builder(name)
-    features, label = _supervised(name, builder)
-    _check_kind(name, builder, features, data.kind)
+    features, label = _supervised(name, builder, data.kind)
     issues: tuple[DataIssue, ...] = ()
     if not builder.is_prepared():
         issues = _prepare(name, builder)
@@ -96,25 +95,22 @@ def _builder(name: str) -> tfds.core.DatasetBuilder:
         raise AssayError(f"tfds:{name} needs a Python package that is not there: {first_line(error)}") from None
 
 
-def _supervised(name: str, builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
+def _supervised(name: str, builder: tfds.core.DatasetBuilder, kind: Kind) -> tuple[str, str]:
+    """Return the names of what is learned from, which is of this kind, and of the class label."""
     keys = builder.info.supervised_keys
     label = keys and isinstance(keys[1], str) and builder.info.features[keys[1]]
     if not isinstance(label, tfds.features.ClassLabel):
         raise AssayError(f"tfds:{name} says of no feature that it is the class label; choose a classification data set")
     if not isinstance(keys[0], str) or isinstance(builder.info.features[keys[0]], tfds.features.FeaturesDict):
         raise AssayError(f"tfds:{name} has several features as its input; expected one image, or one vector of numbers")
-    return keys[0], keys[1]
-
-
-def _check_kind(name: str, builder: tfds.core.DatasetBuilder, features: str, kind: Kind) -> None:
-    feature = builder.info.features[features]
+    feature = builder.info.features[keys[0]]
     numbers = np.dtype(feature.np_dtype).kind in "iuf"
     fits = next((k for k, rank in RANKS.items() if numbers != (k == "text") and rank == len(feature.shape)), None)
-    if fits == kind:
-        return
-    mend = f"add `kind: {fits}` to `data`" if fits else "images, tables of numbers and texts are supported"
-    what = f"{np.dtype(feature.np_dtype)} rows" if numbers else "rows that are no numbers,"
-    raise AssayError(f"tfds:{name} has {what} of shape {feature.shape}, which is no {kind}; {mend}")
+    if fits != kind:
+        mend = f"add `kind: {fits}` to `data`" if fits else "images, tables of numbers and texts are supported"
+        what = f"{np.dtype(feature.np_dtype)} rows" if numbers else "rows that are no numbers,"
+        raise AssayError(f"tfds:{name} has {what} of shape {feature.shape}, which is no {kind}; {mend}")
+    return keys[0], keys[1]
 
 
 # Its rows
@@ -205,7 +201,9 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[DataIssue, .
     files = _files(builder)
     placed = [(file, path) for file in files if (path := _placed(folder, file))]
     missing = [file for file in files if not _placed(folder, file)]
-    mend = (f" Place these in {folder} and run this again:\n{_listed(missing)}" if missing else "\n") + elsewhere
+    listed = [f"  {file.plain} ({file.info.size}) from {file.url}\n" for file in missing[:MAX_LISTED]]
+    listed += [f"  and {len(missing) - MAX_LISTED} more\n"] * (len(missing) > MAX_LISTED)
+    mend = (f" Place these in {folder} and run this again:\n{''.join(listed)}" if missing else "\n") + elsewhere
     if missing and not _answers([file.url for file in missing]):
         raise AssayError(
             f"tfds:{name} is not prepared on this machine (looked in {builder.data_dir}), and no server of its files "
@@ -268,11 +266,6 @@ def _files(builder: tfds.core.DatasetBuilder) -> list[_File]:
 def _placed(folder: Path, file: _File) -> Path | None:
     # The plain name first: who copies a file again, after a wrong one, copies it to that.
     return next((folder / name for name in (file.plain, file.long) if (folder / name).is_file()), None)
-
-
-def _listed(files: list[_File]) -> str:
-    lines = [f"  {file.plain} ({file.info.size}) from {file.url}\n" for file in files[:MAX_LISTED]]
-    return "".join(lines) + (f"  and {len(files) - MAX_LISTED} more\n" if len(files) > MAX_LISTED else "")
 
 
 def _adopt(dataset: str, placed: list[tuple[_File, Path]]) -> tuple[DataIssue, ...]:
