@@ -61,12 +61,10 @@ class RowFile:
     """
 
     def __init__(self, file: Path):
-        """Read the file's header."""
         self._file = file
         self._map = np.load(file, mmap_mode="r")
 
     def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the rows with these numbers, in their order."""
         taken = np.empty((len(numbers), *self._map.shape[1:]), self._map.dtype)
         size = taken[:1].nbytes
         targets = taken.reshape(len(taken), -1).view(np.uint8) if len(taken) else taken
@@ -99,7 +97,6 @@ class Prepared:
     _parts = _mapped("parts")
 
     def __init__(self, folder: str | Path):
-        """Open the folder."""
         self.folder = Path(folder)
 
     @cached_property

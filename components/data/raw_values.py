@@ -68,11 +68,8 @@ def numbers(values: Any, column: Column) -> np.ndarray:
     """Return a column's raw values as prepared data has them: float64 (rows,), NaN where one is missing.
 
     A category's value that the column does not know becomes `len(column.values)`. What pandas made a number or a
-    boolean is known by what it means: 1067 is the code "01067" where there is no "1067".
-
-    Args:
-        values: a sequence, a pandas Series, or a pyarrow array of text, numbers or booleans.
-        column: says what they are.
+    boolean is known by what it means: 1067 is the code "01067" where there is no "1067". The values are a sequence, a
+    pandas Series, or a pyarrow array of text, numbers or booleans.
 
     Raises:
         ValueError: with the first value that is no number, or no boolean.

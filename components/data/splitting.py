@@ -170,16 +170,10 @@ def _by_time(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.
 def stratified(
     rows: np.ndarray, y: np.ndarray, fraction: float, seed: int, classes: tuple[str, ...], groups: np.ndarray
 ) -> np.ndarray:
-    """Return the given fraction of the rows, in order, with every class in proportion.
+    """Return the given fraction of the row numbers (rows,), in order, with every class in proportion.
 
-    Args:
-        rows: row numbers (rows,).
-        y: their class numbers (rows,).
-        fraction: how much to take; with large groups as near to it as whole groups allow, the same for every seed.
-        seed: of the draw.
-        classes: the classes' names.
-        groups: a number for each row (rows,); rows with the same one stay together. With rows of several classes in a
-            group the shares are only nearly right.
+    Rows with the same number in `groups` (rows,) stay together. With large groups the fraction is as near as they
+    allow, the same for every seed; with rows of several classes in a group the shares are only nearly right.
 
     Raises:
         AssayError: where a class can't be in both parts.

@@ -50,7 +50,6 @@ class Table:
     names: Sequence[str]  # what each row is called: "line 17" where a row is a line, else "row 3"
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
         return len(self.names)
 
 
@@ -62,11 +61,9 @@ class Names(Sequence[str]):
     numbers: Sequence[int]  # of each row
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
         return len(self.numbers)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return the name of a row, or the names of a slice of rows."""
         if isinstance(index, slice):
             return Names(self.what, self.numbers[index])
         return f"{self.what} {self.numbers[index]}"
@@ -136,9 +133,7 @@ def _unfetched(error: Exception) -> str:
 def frame(path: Path, delimiter: str | None = None) -> Table:
     """Return the rows of a file; its ending says what it is. Text is UTF-8, and may be compressed: .csv.gz.
 
-    Args:
-        path: of the file.
-        delimiter: between the columns of .csv and .tsv; None for a comma, or a tab.
+    Between the columns of .csv and .tsv is the delimiter; without one, a comma or a tab.
 
     Raises:
         AssayError: for a file that can't be read, with the first line or row that is wrong, and how to mend it.
@@ -159,10 +154,7 @@ def frame(path: Path, delimiter: str | None = None) -> Table:
 def blocks(path: Path, needed: Sequence[str]) -> Iterator[pa.Table]:
     """Yield some columns of a file, some rows at a time; otherwise as `frame`.
 
-    Args:
-        path: of the file.
-        needed: names of the columns. In .csv and .tsv what is between columns may be any delimiter with which the first
-            line has them.
+    In .csv and .tsv there may be any delimiter with which the first line has the columns that are needed.
 
     Raises:
         AssayError: for a file that can't be read, or lacks columns; perhaps after some rows.
@@ -329,13 +321,7 @@ def _check_delimiter(path: Path, delimiter: str) -> None:
 
 
 def _records(path: Path, delimiter: str, empty: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row with the number of its first line, the header too; slower than pyarrow, which has no lines.
-
-    Args:
-        path: of the file.
-        delimiter: between columns.
-        empty: yield empty lines too.
-    """
+    """Yield each row with the number of its first line, the header too; slower than pyarrow, which has no lines."""
     csv.field_size_limit(MAX_ROW_BYTES)
     reader = csv.reader(_text(path), delimiter=delimiter, strict=True)
     line = 1
@@ -380,28 +366,26 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the objects, each with the number of its line."""
     _counted(path)
     for number, line in enumerate(_text(path), 1):
-        if line.strip():
-            yield number, _object(f"{path}, line {number}", line)
-
-
-def _object(where: str, line: str) -> dict[str, object]:
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        hint = "; a list in one file becomes an object a line with `jq -c '.[]'`" if line.strip() in "[{" else ""
-        raise AssayError(
-            f'{where}: is not JSON: {first_line(error)}; expected an object, such as {{"a": 1}}{hint}'
-        ) from None
-    if not isinstance(values, dict):
-        hint = ": put each of the list's objects on a line of its own" if isinstance(values, list) else ""
-        raise AssayError(f'{where}: expected an object, such as {{"a": 1}}, got {_shown(values)}{hint}')
-    for name, value in values.items():
-        if isinstance(value, list | dict):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            hint = "; a list in one file becomes an object a line with `jq -c '.[]'`" if line.strip() in "[{" else ""
             raise AssayError(
-                f"{where}, column {name!r}: expected text, a number, true, false or null, got {_shown(value)}; give "
-                "each of its values a column"
-            )
-    return values
+                f'{where}: is not JSON: {first_line(error)}; expected an object, such as {{"a": 1}}{hint}'
+            ) from None
+        if not isinstance(values, dict):
+            hint = ": put each of the list's objects on a line of its own" if isinstance(values, list) else ""
+            raise AssayError(f'{where}: expected an object, such as {{"a": 1}}, got {_shown(values)}{hint}')
+        for name, value in values.items():
+            if isinstance(value, list | dict):
+                raise AssayError(
+                    f"{where}, column {name!r}: expected text, a number, true, false or null, got {_shown(value)}; "
+                    "give each of its values a column"
+                )
+        yield number, values
 
 
 def _json_names(path: Path, rows: Objects, needed: Sequence[str] = ()) -> list[str]:

@@ -82,8 +82,13 @@ def list_files(root: Path, kind: FileKind) -> Listing:
     loose = 0
     try:
         for split, part in _parts(root).items():
-            folders, beside = _class_folders(part, kind)
-            loose += beside
+            folders, beside = _entries(part)
+            without_class = sum(kind.has(name) for name in beside)
+            if not folders:
+                hint = f"; its {without_class} {kind.name}s have no class" if without_class else ""
+                expected = f"expected a folder per class, with the {kind.name}s in it"
+                raise AssayError(f"{shown(part)} has no class folders{hint}; {expected}")
+            loose += without_class
             classes.update(folders)
             for label in folders:
                 for path in sorted(files_below(part / label)):
@@ -152,7 +157,8 @@ def _parts(root: Path) -> dict[str, Path]:
     """
     folders, _ = _entries(root)
     named = [name for name in folders if name.lower() in SPLITS]
-    if not named or not all(_is_split(root / name) for name in named):
+    entries = [_entries(root / name) for name in named]
+    if not named or any(files and not below for below, files in entries):  # an empty test/ is one whose copy failed
         return {"": root}
     others = sorted(set(folders) - set(named))
     if others:
@@ -169,18 +175,6 @@ def _parts(root: Path) -> dict[str, Path]:
     if "train" not in parts:
         raise AssayError(f"{shown(root)} has {', '.join(named)} and no train folder; expected train, with the classes")
     return {split: parts[split] for split in dict.fromkeys(SPLITS.values()) if split in parts}
-
-
-def _class_folders(part: Path, kind: FileKind) -> tuple[list[str], int]:
-    """Return the names of the class folders, and how many files of the kind lie beside them."""
-    folders, files = _entries(part)
-    loose = sum(kind.has(name) for name in files)
-    if not folders:
-        hint = f"; its {loose} {kind.name}s have no class" if loose else ""
-        raise AssayError(
-            f"{shown(part)} has no class folders{hint}; expected a folder per class, with the {kind.name}s in it"
-        )
-    return folders, loose
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
@@ -210,12 +204,6 @@ def files_below(folder: Path) -> Iterator[str]:
         entered.add(real)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         yield from (os.path.join(where, name) for name in names if not _is_hidden(name))  # noqa: PTH118 (a million)
-
-
-def _is_split(folder: Path) -> bool:
-    """Tell whether there are folders in it, or nothing at all: an empty test/ is a split whose copy failed."""
-    folders, files = _entries(folder)
-    return bool(folders) or not files
 
 
 def _is_hidden(name: str) -> bool:

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from components.data.image_files import Header, decode, header
-from components.data.issues import MAX_EXAMPLES, DataIssue
+from components.data.issues import DataIssue, some
 from components.data.sources import Rows, reserve
 from components.data.sources.files import fetched
 from components.data.sources.folders import FileKind, Listing, labelled, list_files, readable, shown
@@ -25,8 +25,6 @@ from components.study.dataset import DatasetSpec
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif")
 IMAGES = FileKind("image", "PNG, JPEG, BMP or GIF image", ENDINGS, "mend or remove them")
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 MAX_THREADS = 8
 BATCH = 1024  # files that wait for a thread at a time
@@ -88,9 +86,7 @@ def _reasons(results: Iterable[object]) -> dict[int, str]:
     return {i: reason for i, reason in enumerate(results) if isinstance(reason, str)}
 
 
-def _in_order(
-    threads: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]
-) -> Iterator[Result]:
+def _in_order(threads: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     for start in range(0, len(items), BATCH):
         yield from threads.map(function, items[start : start + BATCH])
 
@@ -101,10 +97,9 @@ def _size(root: Path, seen: list[Header], wanted: int | tuple[int, int] | None) 
     sizes = Counter((image.height, image.width) for image in seen)
     (common, _), *others = sizes.most_common()
     if others:
-        listed = [f"{height}x{width} ({count})" for (height, width), count in sizes.most_common(MAX_EXAMPLES)]
-        more = f" and {len(sizes) - MAX_EXAMPLES} more" if len(sizes) > MAX_EXAMPLES else ""
+        listed = some([f"{height}x{width} ({count})" for (height, width), count in sizes.most_common()])
         raise AssayError(
-            f"{shown(root)}: the images have {len(sizes)} sizes, height x width: {', '.join(listed)}{more}; a model "
-            f"needs one: set data.image_size, as in `--set data.image_size=[{common[0]},{common[1]}]`"
+            f"{shown(root)}: the images have {len(sizes)} sizes, height x width: {listed}; a model needs one: set "
+            f"data.image_size, as in `--set data.image_size=[{common[0]},{common[1]}]`"
         )
     return common

@@ -68,11 +68,7 @@ def target_of(table: Table, data: DatasetSpec) -> str:
 
 
 def only_column(table: Table, option: str, stated: str | None, names: Sequence[str]) -> str:
-    """Return the column that an option states, or the only one that has one of the names.
-
-    Raises:
-        AssayError: where there is none, or several.
-    """
+    """Return the column that an option states, or the only one that has one of the names; else raise an AssayError."""
     if stated:
         check_column(table, option, stated)
         return stated
