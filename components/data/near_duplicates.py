@@ -17,8 +17,7 @@ THUMB = (8, 9)
 def near_duplicates(x: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Return the pairs of images (pairs, 2) that are nearly the same, and not exactly.
 
-    They are (rows, height, width, channels), of any numeric dtype, and `first` (rows,) has for each the number of the
-    first one with the same values.
+    They are (rows, height, width, channels), of any numeric dtype; `first` (rows,) is that of `Content`.
     """
     alone = np.flatnonzero(first == np.arange(len(first)))
     return alone[near_pairs(thumbnails(x, alone))]

@@ -83,10 +83,9 @@ class Statistics:
         What is constant is only shifted. `robust` is (x - median) / (the quartiles' distance); where the quartiles
         are equal, as of a column that is mostly 0, the standard deviation stands in for their distance.
         """
-        zero, one = np.zeros_like(self.mean), np.ones_like(self.mean)
         between = self.quartiles[2] - self.quartiles[0]
         offset, divisor = {
-            "none": (zero, one),
+            "none": (np.zeros_like(self.mean), np.ones_like(self.mean)),
             "minmax": (self.low, self.high - self.low),
             "tanh": ((self.high + self.low) / 2, (self.high - self.low) / 2),
             "standardize": (self.mean, self.std),

@@ -71,7 +71,9 @@ def _by_column(values: np.ndarray, column: Column) -> Slicing:
     if column.kind == "number" and len(np.unique(values[~missing])) > len(QUARTERS) + 1:
         edges = np.unique(np.quantile(values[~missing], QUARTERS))
         codes = np.searchsorted(edges, values)  # an edge belongs to the slice below it
-        shown = _apart(edges)
+        # With as many digits as they need to differ: slices are told apart by their names.
+        written = ([f"{edge:.{digits}g}" for edge in edges] for digits in (4, 7, 12, 17))
+        shown = next(shown for shown in written if len(set(shown)) == len(edges))
         names = [f"up to {shown[0]}", *(f"{low} to {high}" for low, high in pairwise(shown))]
         names.append(f"above {shown[-1]}")
     else:
@@ -85,12 +87,6 @@ def _by_column(values: np.ndarray, column: Column) -> Slicing:
         codes[missing] = len(names)
         names.append("missing")
     return Slicing(tuple(Slice(column.name, name) for name in names), codes.astype(np.int64))
-
-
-def _apart(edges: np.ndarray) -> list[str]:
-    """Return the numbers as text, with as many digits as they need to differ: slices are told apart by their names."""
-    written = ([f"{edge:.{digits}g}" for edge in edges] for digits in (4, 7, 12, 17))
-    return next(shown for shown in written if len(set(shown)) == len(edges))
 
 
 def _shown(value: float, column: Column) -> str:

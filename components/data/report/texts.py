@@ -23,7 +23,8 @@ def describe_texts(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> TextRepo
     # A limit below data.words is the longest row that is not for the test: it cuts test rows only.
     full = (lengths == limit) & ((parts == TEST) | (limit >= data.words))
     counts = {name: _word_counts(rows, np.flatnonzero(parts == part)) for name, part in PARTS.items()}
-    total = np.sum(list(counts.values()), axis=0)
+    total, unseen = np.sum(list(counts.values()), axis=0), counts["train"] == 0
+    unknown = {name: float(of[unseen].sum() / of.sum()) if of.any() else None for name, of in counts.items()}
     edges = np.unique(np.linspace(0, limit + 1, BINS + 1).astype(int))
     return TextReport(
         least=int(lengths.min()),
@@ -33,7 +34,7 @@ def describe_texts(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> TextRepo
         limit=limit,
         at_limit=int(full.sum()),
         words=int(np.count_nonzero(total)),
-        unknown_share={name: _share(counts[name], counts["train"] == 0) for name in ("test", "validation")},
+        unknown_share={name: unknown[name] for name in ("test", "validation")},
         histogram=Histogram(tuple(edges.tolist()), tuple(np.histogram(lengths, edges)[0].tolist())),
         classes=tuple(_class_words(rows, total)),
     )
@@ -45,10 +46,6 @@ def _word_counts(rows: Rows, numbers: np.ndarray) -> np.ndarray:
     for chunk in chunks(rows.x, numbers):
         counts += np.bincount(chunk.ravel(), minlength=len(counts))
     return counts[1:]
-
-
-def _share(counts: np.ndarray, which: np.ndarray) -> float | None:
-    return float(counts[which].sum() / counts.sum()) if counts.any() else None
 
 
 def _class_words(rows: Rows, total: np.ndarray) -> Iterator[ClassWords]:

@@ -33,10 +33,9 @@ BATCH = 1024  # files that wait for a thread at a time
 def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return uint8 images (rows, height, width, channels), mapped from x.npy in the folder, in the order of the paths.
 
-    With `data.image_size` the image is resized with its aspect kept and centered, and its edge pixels are repeated
-    where it does not fill the frame: bars of one color would show a model what shape the file had, and their hard
-    edges are no part of the picture. One channel if all images are gray, else three. Transparency becomes white, of a
-    GIF the first frame counts, and of 16 bits a pixel the upper 8 are kept.
+    With `data.image_size` the image is resized and its edge pixels repeated, see `components.data.image_files.decode`:
+    bars of one color would show a model what shape the file had, and their hard edges are no part of the picture. One
+    channel if all images are gray, else three.
 
     Raises:
         AssayError: for a folder that holds no classes of images, files that can't be read (unless allowed), or images

@@ -41,7 +41,7 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
     """
     with fetched(data.address, folder) as path:
         table = frame(path, data.delimiter)
-        used = {target_of(table, data), data.group, data.time, *data.ignore}
+        used = {only_column(table, "target", data.target, TARGETS), data.group, data.time, *data.ignore}
         for option in ("ignore", "categorical"):
             for column in getattr(data, option):
                 check_column(table, option, column)
@@ -60,11 +60,6 @@ def check_column(table: Table, option: str, name: str) -> None:
     near = names if len(names) <= MANY else difflib.get_close_matches(name, names, MANY, 0.0)
     more = f", and {len(names) - len(near)} more" if len(names) > len(near) else ""
     raise AssayError(f"data.{option}: {table.path} has no column {name!r}; expected {did_you_mean(name, near)}{more}")
-
-
-def target_of(table: Table, data: DatasetSpec) -> str:
-    """Return the name of the target column: `data.target`, or the only one that is called like one."""
-    return only_column(table, "target", data.target, TARGETS)
 
 
 def only_column(table: Table, option: str, stated: str | None, names: Sequence[str]) -> str:
@@ -87,7 +82,7 @@ def rows_of(table: Table, data: DatasetSpec, x: np.ndarray, **more: Any) -> Rows
     Raises:
         AssayError: for a label, group or time that is missing or can't be used, with its line.
     """
-    y, classes = _labels(table, target_of(table, data))
+    y, classes = _labels(table, only_column(table, "target", data.target, TARGETS))
     groups = _groups(table, data.group) if data.group else None
     times = _times(table, data.time) if data.time else None
     return Rows(x, y, classes, groups=groups, times=times, names=table.names, **more)
@@ -99,8 +94,7 @@ def _labels(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     values = [_number(text) for text in texts]
     if None not in values and len(texts) > MAX_NUMBERS:
         measured = np.array(values, np.float64)
-        fractions = bool((measured != np.floor(measured)).any())
-        if fractions or len(texts) > len(table) / 2:
+        if (measured != np.floor(measured)).any() or len(texts) > len(table) / 2:
             raise AssayError(
                 f"{table.path}: the target {name!r} has {len(texts)} different numbers in {len(table)} rows, such as "
                 f"{texts[0]} and {texts[1]}; a study needs classes: name another column in data.target, or make "
