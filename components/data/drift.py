@@ -46,8 +46,6 @@ SAMPLE = 20_000  # rows that are looked at: more make no index that matters sure
 LONGEST_NAME = 40  # of a category's value, in words
 PROFILE = "profile.npz"
 
-Profile = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class Quantity:
@@ -152,7 +150,7 @@ def measure(prepared: Prepared, file: Path, threshold: float) -> Drift:
 
 
 def _compared(
-    spread: dict[str, Profile], now: dict[Quantity, np.ndarray], threshold: float
+    spread: dict[str, dict[str, Any]], now: dict[Quantity, np.ndarray], threshold: float
 ) -> tuple[DriftedValue, ...]:
     """Return how far each value has moved, those that have drifted, and moved most, first."""
     measured: list[tuple[Quantity, float, float, Median | Share, Median | Share]] = []
@@ -284,7 +282,7 @@ def _spread(values: dict[Quantity, np.ndarray]) -> dict[str, Any]:
                 names, counts = np.unique(of[asked], return_counts=True)
                 of = of[~asked]
             kept = np.sort(names[np.argsort(-counts, kind="stable")[:MOST_VALUES]])
-            then: Profile = {"names": kept.tolist()}
+            then: dict[str, Any] = {"names": kept.tolist()}
         else:
             there = of[~np.isnan(of)]
             edges = np.unique(np.quantile(there, np.linspace(0, 1, BINS + 1))) if len(there) else np.empty(0)
@@ -293,7 +291,7 @@ def _spread(values: dict[Quantity, np.ndarray]) -> dict[str, Any]:
     return spread
 
 
-def _counts(values: np.ndarray, then: Profile) -> np.ndarray:
+def _counts(values: np.ndarray, then: dict[str, Any]) -> np.ndarray:
     """Return how many rows are in each bin; the last is for what is in no other, or missing."""
     if "names" in then:
         places = {name: place for place, name in enumerate(then["names"])}
@@ -305,7 +303,7 @@ def _counts(values: np.ndarray, then: Profile) -> np.ndarray:
     return np.bincount(bins, minlength=len(edges) + 2)
 
 
-def _summaries(then: Profile, values: np.ndarray, now: np.ndarray) -> tuple[Median | Share, Median | Share]:
+def _summaries(then: dict[str, Any], values: np.ndarray, now: np.ndarray) -> tuple[Median | Share, Median | Share]:
     """Return then and now: the medians of numbers, or the share of that value which has changed most."""
     before, after = (np.array(counts) / sum(counts) for counts in (then["counts"], now))
     if "names" in then:

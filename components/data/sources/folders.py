@@ -58,11 +58,6 @@ class Listing:
     loose: int  # how many files of this kind lie beside the class folders
     unreadable: tuple[str, ...] = ()  # what was left out since it can't be read, and why
 
-    @property
-    def tried(self) -> int:
-        """How many files there are with those that can't be read."""
-        return len(self.files) + len(self.unreadable)
-
     @cached_property
     def names(self) -> tuple[str, ...]:
         """What each file is called: its path from the root."""
@@ -116,7 +111,7 @@ def readable(listing: Listing, broken: Mapping[int, str], data: DatasetSpec) -> 
     rest = replace(listing, files=kept, unreadable=listing.unreadable + reasons)
     if UNREADABLE not in data.allow:
         raise AssayError(
-            f"{shown(listing.root)}: {len(rest.unreadable)} of {rest.tried} {listing.kind.name} files can't be read: "
+            f"{shown(listing.root)}: {len(broken)} of {len(listing.files)} {listing.kind.name} files can't be read: "
             f"{_some(reasons)}; {listing.kind.mend}, or go on without them: data.allow: [{UNREADABLE}]"
         )
     lost = sorted(set(listing.classes) - {file.label for file in kept})
@@ -245,11 +240,11 @@ def _check_classes(listing: Listing) -> None:
 
 
 def _issues(listing: Listing) -> Iterator[DataIssue]:
-    kind = {"kind": listing.kind.name}
-    if listing.unreadable:
+    kind, unreadable = {"kind": listing.kind.name}, listing.unreadable
+    if unreadable:
         sentence = "{count} of {files} {kind} files can't be read and are left out"
-        values, examples = {"files": listing.tried, **kind}, listing.unreadable[:MAX_EXAMPLES]
-        yield DataIssue(UNREADABLE, "warning", sentence, len(listing.unreadable), values, examples)
+        values = {"files": len(listing.files) + len(unreadable), **kind}
+        yield DataIssue(UNREADABLE, "warning", sentence, len(unreadable), values, unreadable[:MAX_EXAMPLES])
     if listing.others:
         sentence, values = "files of other types are left out: {endings}", {"endings": _counted(listing.others)}
         yield DataIssue("other-files", "warning", sentence, listing.others.total(), values)
