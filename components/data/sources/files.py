@@ -255,6 +255,11 @@ def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> Non
         raise AssayError(f"{path} lacks columns: {some(lacking)}; it has {some([repr(name) for name in names])}")
 
 
+def _no_rows(path: Path, names: Sequence[str]) -> AssayError:
+    columns = f"{len(names)} columns and " if names else ""
+    return AssayError(f"{path} has {columns}no rows; expected rows")
+
+
 # CSV and TSV
 
 
@@ -292,7 +297,7 @@ def _csv_blocks(path: Path, delimiter: str, needed: Sequence[str] = ()) -> Itera
     except pa.ArrowInvalid as error:
         raise _refused(path, delimiter, names, error) from None
     if not rows:
-        raise AssayError(f"{path} has {len(names)} columns and no rows; expected rows")
+        raise _no_rows(path, () if needed else names)
 
 
 def _first(path: Path, delimiter: str) -> list[str]:
@@ -427,7 +432,7 @@ def _parquet_blocks(path: Path, needed: Sequence[str] = ()) -> Iterator[pa.Table
         _check_names(path, names, needed)
         used = needed or [name for name in names if not re.fullmatch("__index_level_.*__", name)]
         if not file.metadata.num_rows:
-            raise AssayError(f"{path} has {len(used)} columns and no rows; expected rows")
+            raise _no_rows(path, () if needed else used)
         for batch in file.iter_batches(BLOCK, columns=list(used)):
             batch.validate(full=True)  # text may be no UTF-8
             yield pa.table([_plain(path, name, batch.column(name)) for name in used], list(used))
