@@ -16,7 +16,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from components.data.sources.files import blocks, fetched
 from components.data.sources.folders import FileKind, files_below, shown
