@@ -20,15 +20,17 @@ with many rows each are no drift. Rows that follow each other in time may be ali
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
-from components.data.prepared import Prepared
+from components.data.prepared import Prepared, chunks
+from components.data.raw_values import Column
 from components.data.splitting import hashed
 from components.stats.paired_effects import holm
 
@@ -41,11 +43,8 @@ LEVEL = 0.01
 MOST_VALUES = 200  # of a category; the rarer ones are one bin
 FEW = 0.01  # share of rows
 SAMPLE = 20_000  # rows that are looked at: more make no index that matters surer
-CHUNK_VALUES = 2**22  # in memory at a time: 32 MB as float64
 LONGEST_NAME = 40  # of a category's value, in words
 PROFILE = "profile.npz"
-
-Profile = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -123,19 +122,19 @@ CLASSES, STRANGE = Quantity("class"), Quantity("strange words")
 
 def save(prepared: Prepared, file: Path) -> None:
     """Write the profile of prepared data as .npz, for `measure`: some KB, and 8 bytes a row."""
-    used = _sample(prepared, prepared.used_rows())
-    known = _words(prepared, used)
-    spread = json.dumps(_spread(_values(prepared, used, known)))
-    np.savez_compressed(file, rows=prepared.digests[:, 0], words=known[0], spread=np.array(spread))
+    used, hashes = _sample(prepared, prepared.used_rows()), _hashes(prepared)
+    texts = np.zeros(len(hashes) + 1, np.int64)  # that have each word; the first is none
+    for chunk in chunks(prepared.rows, used) if len(hashes) else ():
+        for row in chunk:
+            texts[np.unique(row)] += 1
+    spread = json.dumps(_spread(_values(prepared, used, np.r_[False, texts[1:] < 2])))
+    np.savez_compressed(file, rows=prepared.digests[:, 0], words=hashes[texts[1:] > 0], spread=np.array(spread))
 
 
 def measure(prepared: Prepared, file: Path, threshold: float) -> Drift:
-    """Return how the rows that are new since a profile differ from those that it describes.
+    """Return how today's rows that are new since a profile differ from those that it describes.
 
-    Args:
-        prepared: the data of today.
-        file: the profile.
-        threshold: of the index, from which a value has drifted.
+    From the threshold on, of the index, a value has drifted.
     """
     with np.load(file) as saved:
         seen, words, spread = saved["rows"], saved["words"], json.loads(str(saved["spread"]))
@@ -143,7 +142,7 @@ def measure(prepared: Prepared, file: Path, threshold: float) -> Drift:
     looked_at = _sample(prepared, new if sure else np.arange(len(prepared.y)))
     values: tuple[DriftedValue, ...] = ()
     if len(looked_at) >= FEWEST_ROWS:
-        now = _values(prepared, looked_at, (words, np.full(len(words), 2)))
+        now = _values(prepared, looked_at, np.r_[False, ~np.isin(_hashes(prepared), words)])
         if not sure:
             now.pop(STRANGE, None)  # no word of a row that was there then is strange
         values = _compared(spread, now, threshold)
@@ -151,19 +150,18 @@ def measure(prepared: Prepared, file: Path, threshold: float) -> Drift:
 
 
 def _compared(
-    spread: dict[str, Profile], now: dict[Quantity, np.ndarray], threshold: float
+    spread: dict[str, dict[str, Any]], now: dict[Quantity, np.ndarray], threshold: float
 ) -> tuple[DriftedValue, ...]:
     """Return how far each value has moved, those that have drifted, and moved most, first."""
-    by_name = {str(quantity): quantity for quantity in now}
     measured: list[tuple[Quantity, float, float, Median | Share, Median | Share]] = []
-    for name, then in spread.items():
-        if name not in by_name:
-            continue  # the column is gone: another model, and the gate says so
-        values = now[by_name[name]]
+    for quantity, values in now.items():
+        then = spread.get(str(quantity))
+        if then is None:
+            continue  # the column is new: another model, and the gate says so
         if "edges" in then and values.dtype == object:
             values = np.full(len(values), np.nan)  # a column of numbers that has become a category
         counts = _counts(values, then)
-        measured.append((by_name[name], *psi(np.array(then["counts"]), counts), *_summaries(then, values, counts)))
+        measured.append((quantity, *psi(np.array(then["counts"]), counts), *_summaries(then, values, counts)))
     moved = [
         DriftedValue(quantity, index, p, bool(index >= threshold and p is not None and p < LEVEL), *summaries)
         for (quantity, index, _, *summaries), p in zip(measured, holm([row[2] for row in measured]), strict=True)
@@ -176,37 +174,19 @@ def _new(then: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, bool]:
 
     Of equal rows as many are new as there are more now, the last ones. A row that came in the place of an equal one
     that has gone is taken for that one, so what seems new is then the odd ones. How many have gone so is not seen; it
-    is taken from the rows that had no equal.
-
-    Args:
-        then: digests (rows then,).
-        now: digests (rows now,).
+    is taken from the rows that had no equal. Both arguments are digests (rows,).
     """
-    known, counts = np.unique(then, return_counts=True)
-    order = np.argsort(now, kind="stable")
-    values, starts, here = np.unique(now[order], return_index=True, return_counts=True)
-    rank = np.arange(len(now)) - np.repeat(starts, here)
-    new = order[rank >= np.repeat(_looked_up(values, known, counts), here)]
-    left = np.minimum(counts, _looked_up(known, values, here))
-    alone = counts == 1
+    rows, known = pd.Series(now), pd.Series(then).value_counts()
+    new = np.flatnonzero(rows.groupby(rows).cumcount() >= rows.map(known).fillna(0))
+    left = np.minimum(known, rows.value_counts().reindex(known.index, fill_value=0))
+    alone = known == 1
     share = (np.sum(left[alone] == 0) + 1) / (np.sum(alone) + 1)  # + 1: of few rows that share is not known
-    replaced = share * np.sum(counts[~alone])
-    return np.sort(new), bool(not len(new) or np.array_equal(left, counts) or replaced <= FEW * len(then))
-
-
-def _looked_up(digests: np.ndarray, known: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return how often each of the digests is there (digests,), given what is there, sorted, and how often."""
-    places = np.minimum(np.searchsorted(known, digests), len(known) - 1)
-    return np.where(known[places] == digests, counts[places], 0)
+    replaced = share * np.sum(known[~alone])
+    return new, bool(not len(new) or (left == known).all() or replaced <= FEW * len(then))
 
 
 def psi(then: np.ndarray, now: np.ndarray) -> tuple[float, float]:
-    """Return the population stability index of two samples, and the probability of as much by chance.
-
-    Args:
-        then: rows in each bin (bins,).
-        now: likewise.
-    """
+    """Return the population stability index of two samples (bins,), and the probability of as much by chance."""
     then, now = _pooled(then.astype(float), now.astype(float))
     if len(then) < 2:
         return 0.0, 1.0
@@ -245,27 +225,20 @@ def _sample(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
 # values' text, as objects (rows,): as an array of text each would take as much as the longest.
 
 
-def _values(prepared: Prepared, rows: np.ndarray, known: tuple[np.ndarray, np.ndarray]) -> dict[Quantity, np.ndarray]:
-    """Return the values of some rows.
-
-    Args:
-        prepared: the data.
-        rows: numbers of rows.
-        known: of text, see `_words`.
-    """
+def _values(prepared: Prepared, rows: np.ndarray, strange: np.ndarray) -> dict[Quantity, np.ndarray]:
+    """Return the values of the rows with these numbers, given of each word whether no other text has it."""
     schema = prepared.schema
+    measure = partial(_of_table, schema.columns) if schema.kind == "table" else _of_images
     if schema.kind == "text":
-        named = _of_texts(prepared, rows, *known)
-    else:
-        named = (_of_table if schema.kind == "table" else _of_images)(prepared, rows)
+        measure = partial(_of_texts, np.array([0, *(len(word) for word in prepared.words)]), strange)
+    parts = [measure(chunk) for chunk in chunks(prepared.rows, rows)]
+    named = {quantity: np.concatenate([part[quantity] for part in parts]) for quantity in parts[0]}
     return {**named, CLASSES: np.array(schema.classes, object)[prepared.y[rows]]}
 
 
-def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarray]:
-    values = np.concatenate(list(_chunks(prepared, rows))).astype(np.float64)
+def _of_table(columns: tuple[Column, ...], x: np.ndarray) -> dict[Quantity, np.ndarray]:
     named = {}
-    for place, column in enumerate(prepared.schema.columns):
-        of = values[:, place]
+    for column, of in zip(columns, x.T.astype(np.float64), strict=True):
         if column.kind == "category":
             names = np.array([*column.values, "missing"], object)
             of = names[np.where(np.isnan(of), len(column.values), of).astype(np.int64)]
@@ -273,59 +246,27 @@ def _of_table(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarray
     return named
 
 
-def _of_images(prepared: Prepared, rows: np.ndarray) -> dict[Quantity, np.ndarray]:
-    channels = prepared.schema.shape[-1]
-    colors = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}.get(channels, ())
-    measured = []
-    for chunk in _chunks(prepared, rows):
-        pixels = chunk.astype(np.float64)
-        gray = pixels[..., :3].mean(axis=-1)
-        sides = [axis for axis in (1, 2) if gray.shape[axis] > 1]
-        detail = sum((np.abs(np.diff(gray, axis=axis)).mean(axis=(1, 2)) for axis in sides), np.zeros(len(gray)))
-        each = [pixels[..., place].mean(axis=(1, 2)) for place in range(len(colors))]
-        measured.append(np.stack([gray.mean(axis=(1, 2)), gray.std(axis=(1, 2)), detail, *each], axis=1))
-    names = ("brightness", "contrast", "detail", *colors)
-    return dict(zip(map(Quantity, names), np.concatenate(measured).T, strict=True))
+def _of_images(x: np.ndarray) -> dict[Quantity, np.ndarray]:
+    pixels = x.astype(np.float64)
+    gray = pixels[..., :3].mean(axis=-1)
+    sides = [axis for axis in (1, 2) if gray.shape[axis] > 1]
+    detail = sum((np.abs(np.diff(gray, axis=axis)).mean(axis=(1, 2)) for axis in sides), np.zeros(len(gray)))
+    measured = {"brightness": gray.mean(axis=(1, 2)), "contrast": gray.std(axis=(1, 2)), "detail": detail}
+    if x.shape[-1] in (3, 4):
+        colors = zip(("red", "green", "blue", "alpha"), np.moveaxis(pixels, -1, 0), strict=False)
+        measured |= {color: of_color.mean(axis=(1, 2)) for color, of_color in colors}
+    return {Quantity(name): of for name, of in measured.items()}
 
 
-def _of_texts(prepared: Prepared, rows: np.ndarray, known: np.ndarray, texts: np.ndarray) -> dict[Quantity, np.ndarray]:
-    """Return what texts are like; a word is strange that no other text of the model's data has."""
-    hashes, lengths = _hashes(prepared), np.array([0, *(len(word) for word in prepared.words)])
-    in_texts = dict(zip(known.tolist(), texts.tolist(), strict=True))
-    is_strange = np.array([False, *(in_texts.get(word, 0) < 2 for word in hashes.tolist())])
-    words, letters, strange = [], [], []
-    for chunk in _chunks(prepared, rows):
-        there = chunk > 0
-        count = np.maximum(there.sum(axis=1), 1)
-        words.append(there.sum(axis=1))
-        letters.append(lengths[chunk].sum(axis=1) / count)
-        strange.append(is_strange[chunk].sum(axis=1) / count)
-    named = {Quantity("words in a text"): words, Quantity("letters in a word"): letters, STRANGE: strange}
-    return {name: np.concatenate(of).astype(np.float64) for name, of in named.items()}
-
-
-def _words(prepared: Prepared, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the words of texts: hashes uint64 (words,), sorted, and in how many of the texts each is (words,)."""
-    if prepared.schema.kind != "text":
-        return np.empty(0, np.uint64), np.empty(0, np.int64)
-    texts = np.zeros(len(prepared.words) + 1, np.int64)
-    for chunk in _chunks(prepared, rows):
-        for row in chunk:
-            texts[np.unique(row)] += 1
-    hashes = _hashes(prepared)
-    order = np.argsort(hashes)
-    kept = order[texts[1:][order] > 0]
-    return hashes[kept], texts[1:][kept]
+def _of_texts(lengths: np.ndarray, strange: np.ndarray, x: np.ndarray) -> dict[Quantity, np.ndarray]:
+    words = (x > 0).sum(axis=1).astype(np.float64)
+    letters, share = (of_word[x].sum(axis=1) / np.maximum(words, 1) for of_word in (lengths, strange))
+    return {Quantity("words in a text"): words, Quantity("letters in a word"): letters, STRANGE: share}
 
 
 def _hashes(prepared: Prepared) -> np.ndarray:
-    return np.array([hashed(word) for word in prepared.words], np.uint64)
-
-
-def _chunks(prepared: Prepared, rows: np.ndarray) -> Iterator[np.ndarray]:
-    size = max(CHUNK_VALUES // int(np.prod(prepared.schema.shape)), 1)
-    for start in range(0, len(rows), size):
-        yield prepared.rows[rows[start : start + size]]
+    words = prepared.words if prepared.schema.kind == "text" else ()
+    return np.array([hashed(word) for word in words], np.uint64)
 
 
 # How values are spread, as JSON: `counts` of the bins, and `edges` of numbers' bins, or `names` of a category's.
@@ -341,7 +282,7 @@ def _spread(values: dict[Quantity, np.ndarray]) -> dict[str, Any]:
                 names, counts = np.unique(of[asked], return_counts=True)
                 of = of[~asked]
             kept = np.sort(names[np.argsort(-counts, kind="stable")[:MOST_VALUES]])
-            then: Profile = {"names": kept.tolist()}
+            then: dict[str, Any] = {"names": kept.tolist()}
         else:
             there = of[~np.isnan(of)]
             edges = np.unique(np.quantile(there, np.linspace(0, 1, BINS + 1))) if len(there) else np.empty(0)
@@ -350,7 +291,7 @@ def _spread(values: dict[Quantity, np.ndarray]) -> dict[str, Any]:
     return spread
 
 
-def _counts(values: np.ndarray, then: Profile) -> np.ndarray:
+def _counts(values: np.ndarray, then: dict[str, Any]) -> np.ndarray:
     """Return how many rows are in each bin; the last is for what is in no other, or missing."""
     if "names" in then:
         places = {name: place for place, name in enumerate(then["names"])}
@@ -362,7 +303,7 @@ def _counts(values: np.ndarray, then: Profile) -> np.ndarray:
     return np.bincount(bins, minlength=len(edges) + 2)
 
 
-def _summaries(then: Profile, values: np.ndarray, now: np.ndarray) -> tuple[Median | Share, Median | Share]:
+def _summaries(then: dict[str, Any], values: np.ndarray, now: np.ndarray) -> tuple[Median | Share, Median | Share]:
     """Return then and now: the medians of numbers, or the share of that value which has changed most."""
     before, after = (np.array(counts) / sum(counts) for counts in (then["counts"], now))
     if "names" in then:

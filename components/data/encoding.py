@@ -116,14 +116,9 @@ def category_columns(columns: tuple[Column, ...]) -> list[int]:
 
 
 def inputs_of(kind: Kind, x: np.ndarray, rest: np.ndarray, columns: tuple[Column, ...], vocabulary: int) -> Inputs:
-    """Return what a network reads of this data.
+    """Return what a network reads of prepared rows `x`; `rest` are the numbers of those that are not test rows.
 
-    Args:
-        kind: of the data.
-        x: all rows, prepared.
-        rest: the numbers of the rows that are not test rows.
-        columns: of a table.
-        vocabulary: how many words of text there may be at most.
+    A text has at most as many words as the vocabulary.
     """
     if kind == "image":
         return Inputs(tuple(x.shape[1:]))

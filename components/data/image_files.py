@@ -9,6 +9,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from components.data.issues import first_line
+
 Seen = TypeVar("Seen")
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF")
@@ -51,11 +53,7 @@ def decode(file: str | bytes, shape: tuple[int, ...]) -> np.ndarray | str:
 
     The image is resized with its aspect kept and centered, and its edge pixels are repeated where it does not fill the
     frame. With one channel it becomes gray. Transparency becomes white, of a GIF the first frame counts, and of 16 bits
-    a pixel the upper 8 are kept.
-
-    Args:
-        file: a path, or the file's bytes.
-        shape: that is wanted.
+    a pixel the upper 8 are kept. The file is a path, or its bytes.
     """
     height, width, channels = shape
 
@@ -86,14 +84,8 @@ def _opened(file: str | bytes, use: Callable[[Image.Image], Seen]) -> Seen | str
         return "has no bytes" if empty else "is no PNG, JPEG, BMP or GIF image"
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         return f"has more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels, which no honest image needs"
-    except OSError as error:
-        return error.strerror or _first_line(error)
     except Exception as error:  # Pillow has a dozen kinds for broken files: SyntaxError, struct.error, IndexError, ...
-        return _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:120]
+        return getattr(error, "strerror", None) or first_line(error)
 
 
 def _turn(image: Image.Image) -> int:

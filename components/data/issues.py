@@ -9,10 +9,15 @@ Level = Literal["error", "warning", "note"]
 MAX_EXAMPLES = 5  # files, rows or columns that a message names
 
 
-def some(names: Sequence[str], join: str = ", ", more: int | None = None) -> str:
+def some(names: Sequence[str], join: str = ", ") -> str:
     """Return the first few names as text, and how many more there are."""
-    more = len(names) - MAX_EXAMPLES if more is None else more
+    more = len(names) - MAX_EXAMPLES
     return join.join(names[:MAX_EXAMPLES]) + (f", and {more} more" if more > 0 else "")
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, for a message of one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 @dataclass(frozen=True)

@@ -15,23 +15,16 @@ THUMB = (8, 9)
 
 
 def near_duplicates(x: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Return the pairs of rows (pairs, 2) that are nearly the same, and not exactly.
+    """Return the pairs of images (pairs, 2) that are nearly the same, and not exactly.
 
-    Args:
-        x: images (rows, height, width, channels), any numeric dtype.
-        first: (rows,) for each row the number of the first one with the same values; only those are compared.
+    They are (rows, height, width, channels), of any numeric dtype; `first` (rows,) is that of `Content`.
     """
     alone = np.flatnonzero(first == np.arange(len(first)))
     return alone[near_pairs(thumbnails(x, alone))]
 
 
 def thumbnails(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return float32 (rows, 8, 9): gray, averaged over areas, 0..255; where the dtype is not uint8, stretched to that.
-
-    Args:
-        x: images (rows, height, width, channels), any numeric dtype.
-        rows: the numbers of those that are wanted.
-    """
+    """Return float32 (rows, 8, 9): gray, averaged over areas, 0..255; what is not uint8 is stretched to that."""
     down, across = (_averaging(size, to) for size, to in zip(x.shape[1:3], THUMB, strict=True))
     thumbs = np.empty((len(rows), *THUMB), np.float32)
     for start in range(0, len(rows), CHUNK):

@@ -42,9 +42,7 @@ def record(study: Study, folder: Path) -> Prepared:
 def read_checked(study: Study, folder: Path) -> tuple[Rows, Content, np.ndarray]:
     """Return the rows, what is known of their content, and each seed's parts, see `components.data.splitting`.
 
-    Args:
-        study: the study.
-        folder: is there; for arrays that are larger than memory.
+    The folder is for arrays that are larger than memory.
 
     Raises:
         AssayError: for data that no study can be made of.
@@ -84,11 +82,7 @@ def check(rows: Rows) -> None:
 
 
 def _check_finite(rows: Rows) -> None:
-    """Refuse infinite values, and in images missing ones.
-
-    Raises:
-        AssayError: with the first one's place.
-    """
+    """Refuse infinite values, and in images missing ones."""
     for start in range(0, len(rows.x), BLOCK):
         chunk = np.asarray(rows.x[start : start + BLOCK]).reshape(len(rows.x[start : start + BLOCK]), -1)
         bad = np.isinf(chunk) if rows.columns else ~np.isfinite(chunk)

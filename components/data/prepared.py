@@ -17,11 +17,13 @@ A folder with memory-mapped arrays and JSON:
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from components.data.encoding import Inputs, inputs_of
 from components.data.raw_values import Column
@@ -31,6 +33,7 @@ from components.study.dataset import DatasetSpec
 from components.study.recipe import Kind
 from components.study.study import Study
 
+CHUNK_VALUES = 2**22  # read at a time: 32 MB as float64
 STUDY = "study.json"
 REPORT = "report"
 
@@ -58,12 +61,10 @@ class RowFile:
     """
 
     def __init__(self, file: Path):
-        """Read the file's header."""
         self._file = file
         self._map = np.load(file, mmap_mode="r")
 
     def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the rows with these numbers, in their order."""
         taken = np.empty((len(numbers), *self._map.shape[1:]), self._map.dtype)
         size = taken[:1].nbytes
         targets = taken.reshape(len(taken), -1).view(np.uint8) if len(taken) else taken
@@ -74,41 +75,39 @@ class RowFile:
         return taken
 
 
+def chunks(x: np.ndarray | RowFile, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows with these numbers, some at a time."""
+    size = max(CHUNK_VALUES // max(x[rows[:1]].size, 1), 1)
+    for start in range(0, len(rows), size):
+        yield x[rows[start : start + size]]
+
+
+def _mapped(name: str) -> cached_property[np.ndarray]:
+    return cached_property(lambda prepared: np.load(prepared.folder / f"{name}.npy", mmap_mode="r"))
+
+
 class Prepared:
     """Prepared data, read from its folder; arrays are memory-mapped and read only where they are used."""
 
+    x = _mapped("x")  # all rows
+    y = _mapped("y")  # all class numbers
+    digests = _mapped("digests")  # what tells a row again in other data: uint64 (rows, 1), with groups (rows, 2)
+    together = _mapped("together")  # a number for each row, the same where rows are always on one side
+    _order = _mapped("order")
+    _parts = _mapped("parts")
+
     def __init__(self, folder: str | Path):
-        """Open the folder."""
         self.folder = Path(folder)
 
     @cached_property
     def schema(self) -> Schema:
         """What the data is."""
-        values = json.loads((self.folder / "data.json").read_text("utf-8"))
-        inputs = Inputs.from_json(values["inputs"])
-        columns = tuple(Column(**{**column, "values": tuple(column["values"])}) for column in values["columns"])
-        tuples = {key: tuple(values[key]) for key in ("shape", "classes")}
-        return Schema(**{**values, **tuples, "inputs": inputs, "columns": columns})
+        return TypeAdapter(Schema).validate_python(json.loads((self.folder / "data.json").read_text("utf-8")))
 
     @cached_property
     def study(self) -> Study:
         """What is run on the data."""
         return Study.model_validate_json((self.folder / STUDY).read_text("utf-8"))
-
-    @cached_property
-    def x(self) -> np.ndarray:
-        """All rows."""
-        return np.load(self.folder / "x.npy", mmap_mode="r")
-
-    @cached_property
-    def y(self) -> np.ndarray:
-        """All class numbers."""
-        return np.load(self.folder / "y.npy", mmap_mode="r")
-
-    @cached_property
-    def digests(self) -> np.ndarray:
-        """What tells a row again in other data: uint64 (rows, 1), with groups (rows, 2)."""
-        return np.load(self.folder / "digests.npy", mmap_mode="r")
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -121,19 +120,13 @@ class Prepared:
         return RowFile(self.folder / "x.npy")
 
     @cached_property
-    def together(self) -> np.ndarray:
-        """A number for each row, the same where rows are always on one side."""
-        return np.load(self.folder / "together.npy", mmap_mode="r")
-
-    @cached_property
     def test_rows(self) -> np.ndarray:
         """Row numbers of the test rows, the same for every seed."""
         return self._rows_of(0, TEST)
 
     def used_rows(self) -> np.ndarray:
         """Return the numbers of the rows that models were fitted to, or chosen by, with any seed."""
-        parts = np.load(self.folder / "parts.npy", mmap_mode="r")
-        return np.flatnonzero(((parts == TRAIN) | (parts == VALIDATION)).any(axis=0))
+        return np.flatnonzero(((self._parts == TRAIN) | (self._parts == VALIDATION)).any(axis=0))
 
     def split(self, seed: int, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Return the row numbers to train on and those to validate on, for one seed.
@@ -146,9 +139,7 @@ class Prepared:
         return train, self._rows_of(seed, VALIDATION)
 
     def _rows_of(self, seed: int, part: int) -> np.ndarray:
-        order = np.load(self.folder / "order.npy", mmap_mode="r")
-        parts = np.load(self.folder / "parts.npy", mmap_mode="r")
-        return order[parts[seed][order] == part]
+        return self._order[self._parts[seed][self._order] == part]
 
     @classmethod
     def write(
@@ -156,12 +147,7 @@ class Prepared:
     ) -> "Prepared":
         """Write a folder and open it; an `x` that is mapped from this folder's x.npy is there already.
 
-        Args:
-            folder: made where it is missing.
-            data: what the study says of it.
-            rows: what the source gave.
-            content: of the rows.
-            parts: uint8 (seeds, rows), see `components.data.splitting`.
+        The parts are those of `components.data.splitting.split`, uint8 (seeds, rows).
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ The sources and the served model call these same functions, so what is served is
 """
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -67,11 +68,8 @@ def numbers(values: Any, column: Column) -> np.ndarray:
     """Return a column's raw values as prepared data has them: float64 (rows,), NaN where one is missing.
 
     A category's value that the column does not know becomes `len(column.values)`. What pandas made a number or a
-    boolean is known by what it means: 1067 is the code "01067" where there is no "1067".
-
-    Args:
-        values: a sequence, a pandas Series, or a pyarrow array of text, numbers or booleans.
-        column: says what they are.
+    boolean is known by what it means: 1067 is the code "01067" where there is no "1067". The values are a sequence, a
+    pandas Series, or a pyarrow array of text, numbers or booleans.
 
     Raises:
         ValueError: with the first value that is no number, or no boolean.
@@ -101,11 +99,9 @@ def cleaned(array: Array) -> Array:
 
 
 def different(array: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is in a pyarrow array.
+    """Return the different values of a pyarrow array, in the order of their first rows, without null.
 
-    Returns:
-        its different values, in the order of their first rows, without null;
-        int64 (rows,): for each row the position of its value, as many as there are values where it is null.
+    And for each row the position of its value, int64 (rows,): as many as there are values where it is null.
     """
     distinct = pc.unique(array).drop_null()
     positions = pc.index_in(array, distinct).fill_null(len(distinct))
@@ -184,11 +180,7 @@ def category(value: object) -> str:
 
 
 def number(value: RawValue) -> float:
-    """Return a raw value as a number.
-
-    Raises:
-        ValueError: where it is none.
-    """
+    """Return a raw value as a number, or raise a ValueError where it is none."""
     if not isinstance(value, str):
         try:
             return float(value)
@@ -200,11 +192,7 @@ def number(value: RawValue) -> float:
 
 
 def boolean(value: RawValue) -> float:
-    """Return 1.0 for true and 0.0 for false, in any case, or as a number.
-
-    Raises:
-        ValueError: where it is neither.
-    """
+    """Return 1.0 for true and 0.0 for false, in any case, or as a number; raise a ValueError for what is neither."""
     truth = BOOLEANS.get(str(value).strip().lower())
     if truth is None:
         truth = number(value)
@@ -219,43 +207,31 @@ def tokens(text: str) -> list[str]:
 
 
 def as_words(texts: Iterable[str], length: int) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Return the texts as words.
-
-    Args:
-        texts: raw.
-        length: in words; what is longer is cut off.
+    """Return the words of raw texts that are left when each is cut off after `length` of them.
 
     Returns:
-        every word that is left, sorted; the texts as prepared data has them, int32 (texts, words); and how many words
-        each had before it was cut, int64 (texts,).
+        every word, sorted; the texts as prepared data has them, int32 (texts, words); and how many words each had
+        before it was cut, int64 (texts,).
     """
-    known: dict[str, str] = {}  # keeps one copy of each word, and not one for each place
     cut: list[list[str]] = []
     lengths: list[int] = []
     for text in texts:
         words = tokens(text)
         lengths.append(len(words))
-        cut.append([known.setdefault(word, word) for word in words[:length]])
-    ordered = tuple(sorted(known))
+        cut.append([sys.intern(word) for word in words[:length]])  # one copy of each word, and not one a place
+    ordered = tuple(sorted(set(chain.from_iterable(cut))))
     return ordered, word_numbers(cut, ordered, max(map(len, cut), default=0)), np.array(lengths, np.int64)
 
 
 def word_numbers(texts: Iterable[Sequence[str]], words: Sequence[str], length: int) -> np.ndarray:
-    """Return the words of texts as prepared data has them.
-
-    Args:
-        texts: the words of each text, as `tokens` gives them; all beyond `length` are cut off.
-        words: that are known, each once.
-        length: of a row.
+    """Return the words of texts as prepared data has them; all beyond `length` are cut off.
 
     Returns:
         int32 (texts, length): 1 + the position of each word in `words`, `len(words) + 1` for others, then zeros.
     """
     position = {word: i for i, word in enumerate(words, 1)}
-    unknown = len(position) + 1
     cut = [text[:length] for text in texts]
-    flat = np.fromiter((position.get(word, unknown) for word in chain.from_iterable(cut)), np.int32)
-    lengths = np.array([len(text) for text in cut], np.int64)
     rows = np.zeros((len(cut), length), np.int32)
-    rows[np.arange(length) < lengths[:, None]] = flat
+    for row, text in zip(rows, cut, strict=True):
+        row[: len(text)] = [position.get(word, len(words) + 1) for word in text]
     return rows

@@ -6,19 +6,18 @@ each column. Vocabularies are taken here, too. Images that are larger than memor
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from components.data.encoding import FIRST_WORD, Encoder, category_columns, number_columns
-from components.data.prepared import Prepared, RowFile
+from components.data.prepared import Prepared, RowFile, chunks
 from components.study.recipe import Recipe, Scale
 from components.study.study import Study
 
-CHUNK_VALUES = 2**22  # values read at a time: 32 MB as float64
 BINS = 2**16  # of a histogram of pixels that are no bytes: quartiles are exact to 1/65536 of the range
 
 
@@ -48,31 +47,24 @@ def read_encoder(scalers: str | Path, seed: int, recipe: Recipe, prepared: Prepa
 def fit(prepared: Prepared, seed: int, wanted: dict[str, Recipe]) -> dict[str, Encoder]:
     """Return an encoder for each of the recipes, under the same names, from the rows of one seed that it trains on."""
     schema = prepared.schema
-    shares: dict[tuple[float, bool], tuple[np.ndarray, Any]] = {}  # scalings of the same rows share what was measured
+
+    @cache
+    def measured(share: float, per_channel: bool) -> Statistics:  # scalings of the same rows share it
+        return image_statistics(prepared.rows, prepared.split(seed, share)[0], per_channel=per_channel)
+
     encoders = {}
     for name, recipe in wanted.items():
-        share = recipe.data, recipe.scale_per_channel
-        if share not in shares:
-            rows, _ = prepared.split(seed, recipe.data)
-            shares[share] = rows, _measured(prepared, rows, recipe)
-        rows, measured = shares[share]
-        if schema.kind == "text":
-            encoders[name] = Encoder("text", schema.inputs, known=(measured,))
-        elif schema.kind == "table":
-            encoders[name] = _table(prepared, rows, measured, recipe.scale)
-        else:
-            offset, divisor, spread = measured.scaling(recipe.scale)
+        if schema.kind == "image":
+            offset, divisor, spread = measured(recipe.data, recipe.scale_per_channel).scaling(recipe.scale)
             encoders[name] = Encoder("image", schema.inputs, offset=offset, divisor=divisor, spread=spread)
+            continue
+        rows, _ = prepared.split(seed, recipe.data)
+        if schema.kind == "text":
+            known = vocabulary(prepared.x, rows, schema.inputs.sizes[0])
+            encoders[name] = Encoder("text", schema.inputs, known=(known,))
+        else:
+            encoders[name] = _table(prepared, rows, recipe.scale)
     return encoders
-
-
-def _measured(prepared: Prepared, rows: np.ndarray, recipe: Recipe) -> Any:
-    """Return the vocabulary of text, or the statistics of tables and images."""
-    if prepared.schema.kind == "text":
-        return vocabulary(prepared.x, rows, prepared.schema.inputs.sizes[0])
-    if prepared.schema.kind == "table":
-        return table_statistics(prepared, rows)
-    return image_statistics(prepared.rows, rows, per_channel=recipe.scale_per_channel)
 
 
 @dataclass(frozen=True)
@@ -91,10 +83,9 @@ class Statistics:
         What is constant is only shifted. `robust` is (x - median) / (the quartiles' distance); where the quartiles
         are equal, as of a column that is mostly 0, the standard deviation stands in for their distance.
         """
-        zero, one = np.zeros_like(self.mean), np.ones_like(self.mean)
         between = self.quartiles[2] - self.quartiles[0]
         offset, divisor = {
-            "none": (zero, one),
+            "none": (np.zeros_like(self.mean), np.ones_like(self.mean)),
             "minmax": (self.low, self.high - self.low),
             "tanh": ((self.high + self.low) / 2, (self.high - self.low) / 2),
             "standardize": (self.mean, self.std),
@@ -111,9 +102,9 @@ def image_statistics(x: np.ndarray | RowFile, rows: np.ndarray, *, per_channel: 
     axes = (0, 1, 2) if per_channel else None
     # The variance is taken about the first chunk's mean: a sum of plain squares would lose its digits where the mean is
     # large beside the spread (Chan, Golub and LeVeque 1983).
-    about = np.mean(next(_chunks(x, rows)), axis=axes, dtype=np.float64)
+    about = np.mean(next(chunks(x, rows)), axis=axes, dtype=np.float64)
     lows, highs, sums, squares, count = [], [], [], [], 0
-    for chunk in _chunks(x, rows):
+    for chunk in chunks(x, rows):
         values = np.asarray(chunk, np.float64)
         lows.append(values.min(axis=axes))
         highs.append(values.max(axis=axes))
@@ -147,7 +138,7 @@ def _counts(
 ) -> np.ndarray:
     """Return how often each bin occurs: int64 (1, bins), or (channels, bins)."""
     counts = np.zeros((x[rows[:1]].shape[-1] if per_channel else 1, bins), np.int64)
-    for chunk in _chunks(x, rows):
+    for chunk in chunks(x, rows):
         in_bins = bin_of(chunk)
         for channel, of_channel in enumerate(np.moveaxis(in_bins, -1, 0) if per_channel else [in_bins]):
             counts[channel] += np.bincount(of_channel.ravel(), minlength=bins)
@@ -158,13 +149,6 @@ def _quartiles(counts: np.ndarray) -> np.ndarray:
     """Return the bins of the quartiles, int64 (3, channels); of counts (channels, bins)."""
     cumulated = counts.cumsum(axis=1)
     return np.array([[np.searchsorted(row, share * row[-1]) for row in cumulated] for share in (0.25, 0.5, 0.75)])
-
-
-def _chunks(x: np.ndarray | RowFile, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows, some at a time."""
-    size = max(CHUNK_VALUES // x[rows[:1]].size, 1)
-    for start in range(0, len(rows), size):
-        yield x[rows[start : start + size]]
 
 
 def table_statistics(prepared: Prepared, rows: np.ndarray) -> Statistics:
@@ -181,8 +165,8 @@ def table_statistics(prepared: Prepared, rows: np.ndarray) -> Statistics:
     return Statistics(low, high, mean, std, np.stack(quartiles))
 
 
-def _table(prepared: Prepared, rows: np.ndarray, statistics: Statistics, kind: Scale) -> Encoder:
-    schema = prepared.schema
+def _table(prepared: Prepared, rows: np.ndarray, kind: Scale) -> Encoder:
+    schema, statistics = prepared.schema, table_statistics(prepared, rows)
     offset, divisor, spread = statistics.scaling(kind)
     codes = [np.asarray(prepared.x[rows, column]) for column in category_columns(schema.columns)]
     rest = schema.inputs.shape[0] - len(offset)
@@ -202,10 +186,7 @@ def _table(prepared: Prepared, rows: np.ndarray, statistics: Statistics, kind: S
 def vocabulary(x: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
     """Return the most frequent words of the rows, as prepared data numbers them (words,); of equals the lower number.
 
-    Args:
-        x: int32 (all rows, words), prepared.
-        rows: numbers of the rows to count in.
-        size: of the vocabulary, with the two numbers that stand for no word.
+    The size is that of the vocabulary with the two numbers that stand for no word.
     """
     counts = np.bincount(np.asarray(x[rows]).ravel())
     counts[0] = 0

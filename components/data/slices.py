@@ -41,11 +41,7 @@ class Slicing:
 
 
 def slicings(prepared: Prepared, columns: Sequence[str]) -> list[Slicing]:
-    """Return how the rows are cut: by class, and by each of the columns.
-
-    Args:
-        prepared: the data.
-        columns: names of a table's columns; a category is cut by its values, numbers at their quartiles.
+    """Return how the rows are cut: by class, and by each of a table's columns: at its values, or numbers' quartiles.
 
     Raises:
         AssayError: for a column that the data does not have.
@@ -61,13 +57,7 @@ def slicings(prepared: Prepared, columns: Sequence[str]) -> list[Slicing]:
 
 
 def slices_of(prepared: Prepared, rows: np.ndarray, columns: Sequence[str]) -> dict[Slice, np.ndarray]:
-    """Return for each slice which of some rows are in it, bool (rows,); empty slices are left out.
-
-    Args:
-        prepared: the data.
-        rows: numbers of the rows.
-        columns: as of `slicings`.
-    """
+    """Return for each slice which of the rows with these numbers are in it, bool (rows,); empty ones are left out."""
     masks: dict[Slice, np.ndarray] = {}
     for slicing in slicings(prepared, columns):
         for code, part in enumerate(slicing.slices):
@@ -81,7 +71,9 @@ def _by_column(values: np.ndarray, column: Column) -> Slicing:
     if column.kind == "number" and len(np.unique(values[~missing])) > len(QUARTERS) + 1:
         edges = np.unique(np.quantile(values[~missing], QUARTERS))
         codes = np.searchsorted(edges, values)  # an edge belongs to the slice below it
-        shown = _apart(edges)
+        # With as many digits as they need to differ: slices are told apart by their names.
+        written = ([f"{edge:.{digits}g}" for edge in edges] for digits in (4, 7, 12, 17))
+        shown = next(shown for shown in written if len(set(shown)) == len(edges))
         names = [f"up to {shown[0]}", *(f"{low} to {high}" for low, high in pairwise(shown))]
         names.append(f"above {shown[-1]}")
     else:
@@ -95,12 +87,6 @@ def _by_column(values: np.ndarray, column: Column) -> Slicing:
         codes[missing] = len(names)
         names.append("missing")
     return Slicing(tuple(Slice(column.name, name) for name in names), codes.astype(np.int64))
-
-
-def _apart(edges: np.ndarray) -> list[str]:
-    """Return the numbers as text, with as many digits as they need to differ: slices are told apart by their names."""
-    written = ([f"{edge:.{digits}g}" for edge in edges] for digits in (4, 7, 12, 17))
-    return next(shown for shown in written if len(set(shown)) == len(edges))
 
 
 def _shown(value: float, column: Column) -> str:

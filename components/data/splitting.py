@@ -15,16 +15,20 @@ file.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from components.data.sources import Rows
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
 
 UNUSED, TRAIN, VALIDATION, TEST = range(4)
+# Chooses of groups, by their numbers, sizes and a quota of rows: their places.
+Choice = Callable[[np.ndarray, np.ndarray, int], np.ndarray | list[int]]
 CHUNK = 256  # rows that are read at a time: 150 MB of 224x224x3 as float32
 DRAWS = 100  # of groups, until each class is on both sides
 SPREAD = 0x9E3779B97F4A7C15  # odd: a product with it spreads small numbers over all of 64 bits (Fibonacci hashing)
@@ -49,11 +53,7 @@ def content(rows: Rows) -> Content:
     high, low = digests.T
     times = () if rows.times is None else (rows.times,)
     order = np.lexsort((*times, rows.y, low, high))  # stable: among equals the first row comes first
-    by_content = np.lexsort((low, high))
-    is_new = np.ones(len(order), bool)
-    is_new[1:] = (np.diff(high[by_content]) != 0) | (np.diff(low[by_content]) != 0)
-    first = np.empty(len(order), np.int64)
-    first[by_content] = by_content[is_new][np.cumsum(is_new) - 1]
+    first = pd.Series(np.arange(len(order))).groupby([high, low]).transform("min").to_numpy()
     return Content(digests, first, order)
 
 
@@ -84,12 +84,6 @@ def hashed(text: str) -> int:
 
 def split(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.ndarray:
     """Return for each seed what it does with each row: uint8 (seeds, rows) of TRAIN, VALIDATION, TEST and UNUSED.
-
-    Args:
-        rows: what the source gave.
-        data: says how to split.
-        seeds: how many.
-        content: of the rows.
 
     Raises:
         AssayError: where the rows can't be split so.
@@ -127,10 +121,7 @@ def linked(rows: Rows, content: Content) -> np.ndarray:
     It is the place in the content's order of the first of them: a draw among them does not depend on a file's order.
     """
     together = content.first if rows.groups is None else _joined(content.first, rows.groups)
-    _, place, member = np.unique(together[content.order], return_index=True, return_inverse=True)
-    numbers = np.empty(len(member), np.int64)
-    numbers[content.order] = place[member]
-    return numbers
+    return pd.Series(np.argsort(content.order)).groupby(together).transform("min").to_numpy()
 
 
 def _joined(first: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -153,9 +144,7 @@ def _by_time(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.
     """
     assert rows.times is not None
     assert isinstance(data.test, float)
-    rank = np.empty(len(content.order), np.int64)
-    rank[content.order] = np.arange(len(content.order))
-    oldest_first = np.lexsort((rank, rows.times))
+    oldest_first = np.lexsort((np.argsort(content.order), rows.times))
     times = rows.times[oldest_first]
     changes = 1 + np.flatnonzero(np.diff(times))
     if not len(changes):
@@ -179,23 +168,12 @@ def _by_time(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.
 
 
 def stratified(
-    rows: np.ndarray,
-    y: np.ndarray,
-    fraction: float,
-    seed: int,
-    classes: tuple[str, ...],
-    groups: np.ndarray | None = None,
+    rows: np.ndarray, y: np.ndarray, fraction: float, seed: int, classes: tuple[str, ...], groups: np.ndarray
 ) -> np.ndarray:
-    """Return the given fraction of the rows, in order, with every class in proportion.
+    """Return the given fraction of the row numbers (rows,), in order, with every class in proportion.
 
-    Args:
-        rows: row numbers (rows,).
-        y: their class numbers (rows,).
-        fraction: how much to take; with large groups as near to it as whole groups allow, the same for every seed.
-        seed: of the draw.
-        classes: the classes' names.
-        groups: a number for each row (rows,); rows with the same one stay together. None: each row for itself. With
-            rows of several classes in a group the shares are only nearly right.
+    Rows with the same number in `groups` (rows,) stay together. With large groups the fraction is as near as they
+    allow, the same for every seed; with rows of several classes in a group the shares are only nearly right.
 
     Raises:
         AssayError: where a class can't be in both parts.
@@ -205,13 +183,9 @@ def stratified(
 
 
 def _checked(
-    y: np.ndarray, held_out: int, classes: tuple[str, ...], groups: np.ndarray | None, tries: Iterator[np.ndarray]
+    y: np.ndarray, held_out: int, classes: tuple[str, ...], groups: np.ndarray, tries: Iterator[np.ndarray]
 ) -> np.ndarray:
-    """Return the first of the tries, bool (rows,), in which every class is on both sides.
-
-    Raises:
-        AssayError: where there is none.
-    """
+    """Return the first of the tries, bool (rows,), in which every class is on both sides, or refuse."""
     counts = np.bincount(y, minlength=len(classes))
     present = np.flatnonzero(counts)
     rarest = present[counts[present].argmin()]
@@ -222,7 +196,7 @@ def _checked(
             if lacking is None:
                 return taken
             lost = np.setdiff1d(present, y[lacking])[0]
-            if groups is not None and len(np.unique(groups[y == lost])) == 1:
+            if len(np.unique(groups[y == lost])) == 1:
                 raise AssayError(
                     f"all {counts[lost]} rows of class {classes[lost]!r} are identical or of one group, so it can't be "
                     "in every part; add rows or leave the class out"
@@ -233,95 +207,72 @@ def _checked(
     )
 
 
-def _draws(y: np.ndarray, groups: np.ndarray | None, held_out: int, seed: int) -> Iterator[np.ndarray]:
+def _draws(y: np.ndarray, groups: np.ndarray, held_out: int, seed: int) -> Iterator[np.ndarray]:
     """Yield which rows are taken (rows,), again and again where a class may be lacking by chance."""
-    if groups is None or len(np.unique(groups)) == len(groups):
-        yield _rows_alone(y, held_out, seed)
+    from sklearn.model_selection import train_test_split
+
+    if len(np.unique(groups)) == len(groups):
+        _, chosen = train_test_split(np.arange(len(y)), test_size=held_out, stratify=y, random_state=seed)
+        yield np.isin(np.arange(len(y)), chosen)
         return
     rng = np.random.default_rng(seed)
     for _ in range(DRAWS):
-        yield _whole_groups(y, groups, held_out, rng)
-
-
-def _rows_alone(y: np.ndarray, held_out: int, seed: int) -> np.ndarray:
-    from sklearn.model_selection import train_test_split
-
-    _, chosen = train_test_split(np.arange(len(y)), test_size=held_out, stratify=y, random_state=seed)
-    taken = np.zeros(len(y), bool)
-    taken[chosen] = True
-    return taken
+        yield _by_class(y, groups, held_out, lambda _, sizes, quota: _draw(sizes, quota, rng))
 
 
 def _smallest(y: np.ndarray, groups: np.ndarray, keys: np.ndarray, held_out: int) -> Iterator[np.ndarray]:
     """Yield which rows are taken (rows,): of each class the groups with the smallest keys; then by other keys.
 
-    Args:
-        y: class numbers (rows,).
-        groups: a number for each row (rows,).
-        keys: uint64 (rows,), which follow from what is in the rows and are the same whatever other rows there are.
-        held_out: how many to take, as near to it as whole groups allow.
+    Keys, uint64 (rows,), follow from what is in the rows and are the same whatever other rows there are.
     """
-    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     for attempt in range(DRAWS):
         spread = keys * np.uint64(SPREAD * (2 * attempt + 1) & 0xFFFFFFFFFFFFFFFF)
-        of_group = np.full(len(sizes), np.iinfo(np.uint64).max)
-        np.minimum.at(of_group, member, spread)
-        taken = np.zeros(len(sizes), bool)
-        for members, quota in _quotas(y[first], sizes, held_out):
-            taken[_nearest(members[np.argsort(of_group[members], kind="stable")], sizes, quota)] = True
-        yield taken[member]
+        least = pd.Series(spread).groupby(groups).min().to_numpy()
+        yield _by_class(y, groups, held_out, partial(_nearest, least))
 
 
-def _nearest(groups: np.ndarray, sizes: np.ndarray, quota: int) -> list[int]:
-    """Return of the groups, in their order, each that brings the sum of the sizes nearer to the quota.
+def _by_class(y: np.ndarray, groups: np.ndarray, held_out: int, choose: Choice) -> np.ndarray:
+    """Return which rows are taken (rows,): of each class in proportion, those of the groups that are chosen.
 
-    One at least, and not all of them where there are two.
+    A group counts for the class of its first row.
     """
+    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    of_class, taken = y[first], np.zeros(len(sizes), bool)
+    present = np.unique(of_class)
+    exact = np.array([sizes[of_class == label].sum() for label in present]) * (held_out / sizes.sum())
+    for label, quota in zip(present, _rounded(exact, held_out), strict=True):
+        members = np.flatnonzero(of_class == label)
+        taken[members[choose(members, sizes[members], int(quota))]] = True
+    return taken[member]
+
+
+def _nearest(keys: np.ndarray, members: np.ndarray, sizes: np.ndarray, quota: int) -> list[int]:
+    """Choose, from the smallest key on, the groups that bring their size nearer to the quota; one at least, not all."""
+    order = np.argsort(keys[members], kind="stable")
     left, taken = quota, []
-    for group in groups.tolist():
+    for group in order.tolist():
         if sizes[group] < 2 * left:
             taken.append(group)
             left -= int(sizes[group])
         if left <= 0:
             break
     if not taken:
-        taken = [int(groups[sizes[groups].argmin()])]
-    return taken[:-1] if 1 < len(groups) == len(taken) else taken
+        taken = [int(order[sizes[order].argmin()])]
+    return taken[:-1] if 1 < len(order) == len(taken) else taken
 
 
-def _whole_groups(y: np.ndarray, groups: np.ndarray, held_out: int, rng: np.random.Generator) -> np.ndarray:
-    """Return which rows are taken (rows,), group by group."""
-    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
-    taken = np.zeros(len(sizes), bool)
-    for members, quota in _quotas(y[first], sizes, held_out):
-        taken[members[_draw(sizes[members], quota, rng)]] = True
-    return taken[member]
-
-
-def _quotas(of_class: np.ndarray, sizes: np.ndarray, held_out: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield for each class its groups' positions, and how many of their rows to take.
-
-    Args:
-        of_class: the class that a group counts for, that of its first row (groups,).
-        sizes: rows in each group (groups,).
-        held_out: how many rows to take of all classes together.
-    """
-    present = np.unique(of_class)
-    exact = np.array([sizes[of_class == label].sum() for label in present]) * (held_out / sizes.sum())
-    quotas = np.floor(exact).astype(int)
-    quotas[np.argsort(quotas - exact, kind="stable")[: held_out - quotas.sum()]] += 1
-    for label, quota in zip(present, quotas, strict=True):
-        yield np.flatnonzero(of_class == label), int(quota)
+def _rounded(exact: np.ndarray, total: int, least: int = 0) -> np.ndarray:
+    """Return whole numbers that add up to the total, where that is more; those that lose most are rounded up."""
+    whole = np.maximum(np.floor(exact).astype(int), least)
+    whole[np.argsort(whole - exact, kind="stable")[: max(total - whole.sum(), 0)]] += 1
+    return whole
 
 
 def _draw(sizes: np.ndarray, quota: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw groups whose sizes add up to the quota, or to what is nearest to it; all of them or none is no choice.
+    """Return the positions of groups whose sizes add up to the quota, or nearly; none or all of them is no choice.
 
     The sum follows from the sizes alone: every seed gets as many rows, since a compiled program fits one number.
     Sums that can be reached are the bits of an integer, one for each number of distinct sizes used (subset sums).
-
-    Returns:
-        The chosen groups' positions; none where there is no choice.
     """
     kinds, counts = np.unique(sizes, return_counts=True)
     total = int(sizes.sum())
@@ -352,14 +303,9 @@ def share_of(y: np.ndarray, share: float, seed: int) -> np.ndarray:
 
     Rows come in a random order for each seed, of which a larger share takes more; as many for every seed.
     """
-    classes, of_class = np.unique(y, return_inverse=True)
-    counts = np.bincount(of_class)
-    exact = counts * share
-    quotas = np.maximum(np.floor(exact).astype(int), 1)
-    lacking = max(round(len(y) * share), len(classes)) - quotas.sum()
-    quotas[np.argsort(quotas - exact, kind="stable")[: max(lacking, 0)]] += 1
+    classes, counts = np.unique(y, return_counts=True)
     taken = np.zeros(len(y), bool)
-    for number, quota in enumerate(quotas):
-        members = np.flatnonzero(of_class == number)
+    for number, quota in enumerate(_rounded(counts * share, max(round(len(y) * share), len(classes)), least=1)):
+        members = np.flatnonzero(y == classes[number])
         taken[np.random.default_rng((seed, number)).permutation(members)[:quota]] = True
     return taken

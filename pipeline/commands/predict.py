@@ -16,7 +16,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from components.data.sources.files import blocks, fetched
 from components.data.sources.folders import FileKind, files_below, shown
@@ -198,9 +197,8 @@ def _blocks(model: Model, path: Path) -> Iterator[Block]:
         columns = [column.name for column in served.columns] or [model.column or "text"]
         first = 1
         for block in blocks(path, columns):
-            table = pa.table(block.columns)
-            for start in range(0, len(table), size):
-                part = table.slice(start, size)
+            for start in range(0, len(block), size):
+                part = block.slice(start, size)
                 texts = part.column(0).to_pylist() if served.kind == "text" else []
                 rows = part if served.kind == "table" else [None if text is None else str(text) for text in texts]
                 yield range(first, first + len(part)), rows

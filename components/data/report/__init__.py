@@ -14,16 +14,14 @@ import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
-from components.data.issues import DataIssue
-from components.data.report.classes_and_splits import check_parts, count_classes, describe_split
-from components.data.report.columns import describe_columns
-from components.data.report.data_report import ColumnReport, DataReport, ImageSize, ImagesReport
-from components.data.report.duplicates import count_copies, count_near_copies
+from components.data.issues import DataIssue, Level
+from components.data.report import classes_and_splits, columns, duplicates, texts
+from components.data.report.data_report import DataReport, ImageSize, ImagesReport
 from components.data.report.markdown import markdown
-from components.data.report.texts import describe_texts
 from components.data.sources import Rows
 from components.data.splitting import TEST, Content
 from components.errors import AssayError
@@ -37,26 +35,26 @@ MAX_SIZES = 10  # image sizes that are listed
 def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) -> DataReport:
     """Return the report, without NaN: what can't be said of a column without values is None.
 
-    Args:
-        data: the study's data; its `allow` turns errors into warnings.
-        rows: what the source gave, at least one.
-        content: of the rows.
-        parts: what each seed does with each row, uint8 (seeds, rows), see `components.data.splitting`.
+    `data.allow` turns errors into warnings; the parts are those of `components.data.splitting.split`.
     """
     is_test = parts[0] == TEST
-    classes = count_classes(rows, parts[0])
-    duplicates, issues = count_copies(rows, is_test, content.first)
-    issues = [*rows.issues, *issues, *check_parts(data, rows, parts, classes)]
-    images = near_duplicates = text = None
+    classes = classes_and_splits.count_classes(rows, parts[0])
+    copies, issues = duplicates.count_copies(rows, is_test, content.first)
+    issues = [*rows.issues, *issues, *classes_and_splits.check_parts(data, rows, parts, classes)]
+    of_kind: dict[str, Any] = {}
     more: list[DataIssue] = []
-    columns: tuple[ColumnReport, ...] = ()
     if data.kind == "image":
-        images = _images(rows)
-        near_duplicates, more = count_near_copies(rows, is_test, content.first)
+        near, more = duplicates.count_near_copies(rows, is_test, content.first)
+        of_kind = {"images": _images(rows), "near_duplicates": near}
     elif data.kind == "text":
-        text = describe_texts(data, rows, parts[0])
+        of_kind["text"] = texts.describe_texts(data, rows, parts[0])
     else:
-        columns, more = describe_columns(data, rows)
+        of_kind["columns"], more = columns.describe_columns(data, rows)
+    # Errors that are allowed are warnings; the gravest come first.
+    issues = [
+        replace(issue, level="warning", allowed=True) if issue.level == "error" and issue.kind in data.allow else issue
+        for issue in [*issues, *more]
+    ]
     return DataReport(
         source=data.source,
         kind=data.kind,
@@ -64,24 +62,12 @@ def inspect(data: DatasetSpec, rows: Rows, content: Content, parts: np.ndarray) 
         shape=tuple(rows.x.shape[1:]),
         dtype=str(rows.x.dtype),
         classes=classes,
-        split=describe_split(data, rows, parts),
+        split=classes_and_splits.describe_split(data, rows, parts),
         own_splits={name: len(numbers) for name, numbers in rows.splits.items()},
-        duplicates=duplicates,
-        issues=_gravest_first([*issues, *more], data.allow),
-        images=images,
-        near_duplicates=near_duplicates,
-        text=text,
-        columns=columns,
+        duplicates=copies,
+        issues=tuple(sorted(issues, key=lambda issue: get_args(Level).index(issue.level))),
+        **of_kind,
     )
-
-
-def _gravest_first(issues: list[DataIssue], allow: tuple[str, ...]) -> tuple[DataIssue, ...]:
-    """Return the issues with errors that are allowed as warnings."""
-    judged = (
-        replace(issue, level="warning", allowed=True) if issue.level == "error" and issue.kind in allow else issue
-        for issue in issues
-    )
-    return tuple(sorted(judged, key=lambda issue: ("error", "warning", "note").index(issue.level)))
 
 
 def refuse(report: DataReport) -> None:
@@ -92,17 +78,17 @@ def refuse(report: DataReport) -> None:
     """
     errors = [issue for issue in report.issues if issue.level == "error"]
     if errors:
-        texts = "; ".join(issue.text_with_examples for issue in errors)
+        found = "; ".join(issue.text_with_examples for issue in errors)
         kinds = ", ".join(dict.fromkeys(issue.kind for issue in errors))
-        raise AssayError(f"{texts}; to go on all the same: data.allow: [{kinds}]")
+        raise AssayError(f"{found}; to go on all the same: data.allow: [{kinds}]")
 
 
 def short(report: DataReport, where: str) -> list[str]:
     """Return the warnings in at most two lines; `where` says where the others are."""
-    texts = [issue.text for issue in report.issues if issue.level == "warning"]
-    if len(texts) > 2:
-        texts = [texts[0], f"{texts[1]}; {len(texts) - 2} more in {where}"]
-    return texts
+    found = [issue.text for issue in report.issues if issue.level == "warning"]
+    if len(found) > 2:
+        found = [found[0], f"{found[1]}; {len(found) - 2} more in {where}"]
+    return found
 
 
 def write(report: DataReport, folder: Path) -> None:

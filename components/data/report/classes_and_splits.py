@@ -15,12 +15,7 @@ MIN_UNBALANCED = 10  # times as many rows in the largest class as in the smalles
 
 
 def count_classes(rows: Rows, parts: np.ndarray) -> tuple[ClassCounts, ...]:
-    """Return how many rows each class has, in all and in each part.
-
-    Args:
-        rows: what the source gave.
-        parts: what one seed does with each row, uint8 (rows,).
-    """
+    """Return how many rows each class has, in all and in each of one seed's parts (rows,)."""
     counts = {name: np.bincount(rows.y[parts == part], minlength=len(rows.classes)) for name, part in PARTS.items()}
     in_all = np.sum(list(counts.values()), axis=0)
     return tuple(
@@ -30,13 +25,7 @@ def count_classes(rows: Rows, parts: np.ndarray) -> tuple[ClassCounts, ...]:
 
 
 def describe_split(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> SplitReport:
-    """Return the rule of the split, and the rows, groups and times of the first seed's parts.
-
-    Args:
-        data: the study's data.
-        rows: what the source gave.
-        parts: what each seed does with each row, uint8 (seeds, rows).
-    """
+    """Return the rule of the split, and the rows, groups and times of the first of the seeds' parts (seeds, rows)."""
     of_part = {name: np.flatnonzero(parts[0] == part) for name, part in PARTS.items()}
     groups = times = None
     if rows.groups is not None:
@@ -50,19 +39,32 @@ def describe_split(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> SplitRep
 def check_parts(
     data: DatasetSpec, rows: Rows, parts: np.ndarray, classes: Sequence[ClassCounts]
 ) -> Iterator[DataIssue]:
-    """Yield what is odd about the classes and the parts.
-
-    Args:
-        data: the study's data.
-        rows: what the source gave.
-        parts: what each seed does with each row, uint8 (seeds, rows).
-        classes: see `count_classes`.
-    """
+    """Yield what is odd about the classes, see `count_classes`, and about the parts of all seeds (seeds, rows)."""
     yield from _balance(classes)
-    yield from _own_splits(data, rows)
-    if rows.groups is not None:
-        yield from _groups(data, rows.groups, parts[0] == TEST)
-    yield from _unused(parts[0])
+    if isinstance(data.test, float) and "test" in rows.splits:
+        sentence = (
+            "the source has its own test rows ({count}), which are mixed with the rest; data.test: test holds them out "
+            "instead"
+        )
+        yield DataIssue("own-test-rows", "warning", sentence, len(rows.splits["test"]))
+    if "validation" in rows.splits:
+        sentence = "the source's own validation rows ({count}) are among those from which each seed draws its own"
+        yield DataIssue("own-validation-rows", "note", sentence, len(rows.splits["validation"]))
+    is_test, unused = parts[0] == TEST, int(np.count_nonzero(parts[0] == UNUSED))
+    both = 0 if rows.groups is None else len(np.intersect1d(rows.groups[is_test], rows.groups[~is_test]))
+    if both:
+        groups, have = ("group", "has") if both == 1 else ("groups", "have")
+        sentence = (
+            f"{{count}} {groups} of {{column!r}} {have} rows both among the source's own test rows and among the "
+            "others, so the test is easier than new groups are"
+        )
+        yield DataIssue("groups-on-both-sides", "warning", sentence, both, {"column": str(data.group)})
+    if unused:
+        sentence = (
+            "each seed has {percent:g} % of the rows before the test, a window of its own, and leaves out the others: "
+            "{count} with seed 0"
+        )
+        yield DataIssue("unused-rows", "note", sentence, unused, {"percent": 100 * WINDOW})
     yield from _untrained(rows, parts)
 
 
@@ -87,38 +89,6 @@ def _balance(classes: Sequence[ClassCounts]) -> Iterator[DataIssue]:
         yield DataIssue("unbalanced", "warning", sentence, smallest.rows, values)
 
 
-def _own_splits(data: DatasetSpec, rows: Rows) -> Iterator[DataIssue]:
-    if isinstance(data.test, float) and "test" in rows.splits:
-        sentence = (
-            "the source has its own test rows ({count}), which are mixed with the rest; data.test: test holds them out "
-            "instead"
-        )
-        yield DataIssue("own-test-rows", "warning", sentence, len(rows.splits["test"]))
-    if "validation" in rows.splits:
-        sentence = "the source's own validation rows ({count}) are among those from which each seed draws its own"
-        yield DataIssue("own-validation-rows", "note", sentence, len(rows.splits["validation"]))
-
-
-def _groups(data: DatasetSpec, groups: np.ndarray, is_test: np.ndarray) -> Iterator[DataIssue]:
-    both = len(np.intersect1d(groups[is_test], groups[~is_test]))
-    if both:
-        sentence = (
-            f"{{count}} {'group' if both == 1 else 'groups'} of {{column!r}} {_have(both)} rows both among the "
-            "source's own test rows and among the others, so the test is easier than new groups are"
-        )
-        yield DataIssue("groups-on-both-sides", "warning", sentence, both, {"column": str(data.group)})
-
-
-def _unused(parts: np.ndarray) -> Iterator[DataIssue]:
-    unused = int(np.count_nonzero(parts == UNUSED))
-    if unused:
-        sentence = (
-            "each seed has {percent:g} % of the rows before the test, a window of its own, and leaves out the others: "
-            "{count} with seed 0"
-        )
-        yield DataIssue("unused-rows", "note", sentence, unused, {"percent": 100 * WINDOW})
-
-
 def _untrained(rows: Rows, parts: np.ndarray) -> Iterator[DataIssue]:
     """Yield the classes that some seed does not train on; only by time or by the source's own split are there any."""
     present = np.bincount(rows.y, minlength=len(rows.classes)) > 0
@@ -129,11 +99,7 @@ def _untrained(rows: Rows, parts: np.ndarray) -> Iterator[DataIssue]:
         examples = (f"{name} with seed {s[0]}" + f" and {len(s) - 1} more" * (len(s) > 1) for name, s in without)
         several = len(lost) > 1
         sentence = (
-            f"{{count}} {'classes' if several else 'class'} {_have(len(lost))} no row among the train rows of some "
-            f"seed, whose models can't know {'them' if several else 'it'}"
+            f"{{count}} {'classes have' if several else 'class has'} no row among the train rows of some seed, whose "
+            f"models can't know {'them' if several else 'it'}"
         )
         yield DataIssue("untrained-classes", "warning", sentence, len(lost), examples=tuple(examples))
-
-
-def _have(many: int) -> str:
-    return "has" if many == 1 else "have"

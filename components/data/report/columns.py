@@ -52,12 +52,7 @@ SIGNS: dict[str, tuple[Level, str]] = {
 
 
 def describe_columns(data: DatasetSpec, rows: Rows) -> tuple[tuple[ColumnReport, ...], list[DataIssue]]:
-    """Return what is in each column of a table, and the issues with them.
-
-    Args:
-        data: the study's data.
-        rows: of a table, at least one.
-    """
+    """Return what is in each column of a table with at least one row, and the issues with them."""
     counts = np.bincount(rows.y)
     present = counts[counts > 0]
     enough = len(rows.y) >= MIN_ROWS and len(present) > 1 and present.min() >= MIN_OF_CLASS
@@ -86,7 +81,7 @@ def _column(column: Column, values: np.ndarray) -> ColumnReport:
     """Return what is in a column, whose values (rows,) are in rising order, with NaN last."""
     missing = int(np.count_nonzero(np.isnan(values)))
     known = values[: len(values) - missing]
-    different = len(_starts(known))
+    different = len(np.unique(known))
     constant = different + (missing > 0) == 1
     described = ColumnReport(column.name, column.kind, missing, missing / len(values), different, constant)
     if column.kind == "number":
@@ -104,11 +99,8 @@ def _column(column: Column, values: np.ndarray) -> ColumnReport:
 def _sign(column: ColumnReport, values: np.ndarray, y: np.ndarray, enough: bool) -> str:
     """Return the kind of the gravest issue of a column, or "".
 
-    Args:
-        column: what is in it.
-        values: of the column (rows,) in rising order, with NaN last.
-        y: the class numbers in the same order.
-        enough: whether there are rows enough to say that a column and the class go together.
+    Values (rows,) are in rising order, with NaN last, class numbers in the same order; `enough` says whether the rows
+    can tell that a column and the class go together.
     """
     if column.constant:
         return "constant-columns"
@@ -127,12 +119,10 @@ def _sign(column: ColumnReport, values: np.ndarray, y: np.ndarray, enough: bool)
 def tells_label(values: np.ndarray, y: np.ndarray, is_category: bool = False) -> str:
     """Return "equal" where values and classes map one to one, "telling" for the weaker signs, else "".
 
-    Args:
-        values: of a column (rows,), in rising order, with NaN last; NaN is one more value.
-        y: class numbers (rows,), in the same order.
-        is_category: whether the order of the values means nothing.
+    Values (rows,) are in rising order, with NaN last as one more value, class numbers in the same order. The order of
+    categories means nothing.
     """
-    starts = _starts(values)
+    starts = np.unique(values, return_index=True)[1]
     label = np.minimum.reduceat(y, starts)
     if (label != np.maximum.reduceat(y, starts)).any():  # a value that occurs with two classes
         return ""
@@ -164,12 +154,6 @@ def _names_rows(column: ColumnReport, values: np.ndarray) -> bool:
     return bool(span * 2 * MIN_OWN_VALUES < known and (values % 1 == 0).all())
 
 
-def _starts(values: np.ndarray) -> np.ndarray:
-    """Return where each different value begins in an array (rows,) in rising order, with NaN last, as one value."""
-    new = (values[1:] != values[:-1]) & ~np.isnan(values[:-1])
-    return np.flatnonzero(np.concatenate([np.ones(min(len(values), 1), bool), new]))
-
-
 def _mean(values: np.ndarray) -> float:
     """Return the mean of values in rising order; they are scaled by a power of two, for the sum may be too large."""
     scale = math.ldexp(1.0, math.frexp(float(np.abs(values).max()))[1] - 1)
@@ -186,6 +170,5 @@ def _histogram(values: np.ndarray) -> tuple[int, ...]:
 
 def most_frequent(counts: np.ndarray) -> list[int]:
     """Return the positions of the MAX_FREQUENT greatest counts above 0, the greatest first."""
-    enough = np.partition(counts, -MAX_FREQUENT)[-MAX_FREQUENT] if len(counts) > MAX_FREQUENT else 0
-    among = np.flatnonzero((counts >= enough) & (counts > 0))
-    return among[np.argsort(-counts[among], kind="stable")][:MAX_FREQUENT].tolist()
+    order = np.argsort(-counts, kind="stable")[:MAX_FREQUENT]
+    return order[counts[order] > 0].tolist()

@@ -1,6 +1,5 @@
 """The data report as a record: what data.json says, and what Markdown, the figure and the page are made of."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -40,7 +39,8 @@ class SplitReport:
         """The rule of the split as a sentence."""
         parts = ("train", "validation", "test")
         if self.times is not None:
-            borders = "; ".join(f"{name} {_period(self.times[name])}" for name in parts if name in self.times)
+            ends = {part: [e if isinstance(e, str) else f"{e:.12g}" for e in of] for part, of in self.times.items()}
+            borders = "; ".join(f"{part} {' to '.join(ends[part])}" for part in parts if part in ends)
             return (
                 f"By {self.time!r} the newest rows are the test, and no seed trains on what is newer than what it is "
                 f"validated on; with seed 0: {borders}."
@@ -171,7 +171,3 @@ class DataReport:
     near_duplicates: NearDuplicateCounts | None = None
     text: TextReport | None = None
     columns: tuple[ColumnReport, ...] = ()
-
-
-def _period(ends: Sequence[Time]) -> str:
-    return " to ".join(end if isinstance(end, str) else f"{end:.12g}" for end in ends)

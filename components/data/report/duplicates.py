@@ -1,6 +1,7 @@
 """Rows that are there twice: copies, and images that are nearly the same."""
 
 import numpy as np
+import pandas as pd
 
 from components.data.issues import MAX_EXAMPLES, DataIssue
 from components.data.near_duplicates import near_duplicates
@@ -11,47 +12,38 @@ from components.data.sources import Rows
 def count_copies(rows: Rows, is_test: np.ndarray, first: np.ndarray) -> tuple[DuplicateCounts, list[DataIssue]]:
     """Count rows that have an identical one, and tell where they lie and how they are labelled.
 
-    Args:
-        rows: what the source gave.
-        is_test: which rows are for the test, bool (rows,).
-        first: for each row the number of the first one with the same content (rows,), see
-        `components.data.splitting.Content`.
+    Test rows are bool (rows,); `first` is that of `components.data.splitting.Content`.
     """
-    ids, member, sizes = np.unique(first, return_inverse=True, return_counts=True)
-    in_test = np.bincount(member[is_test], minlength=len(ids))
+    groups = pd.DataFrame({"y": rows.y, "is_test": is_test}).groupby(first)
+    sizes, in_test = groups.size(), groups["is_test"].sum()
     across = (in_test > 0) & (in_test < sizes)
-    lowest, highest = np.full(len(ids), np.iinfo(np.int64).max), np.full(len(ids), -1)
-    np.minimum.at(lowest, member, rows.y)
-    np.maximum.at(highest, member, rows.y)
-    mixed = lowest != highest
+    mixed = groups["y"].nunique() > 1
     counts = DuplicateCounts(
         copies=int((sizes - 1).sum()),
-        copies_within_test=int(np.maximum(in_test - 1, 0).sum()),
-        copies_within_rest=int(np.maximum(sizes - in_test - 1, 0).sum()),
+        copies_within_test=int((in_test - 1).clip(0).sum()),
+        copies_within_rest=int((sizes - in_test - 1).clip(0).sum()),
         test_rows_in_rest=int(in_test[across].sum()),
         rows_with_two_labels=int(sizes[mixed].sum()),
     )
 
-    def shown(which: np.ndarray) -> tuple[str, ...]:
-        """Return the first of the groups of equal rows as text; `which` is bool (groups,)."""
-        rows_of = (np.flatnonzero(first == i)[:3] for i in ids[which][:MAX_EXAMPLES])
+    def shown(which: pd.Series) -> tuple[str, ...]:
+        """Return the first of the groups of equal rows as text."""
+        rows_of = (np.flatnonzero(first == i)[:3] for i in sizes.index[which][:MAX_EXAMPLES])
         return tuple(" = ".join(_name(rows, row) for row in numbers) for numbers in rows_of)
 
     issues: list[DataIssue] = []
     if counts.test_rows_in_rest:
-        kind, level, rest = (
-            "duplicates",
-            "error",
-            "rows to train on, so their score is no test; remove them, or let a fraction draw the test rows "
-            "(data.test: 0.2), which keeps identical rows together",
+        kind, level = "duplicates", "error"
+        sentence = (
+            "{count} of {test} test rows are also among the rows to train on, so their score is no test; remove them, "
+            "or let a fraction draw the test rows (data.test: 0.2), which keeps identical rows together"
         )
         if rows.times is not None:
-            kind, level, rest = (
-                "repeated-later",
-                "note",
-                "older rows; that is no leak where the same may well happen again",
+            kind, level = "repeated-later", "note"
+            sentence = (
+                "{count} of {test} test rows are also among the older rows; that is no leak where the same may well "
+                "happen again"
             )
-        sentence = f"{{count}} of {{test}} test rows are also among the {rest}"
         test = {"test": int(is_test.sum())}
         issues.append(DataIssue(kind, level, sentence, counts.test_rows_in_rest, test, shown(across)))
     if counts.rows_with_two_labels:
@@ -71,10 +63,7 @@ def count_copies(rows: Rows, is_test: np.ndarray, first: np.ndarray) -> tuple[Du
 def count_near_copies(
     rows: Rows, is_test: np.ndarray, first: np.ndarray
 ) -> tuple[NearDuplicateCounts, list[DataIssue]]:
-    """Count pairs of images that are nearly the same, and name some, those on both sides of the test first.
-
-    Args: those of `count_copies`.
-    """
+    """Count pairs of images that are nearly the same, and name some, those on both sides of the test first."""
     pairs = near_duplicates(rows.x, first)
     across = pairs[is_test[pairs[:, 0]] != is_test[pairs[:, 1]]]
     counts = NearDuplicateCounts(len(pairs), len(across))

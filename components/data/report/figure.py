@@ -55,13 +55,8 @@ def _draw_sizes(figure: SubFigure, sizes: Sequence[ImageSize]) -> None:
 
 def _draw_lengths(figure: SubFigure, lengths: Histogram) -> None:
     axes = figure.subplots()
-    axes.bar(
-        *(lengths.edges[:-1], lengths.rows),
-        width=np.diff(lengths.edges),
-        align="edge",
-        color=BAR,
-        edgecolor="white",
-    )
+    widths = np.diff(lengths.edges)
+    axes.bar(lengths.edges[:-1], lengths.rows, widths, align="edge", color=BAR, edgecolor="white")
     axes.set_xlabel("words in a row")
     axes.set_ylabel("rows")
     axes.set_title("lengths of the texts")

@@ -111,11 +111,7 @@ def _text_text(text: TextReport) -> list[str]:
 def _table(head: list[str], lines: Iterable[Sequence[object]], many: int, left: tuple[int, ...] = (0,)) -> list[str]:
     """Return a table of the first lines, and how many more there are of the `many` in all.
 
-    Args:
-        head: of the columns.
-        lines: a cell for each column.
-        many: how many there are in all, of which `lines` may have some only.
-        left: the places of the columns of text; the others are of numbers.
+    Columns at the places `left` are of text, the others of numbers.
     """
     listed = [f"| {' | '.join(_plain(str(cell)) for cell in line)} |" for line in islice(lines, MAX_LISTED)]
     align = " | ".join("---" if place in left else "---:" for place in range(len(head)))

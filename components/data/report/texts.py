@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from components.data.prepared import chunks
 from components.data.report.classes_and_splits import PARTS
 from components.data.report.columns import BINS, most_frequent
 from components.data.report.data_report import ClassWords, Histogram, TextReport
@@ -11,24 +12,19 @@ from components.data.sources import Rows
 from components.data.splitting import TEST
 from components.study.dataset import DatasetSpec
 
-BLOCK = 4096  # rows that are looked at at a time
-
 
 def describe_texts(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> TextReport:
-    """Return how long the texts are, which words they have, and how many that the train rows don't have.
+    """Return how long the texts are, at least one, which words they have, and which share the train rows don't have.
 
-    Args:
-        data: the study's data.
-        rows: of texts, at least one.
-        parts: what one seed does with each row, uint8 (rows,).
+    The parts are those of one seed (rows,).
     """
     limit = rows.x.shape[1]
-    blocks = range(0, len(rows.x), BLOCK)
-    lengths = np.concatenate([np.count_nonzero(rows.x[start : start + BLOCK], axis=1) for start in blocks])
+    lengths = np.concatenate([np.count_nonzero(chunk, axis=1) for chunk in chunks(rows.x, np.arange(len(rows.x)))])
     # A limit below data.words is the longest row that is not for the test: it cuts test rows only.
     full = (lengths == limit) & ((parts == TEST) | (limit >= data.words))
     counts = {name: _word_counts(rows, np.flatnonzero(parts == part)) for name, part in PARTS.items()}
-    total = np.sum(list(counts.values()), axis=0)
+    total, unseen = np.sum(list(counts.values()), axis=0), counts["train"] == 0
+    unknown = {name: float(of[unseen].sum() / of.sum()) if of.any() else None for name, of in counts.items()}
     edges = np.unique(np.linspace(0, limit + 1, BINS + 1).astype(int))
     return TextReport(
         least=int(lengths.min()),
@@ -38,7 +34,7 @@ def describe_texts(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> TextRepo
         limit=limit,
         at_limit=int(full.sum()),
         words=int(np.count_nonzero(total)),
-        unknown_share={name: _share(counts[name], counts["train"] == 0) for name in ("test", "validation")},
+        unknown_share={name: unknown[name] for name in ("test", "validation")},
         histogram=Histogram(tuple(edges.tolist()), tuple(np.histogram(lengths, edges)[0].tolist())),
         classes=tuple(_class_words(rows, total)),
     )
@@ -47,13 +43,9 @@ def describe_texts(data: DatasetSpec, rows: Rows, parts: np.ndarray) -> TextRepo
 def _word_counts(rows: Rows, numbers: np.ndarray) -> np.ndarray:
     """Return int64 (words,): how often each word is in the rows with these numbers."""
     counts = np.zeros(len(rows.words) + 1, np.int64)
-    for start in range(0, len(numbers), BLOCK):
-        counts += np.bincount(rows.x[numbers[start : start + BLOCK]].ravel(), minlength=len(counts))
+    for chunk in chunks(rows.x, numbers):
+        counts += np.bincount(chunk.ravel(), minlength=len(counts))
     return counts[1:]
-
-
-def _share(counts: np.ndarray, which: np.ndarray) -> float | None:
-    return float(counts[which].sum() / counts.sum()) if counts.any() else None
 
 
 def _class_words(rows: Rows, total: np.ndarray) -> Iterator[ClassWords]:

@@ -52,7 +52,8 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
 
     Args:
         data: names the source and says how to read it.
-        folder: is there, and may be used for an `x` that is larger than memory: as `x.npy`.
+        folder: is there, and may be used for an `x` that is larger than memory, as `x.npy`, and while a source that is
+            elsewhere is read.
 
     Raises:
         AssayError: where the data can't be had, or is not of the kind that the study says.

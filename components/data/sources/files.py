@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import shutil
 import zlib
 from collections import Counter
@@ -18,27 +19,25 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import fsspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
+from pyarrow import types
 
+from components.data.issues import first_line, some
 from components.data.raw_values import Array, category
 from components.errors import AssayError
-
-CsvOptions = tuple[pyarrow.csv.ReadOptions, pyarrow.csv.ParseOptions, pyarrow.csv.ConvertOptions]
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = ".parquet"
-PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs", "abfs": "adlfs", "az": "adlfs"}
-PACKAGES |= {"http": "aiohttp", "https": "aiohttp"}
 CHUNK = 1 << 24  # bytes
 MAX_ROW_BYTES = 1 << 26  # bytes of a row
 MAX_SHOWN = 60  # characters of a value in a message
-MAX_LISTED = 8  # names of columns in a message
 BLOCK = 1 << 16  # rows of Parquet and JSON Lines that are read at a time
+
+Objects = Sequence[tuple[int, dict[str, object]]]  # of JSON Lines, each with the number of its line
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,6 @@ class Table:
     names: Sequence[str]  # what each row is called: "line 17" where a row is a line, else "row 3"
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
         return len(self.names)
 
 
@@ -60,14 +58,12 @@ class Names(Sequence[str]):
     """Names of rows, made only when they are asked for."""
 
     what: str  # line or row
-    numbers: Sequence[int] | np.ndarray  # of each row
+    numbers: Sequence[int]  # of each row
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
         return len(self.numbers)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return the name of a row, or the names of a slice of rows."""
         if isinstance(index, slice):
             return Names(self.what, self.numbers[index])
         return f"{self.what} {self.numbers[index]}"
@@ -103,7 +99,6 @@ def fetched(name: str, folder: Path) -> Iterator[Path]:
 
 
 def _copied(name: str, below: Path) -> Path:
-    protocol = name.partition("://")[0]
     try:
         files, path = fsspec.url_to_fs(name)
         path = str(path).rstrip("/")
@@ -113,20 +108,20 @@ def _copied(name: str, below: Path) -> Path:
             files.get(f"{path}/", f"{copy}/", recursive=True)
         else:
             files.get_file(path, str(copy))
+        return copy
     except ImportError as error:
-        package = PACKAGES.get(protocol)
-        raise AssayError(f"{name}: {protocol}:// needs a package: pip install {package or error}") from None
+        package = getattr(error.__cause__, "name", None) or error
+        raise AssayError(f"{name}: {name.partition(':')[0]}:// needs a package: pip install {package}") from None
     except FileNotFoundError:
         raise AssayError(f"{name} is not there; expected a file or a folder") from None
     except Exception as error:  # each of fsspec's file systems has kinds of its own
         raise AssayError(f"{name} {_unfetched(error)}") from None
-    return copy
 
 
 def _unfetched(error: Exception) -> str:
-    reason = f"{type(error).__name__}: {_first_line(error)}"
+    reason = f"{type(error).__name__}: {first_line(error)}"
     if isinstance(error, ValueError) and "not known" in str(error):
-        return f"can't be fetched: {_first_line(error)}; expected gs://, s3://, or another that fsspec knows"
+        return f"can't be fetched: {first_line(error)}; expected gs://, s3://, or another that fsspec knows"
     if isinstance(error, PermissionError) or "credential" in reason.lower() or "forbidden" in reason.lower():
         return f"may not be read by you ({reason}); sign in, or ask its owner for the right to read it"
     return f"can't be fetched ({reason}); is the address right, and is there a network?"
@@ -138,26 +133,46 @@ def _unfetched(error: Exception) -> str:
 def frame(path: Path, delimiter: str | None = None) -> Table:
     """Return the rows of a file; its ending says what it is. Text is UTF-8, and may be compressed: .csv.gz.
 
-    Args:
-        path: of the file.
-        delimiter: between the columns of .csv and .tsv; None for a comma, or a tab.
+    Between the columns of .csv and .tsv is the delimiter; without one, a comma or a tab.
 
     Raises:
         AssayError: for a file that can't be read, with the first line or row that is wrong, and how to mend it.
     """
     with _readable(path) as ending:
-        if ending == PARQUET:
-            return _parquet(path)
-        return _json_lines(path) if ending in JSON_LINES else _csv(path, delimiter or DELIMITERS[ending])
+        if ending in DELIMITERS:
+            rows, names = _csv(path, delimiter or DELIMITERS[ending])
+        elif ending in JSON_LINES:
+            objects = list(_objects(path))
+            rows = _json_block(path, objects, _json_names(path, objects))
+            names = Names("line", [line for line, _ in objects])
+        else:
+            rows = pa.concat_tables(_parquet_blocks(path))
+            names = Names("row", range(1, len(rows) + 1))
+    return Table(path, dict(zip(rows.column_names, rows.columns, strict=True)), names)
+
+
+def blocks(path: Path, needed: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield some columns of a file, some rows at a time; otherwise as `frame`.
+
+    In .csv and .tsv there may be any delimiter with which the first line has the columns that are needed.
+
+    Raises:
+        AssayError: for a file that can't be read, or lacks columns; perhaps after some rows.
+    """
+    with _readable(path) as ending:
+        if ending in DELIMITERS:
+            _counted(path)
+            delimiters = (delimiter for delimiter in ",;\t|" if _has(path, delimiter, needed))
+            yield from _csv_blocks(path, next(delimiters, DELIMITERS[ending]), needed)
+        elif ending in JSON_LINES:
+            yield from _json_blocks(path, needed)
+        else:
+            yield from _parquet_blocks(path, needed)
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[str]:
-    """Give the ending of a file that is there and has one of the known ones, in lower case, without .gz.
-
-    Raises:
-        AssayError: where there is none such; and for what goes wrong within while it is read.
-    """
+    """Give the ending of a file, in lower case, without .gz, and refuse the file for what goes wrong within."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         seen_from = "" if path.is_absolute() or path.is_dir() else f" (seen from {Path.cwd()})"
@@ -172,49 +187,24 @@ def _readable(path: Path) -> Iterator[str]:
     try:
         yield ending
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise AssayError(f"{path} is no whole gzip file: {_first_line(error)}; copy it again") from None
+        raise AssayError(f"{path} is no whole gzip file: {first_line(error)}; copy it again") from None
     except UnicodeDecodeError:
         raise _no_utf8(path) from None
     except OSError as error:
-        raise AssayError(f"can't read {path}: {error.strerror or _first_line(error)}") from None
+        raise AssayError(f"can't read {path}: {error.strerror or first_line(error)}") from None
 
 
-def blocks(path: Path, needed: Sequence[str]) -> Iterator[Table]:
-    """Yield some columns of a file, some rows at a time; otherwise as `frame`. The rows' names count the rows.
-
-    Args:
-        path: of the file.
-        needed: names of the columns. In .csv and .tsv what is between columns may be any delimiter with which the first
-            line has them.
-
-    Raises:
-        AssayError: for a file that can't be read, or lacks columns; perhaps after some rows.
-    """
-    with _readable(path) as ending:
-        if ending == PARQUET:
-            parts = _parquet_blocks(path, needed)
-        else:
-            parts = _json_blocks(path, needed) if ending in JSON_LINES else _csv_blocks(path, ending, needed)
-        start = 0
-        for columns in parts:
-            rows = len(columns[needed[0]])
-            yield Table(path, columns, Names("row", range(start + 1, start + rows + 1)))
-            start += rows
-        if not start:
-            raise AssayError(f"{path} has no rows; expected rows")
-
-
-def _check_needed(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
-    """Check that a file has the columns.
-
-    Raises:
-        AssayError: with those that are missing.
-    """
-    lacking = [repr(name) for name in needed if name not in names]
-    if lacking:
-        more = f", and {len(lacking) - MAX_LISTED} more" if len(lacking) > MAX_LISTED else ""
-        has = ", ".join(repr(name) for name in names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
-        raise AssayError(f"{path} lacks columns: {', '.join(lacking[:MAX_LISTED])}{more}; it has {has}")
+def _no_utf8(path: Path) -> AssayError:
+    with _opened(path) as file:
+        content = file.read()
+    where = ""
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        where = f", line {line}: byte 0x{content[error.start]:02x}"
+    mend = f"write the file anew, as with `iconv -f latin1 -t utf-8 {path.name}`"
+    return AssayError(f"{path}{where} is not UTF-8; {mend}")
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -227,116 +217,8 @@ def _text(path: Path) -> Iterator[str]:
         yield from text
 
 
-def _no_utf8(path: Path) -> AssayError:
-    """Return the error for a text file that is not UTF-8."""
-    with _opened(path) as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                byte = line[error.start]
-                return AssayError(
-                    f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8; write the file anew, as with "
-                    f"`iconv -f latin1 -t utf-8 {path.name}`"
-                )
-    return AssayError(f"{path} is not UTF-8; write the file anew, as with `iconv -f latin1 -t utf-8 {path.name}`")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
-
-
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    """Refuse columns without a name, or with the same one.
-
-    Raises:
-        AssayError: with the first.
-    """
-    for place, name in enumerate(names, 1):
-        if not name.strip():
-            raise AssayError(f"{path}: column {place} of {len(names)} has no name; give it one in the first line")
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        places = [str(place) for place, other in enumerate(names, 1) if other == name]
-        raise AssayError(f"{path}: columns {' and '.join(places)} are both called {name!r}; give each its own name")
-
-
-def _check_rows(table: Table) -> Table:
-    if not len(table):
-        raise AssayError(f"{table.path} has {len(table.columns)} columns and no rows; expected rows")
-    return table
-
-
-# CSV and TSV
-
-
-def _csv(path: Path, delimiter: str) -> Table:
-    lines, quotes = _counted(path)
-    names = _header(path, delimiter)
-    keys = [str(place) for place in range(len(names))]
-    with _bytes(path) as file:
-        try:
-            read = pyarrow.csv.read_csv(file, *_csv_options(keys, delimiter))
-        except pa.ArrowInvalid as error:
-            raise _refused(path, delimiter, names, error) from None
-    numbers: Sequence[int] | np.ndarray = range(2, len(read) + 2)
-    if lines != len(read) + 1 or quotes % 2:  # values with line ends, empty lines, or a quote that is never closed
-        numbers = np.array([line for line, _ in _records(path, delimiter)][1:], np.int64)
-    # Where the two readers do not agree on the lines, rows are counted instead.
-    called = Names("line", numbers) if len(numbers) == len(read) else Names("row", range(1, len(read) + 1))
-    return _check_rows(Table(path, dict(zip(names, read.columns, strict=True)), called))
-
-
-def _csv_options(keys: list[str], delimiter: str) -> CsvOptions:
-    """Return pyarrow's options: all columns are text, and are called by the keys."""
-    return (
-        pyarrow.csv.ReadOptions(column_names=keys, skip_rows_after_names=1, block_size=MAX_ROW_BYTES),
-        pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(keys, pa.string()), strings_can_be_null=False),
-    )
-
-
-def _csv_blocks(path: Path, ending: str, needed: Sequence[str]) -> Iterator[dict[str, Array]]:
-    _counted(path)
-    delimiter = next((other for other in (",", ";", "\t", "|") if _has(path, other, needed)), DELIMITERS[ending])
-    names = next(_records(path, delimiter, empty=True), (1, []))[1]
-    _check_needed(path, names, needed)
-    _check_names(path, names)
-    places = {name: str(names.index(name)) for name in needed}
-    read, parse, convert = _csv_options([str(place) for place in range(len(names))], delimiter)
-    convert.include_columns = list(places.values())
-    with _bytes(path) as file:
-        try:
-            for batch in pyarrow.csv.open_csv(file, read, parse, convert):
-                yield {name: batch.column(place) for name, place in places.items()}
-        except pa.ArrowInvalid as error:
-            raise _refused(path, delimiter, names, error) from None
-
-
-def _has(path: Path, delimiter: str, needed: Sequence[str]) -> bool:
-    """Tell whether the first line has the columns, with this between columns."""
-    try:
-        return set(needed) <= set(next(_records(path, delimiter, empty=True), (1, []))[1])
-    except AssayError:  # quotes make no sense with another delimiter
-        return False
-
-
-def _bytes(path: Path) -> IO[bytes] | pa.NativeFile:
-    """Return the open file, uncompressed, as pyarrow reads it fastest."""
-    return _opened(path) if path.suffix.lower() == ".gz" else pa.OSFile(str(path))
-
-
 def _counted(path: Path) -> tuple[int, int]:
-    """Return how many lines and quotes there are.
-
-    Raises:
-        AssayError: for what is no text.
-    """
+    """Return how many lines and quotes there are, and refuse what is no text."""
     lines = quotes = 0
     last = b"\n"
     with _opened(path) as file:
@@ -354,39 +236,97 @@ def _counted(path: Path) -> tuple[int, int]:
     return lines + (last != b"\n"), quotes
 
 
-def _header(path: Path, delimiter: str) -> list[str]:
-    """Return the names of the columns.
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
-    Raises:
-        AssayError: for none, or such as can't be told apart, or a delimiter that is not the file's.
-    """
-    records = _records(path, delimiter, empty=True)
-    names = next(records, (1, []))[1]
+
+def _check_names(path: Path, names: Sequence[str], needed: Sequence[str]) -> None:
+    """Refuse columns without a name, or with the same one, and where one is missing that is needed."""
+    for place, name in enumerate(names, 1):
+        if not name.strip():
+            raise AssayError(f"{path}: column {place} of {len(names)} has no name; give it one in the first line")
+    for name, count in Counter(names).most_common(1):
+        if count > 1:
+            places = [str(place) for place, other in enumerate(names, 1) if other == name]
+            raise AssayError(f"{path}: columns {' and '.join(places)} are both called {name!r}; give each its own name")
+    lacking = [repr(name) for name in needed if name not in names]
+    if lacking:
+        raise AssayError(f"{path} lacks columns: {some(lacking)}; it has {some([repr(name) for name in names])}")
+
+
+def _no_rows(path: Path, names: Sequence[str]) -> AssayError:
+    columns = f"{len(names)} columns and " if names else ""
+    return AssayError(f"{path} has {columns}no rows; expected rows")
+
+
+# CSV and TSV
+
+
+def _csv(path: Path, delimiter: str) -> tuple[pa.Table, Names]:
+    lines, quotes = _counted(path)
+    _check_delimiter(path, delimiter)
+    rows = pa.concat_tables(_csv_blocks(path, delimiter))
+    numbers: Sequence[int] = range(2, len(rows) + 2)
+    if lines != len(rows) + 1 or quotes % 2:  # values with line ends, empty lines, or a quote that is never closed
+        numbers = [line for line, _ in _records(path, delimiter)][1:]
+    # Where the two readers do not agree on the lines, rows are counted instead.
+    return rows, Names("line", numbers) if len(numbers) == len(rows) else Names("row", range(1, len(rows) + 1))
+
+
+def _csv_blocks(path: Path, delimiter: str, needed: Sequence[str] = ()) -> Iterator[pa.Table]:
+    """Yield the columns that are needed, or all, as text."""
+    names = _first(path, delimiter)
     if not any(name.strip() for name in names):
         raise AssayError(f"{path}: the first line is empty; expected the names of the columns")
-    if len(names) == 1:
-        first = next(records, (2, []))[1]
-        for other in (";", "\t", "|", ","):
-            if other != delimiter and (other in names[0] or any(other in cell for cell in first)):
+    _check_names(path, names, needed)
+    keys = [str(place) for place in range(len(names))]
+    places = {name: str(names.index(name)) for name in needed or names}
+    read = pyarrow.csv.ReadOptions(column_names=keys, skip_rows_after_names=1, block_size=MAX_ROW_BYTES)
+    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    convert = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(keys, pa.string()), strings_can_be_null=False, include_columns=list(places.values())
+    )
+    rows = 0
+    try:
+        # Uncompressed, as pyarrow reads it fastest.
+        with _opened(path) if path.suffix.lower() == ".gz" else pa.OSFile(str(path)) as file:
+            for batch in pyarrow.csv.open_csv(file, read, parse, convert):
+                rows += len(batch)
+                yield pa.table(batch.columns, list(places))
+    except pa.ArrowInvalid as error:
+        raise _refused(path, delimiter, names, error) from None
+    if not rows:
+        raise _no_rows(path, () if needed else names)
+
+
+def _first(path: Path, delimiter: str) -> list[str]:
+    """Return the cells of the first line."""
+    return next(_records(path, delimiter, empty=True), (1, []))[1]
+
+
+def _has(path: Path, delimiter: str, needed: Sequence[str]) -> bool:
+    """Tell whether the first line has the columns, with this between columns."""
+    try:
+        return set(needed) <= set(_first(path, delimiter))
+    except AssayError:  # quotes make no sense with another delimiter
+        return False
+
+
+def _check_delimiter(path: Path, delimiter: str) -> None:
+    """Refuse a file of one column whose first lines have another delimiter in them."""
+    lines = [cells for _, cells in islice(_records(path, delimiter, empty=True), 2)]
+    if lines and len(lines[0]) == 1:
+        for other in ";\t|,":
+            if other != delimiter and any(other in cell for cells in lines for cell in cells):
                 raise AssayError(
-                    f"{path} has one column, {_shown(names[0])}, with {delimiter!r} between columns; "
+                    f"{path} has one column, {_shown(lines[0][0])}, with {delimiter!r} between columns; "
                     f"it has {other!r} in it: pass data.delimiter: {json.dumps(other)}"
                 )
-    _check_names(path, names)
-    return names
 
 
 def _records(path: Path, delimiter: str, empty: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row with the number of its first line, the header too; slower than pyarrow, which has no lines.
-
-    Args:
-        path: of the file.
-        delimiter: between columns.
-        empty: yield empty lines too.
-
-    Raises:
-        AssayError: for a quote that is not closed, or closed too early.
-    """
+    """Yield each row with the number of its first line, the header too; slower than pyarrow, which has no lines."""
     csv.field_size_limit(MAX_ROW_BYTES)
     reader = csv.reader(_text(path), delimiter=delimiter, strict=True)
     line = 1
@@ -396,7 +336,7 @@ def _records(path: Path, delimiter: str, empty: bool = False) -> Iterator[tuple[
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        reason = "a quote is opened and never closed" if "end of data" in str(error) else _first_line(error)
+        reason = "a quote is opened and never closed" if "end of data" in str(error) else first_line(error)
         raise AssayError(f'{path}, line {line}: {reason}; a quote within a quoted value is written twice: ""') from None
 
 
@@ -411,141 +351,104 @@ def _refused(path: Path, delimiter: str, names: list[str], error: Exception) -> 
                 )
     except AssayError as better:
         return better
-    return AssayError(f"{path} can't be read as CSV: {_first_line(error)}")
+    return AssayError(f"{path} can't be read as CSV: {first_line(error)}")
 
 
 # JSON Lines
 
 
-def _json_lines(path: Path) -> Table:
+def _json_blocks(path: Path, needed: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield the columns; a column may be missing in some rows, and must be in one of the first block's."""
+    objects = _objects(path)
+    rows = list(islice(objects, BLOCK))
+    _json_names(path, rows, needed)
+    while rows:
+        yield _json_block(path, rows, needed)
+        rows = list(islice(objects, BLOCK))
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    """Yield the objects, each with the number of its line."""
     _counted(path)
-    columns: dict[str, list[object]] = {}
-    numbers: list[int] = []
     for number, line in enumerate(_text(path), 1):
         if not line.strip():
             continue
-        values = _object(path, number, line)
-        for name in values:
-            if name not in columns:
-                columns[name] = [None] * len(numbers)
-        for name, column in columns.items():
-            column.append(values.get(name))
-        numbers.append(number)
-    if not columns:
-        raise AssayError(f"{path} has no rows; expected an object a line")
-    _check_names(path, list(columns))
-    names = Names("line", np.array(numbers, np.int64))
-    return Table(path, {name: _column(path, name, values, names) for name, values in columns.items()}, names)
-
-
-def _json_blocks(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Array]]:
-    """Yield the columns; a column may be missing in some rows, and must be in one of the first block's."""
-    _counted(path)
-    objects = (_object(path, number, line) for number, line in enumerate(_text(path), 1) if line.strip())
-    start = 0
-    while rows := list(islice(objects, BLOCK)):
-        if not start:
-            _check_needed(path, list(dict.fromkeys(name for row in rows for name in row)), needed)
-        names = Names("row", range(start + 1, start + len(rows) + 1))
-        yield {name: _column(path, name, [row.get(name) for row in rows], names) for name in needed}
-        start += len(rows)
-
-
-def _object(path: Path, number: int, line: str) -> dict[str, object]:
-    """Return the object of a line.
-
-    Raises:
-        AssayError: where it is none, or holds lists or objects.
-    """
-    try:
-        values = json.loads(line)
-    except ValueError as error:
-        hint = "; a list in one file becomes an object a line with `jq -c '.[]'`" if line.strip() in "[{" else ""
-        raise AssayError(
-            f'{path}, line {number}: is not JSON: {_first_line(error)}; expected an object, such as {{"a": 1}}{hint}'
-        ) from None
-    if not isinstance(values, dict):
-        hint = ": put each of the list's objects on a line of its own" if isinstance(values, list) else ""
-        raise AssayError(f'{path}, line {number}: expected an object, such as {{"a": 1}}, got {_shown(values)}{hint}')
-    for name, value in values.items():
-        if isinstance(value, list | dict):
+        where = f"{path}, line {number}"
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            hint = "; a list in one file becomes an object a line with `jq -c '.[]'`" if line.strip() in "[{" else ""
             raise AssayError(
-                f"{path}, line {number}, column {name!r}: expected text, a number, true, false or null, got "
-                f"{_shown(value)}; give each of its values a column"
-            )
-    return values
+                f'{where}: is not JSON: {first_line(error)}; expected an object, such as {{"a": 1}}{hint}'
+            ) from None
+        if not isinstance(values, dict):
+            hint = ": put each of the list's objects on a line of its own" if isinstance(values, list) else ""
+            raise AssayError(f'{where}: expected an object, such as {{"a": 1}}, got {_shown(values)}{hint}')
+        for name, value in values.items():
+            if isinstance(value, list | dict):
+                raise AssayError(
+                    f"{where}, column {name!r}: expected text, a number, true, false or null, got {_shown(value)}; "
+                    "give each of its values a column"
+                )
+        yield number, values
 
 
-def _column(path: Path, name: str, values: list[object], names: Names) -> Array:
-    """Return values of JSON as an array; of several types they become text.
+def _json_names(path: Path, rows: Objects, needed: Sequence[str] = ()) -> list[str]:
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    if not names:
+        raise AssayError(f"{path} has no rows; expected an object a line")
+    _check_names(path, names, needed)
+    return names
 
-    Raises:
-        AssayError: for text that is none.
-    """
-    try:
-        array = pa.array(values)
-        return array if array.type != pa.null() else array.cast(pa.string())
-    except UnicodeEncodeError:
-        row = next(i for i, v in enumerate(values) if isinstance(v, str) and any("\ud800" <= c <= "\udfff" for c in v))
-        raise AssayError(
-            f"{path}, {names[row]}, column {name!r}: {_shown(values[row])} has half a character (\\ud800 to \\udfff "
-            "come in pairs); mend or remove it"
-        ) from None
-    except (pa.ArrowException, OverflowError):
-        return pa.array([None if value is None else category(value) for value in values], pa.string())
+
+def _json_block(path: Path, rows: Objects, names: Sequence[str]) -> pa.Table:
+    """Return columns; values of several types become text."""
+    columns = []
+    for name in names:
+        values = [row.get(name) for _, row in rows]
+        try:
+            array = pa.array(values)
+        except UnicodeEncodeError:
+            halves = re.compile("[\ud800-\udfff]")
+            line, value = next((line, row[name]) for line, row in rows if halves.search(str(row.get(name))))
+            raise AssayError(
+                f"{path}, line {line}, column {name!r}: {_shown(value)} has half a character (\\ud800 to \\udfff "
+                "come in pairs); mend or remove it"
+            ) from None
+        except (pa.ArrowException, OverflowError):
+            array = pa.array([None if value is None else category(value) for value in values], pa.string())
+        columns.append(array.cast(pa.string()) if types.is_null(array.type) else array)
+    return pa.table(columns, list(names))
 
 
 # Parquet
 
 
-def _parquet(path: Path) -> Table:
+def _parquet_blocks(path: Path, needed: Sequence[str] = ()) -> Iterator[pa.Table]:
+    """Yield the columns that are needed, or all but pandas' row numbers, as text, numbers, booleans or dates."""
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        _check_names(path, file.schema_arrow.names)
-        read = file.read()
-        read.validate(full=True)  # text may be no UTF-8
-    except (pa.ArrowException, OSError) as error:
-        raise _no_parquet(path, error) from None
-    columns = {
-        name: _plain(path, name, column)
-        for name, column in zip(read.column_names, read.columns, strict=True)
-        if not (name.startswith("__index_level_") and name.endswith("__"))  # pandas' row numbers
-    }
-    return _check_rows(Table(path, columns, Names("row", range(1, len(read) + 1))))
-
-
-def _parquet_blocks(path: Path, needed: Sequence[str]) -> Iterator[dict[str, Array]]:
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        _check_names(path, file.schema_arrow.names)
-        _check_needed(path, file.schema_arrow.names, needed)
-        for batch in file.iter_batches(BLOCK, columns=list(needed)):
+        names = file.schema_arrow.names
+        _check_names(path, names, needed)
+        used = needed or [name for name in names if not re.fullmatch("__index_level_.*__", name)]
+        if not file.metadata.num_rows:
+            raise _no_rows(path, () if needed else used)
+        for batch in file.iter_batches(BLOCK, columns=list(used)):
             batch.validate(full=True)  # text may be no UTF-8
-            yield {name: _plain(path, name, batch.column(name)) for name in needed}
+            yield pa.table([_plain(path, name, batch.column(name)) for name in used], list(used))
+    except PermissionError:
+        raise
     except (pa.ArrowException, OSError) as error:
-        raise _no_parquet(path, error) from None
-
-
-def _no_parquet(path: Path, error: Exception) -> Exception:
-    """Return what is said of a file that pyarrow can't read as Parquet."""
-    if isinstance(error, PermissionError):
-        return error
-    return AssayError(f"{path} can't be read as Parquet: {_first_line(error)}; write or copy it again")
+        raise AssayError(f"{path} can't be read as Parquet: {first_line(error)}; write or copy it again") from None
 
 
 def _plain(path: Path, name: str, column: Array) -> Array:
-    """Return a column as text, numbers, booleans or dates.
-
-    Raises:
-        AssayError: where it is none of them.
-    """
-    if pa.types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    as_text = (pa.types.is_decimal, pa.types.is_null, pa.types.is_string_view, pa.types.is_large_string)
-    if any(test(column.type) for test in as_text):
+    kind = column.type
+    if types.is_dictionary(kind):
+        return _plain(path, name, pc.cast(column, kind.value_type))
+    if types.is_decimal(kind) or types.is_null(kind) or types.is_string_view(kind) or types.is_large_string(kind):
         return pc.cast(column, pa.string())
-    plain = (pa.types.is_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal)
-    if any(test(column.type) for test in plain):
+    if types.is_primitive(kind) or types.is_string(kind):  # numbers, booleans, dates and times
         return column
     raise AssayError(
         f"{path}, column {name!r} is of type {column.type}; expected numbers, text, true or false, or dates: "

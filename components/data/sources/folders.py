@@ -58,11 +58,6 @@ class Listing:
     loose: int  # how many files of this kind lie beside the class folders
     unreadable: tuple[str, ...] = ()  # what was left out since it can't be read, and why
 
-    @property
-    def tried(self) -> int:
-        """How many files there are with those that can't be read."""
-        return len(self.files) + len(self.unreadable)
-
     @cached_property
     def names(self) -> tuple[str, ...]:
         """What each file is called: its path from the root."""
@@ -82,8 +77,13 @@ def list_files(root: Path, kind: FileKind) -> Listing:
     loose = 0
     try:
         for split, part in _parts(root).items():
-            folders, beside = _class_folders(part, kind)
-            loose += beside
+            folders, beside = _entries(part)
+            without_class = sum(kind.has(name) for name in beside)
+            if not folders:
+                hint = f"; its {without_class} {kind.name}s have no class" if without_class else ""
+                expected = f"expected a folder per class, with the {kind.name}s in it"
+                raise AssayError(f"{shown(part)} has no class folders{hint}; {expected}")
+            loose += without_class
             classes.update(folders)
             for label in folders:
                 for path in sorted(files_below(part / label)):
@@ -99,15 +99,10 @@ def list_files(root: Path, kind: FileKind) -> Listing:
 
 
 def readable(listing: Listing, broken: Mapping[int, str], data: DatasetSpec) -> Listing:
-    """Return the listing without files that can't be read.
-
-    Args:
-        listing: of files that were tried.
-        broken: why a file can't be read, by its position: "has no bytes".
-        data: its `allow` says whether the study goes on without them.
+    """Return the listing without files that can't be read: why, by their position, such as "has no bytes".
 
     Raises:
-        AssayError: with the files, or with a class that has no others.
+        AssayError: with the files, unless `data.allow` goes on without them, or with a class that has no others.
     """
     if not broken:
         return listing
@@ -116,7 +111,7 @@ def readable(listing: Listing, broken: Mapping[int, str], data: DatasetSpec) -> 
     rest = replace(listing, files=kept, unreadable=listing.unreadable + reasons)
     if UNREADABLE not in data.allow:
         raise AssayError(
-            f"{shown(listing.root)}: {len(rest.unreadable)} of {rest.tried} {listing.kind.name} files can't be read: "
+            f"{shown(listing.root)}: {len(broken)} of {len(listing.files)} {listing.kind.name} files can't be read: "
             f"{_some(reasons)}; {listing.kind.mend}, or go on without them: data.allow: [{UNREADABLE}]"
         )
     lost = sorted(set(listing.classes) - {file.label for file in kept})
@@ -129,12 +124,7 @@ def readable(listing: Listing, broken: Mapping[int, str], data: DatasetSpec) -> 
 
 
 def labelled(listing: Listing, x: np.ndarray) -> Rows:
-    """Return the rows of the files, with their classes, splits and names, and the issues with the files.
-
-    Args:
-        listing: its files are the rows.
-        x: what was read from them (files, ...).
-    """
+    """Return the rows that were read from the files (files, ...), with classes, splits, names and issues."""
     number = {label: i for i, label in enumerate(listing.classes)}
     splits = np.array([file.split for file in listing.files])
     return Rows(
@@ -159,13 +149,11 @@ def _parts(root: Path) -> dict[str, Path]:
     """Return the folder of each split that the source has; under "" the root where it has none.
 
     A folder called `train` is a split if only folders are in it: with files in it, it is a class of trains.
-
-    Raises:
-        AssayError: for folders beside the splits, a split that is there twice, or test/ alone.
     """
     folders, _ = _entries(root)
     named = [name for name in folders if name.lower() in SPLITS]
-    if not named or not all(_is_split(root / name) for name in named):
+    entries = [_entries(root / name) for name in named]
+    if not named or any(files and not below for below, files in entries):  # an empty test/ is one whose copy failed
         return {"": root}
     others = sorted(set(folders) - set(named))
     if others:
@@ -182,22 +170,6 @@ def _parts(root: Path) -> dict[str, Path]:
     if "train" not in parts:
         raise AssayError(f"{shown(root)} has {', '.join(named)} and no train folder; expected train, with the classes")
     return {split: parts[split] for split in dict.fromkeys(SPLITS.values()) if split in parts}
-
-
-def _class_folders(part: Path, kind: FileKind) -> tuple[list[str], int]:
-    """Return the names of the class folders, and how many files of the kind lie beside them.
-
-    Raises:
-        AssayError: where there are none.
-    """
-    folders, files = _entries(part)
-    loose = sum(kind.has(name) for name in files)
-    if not folders:
-        hint = f"; its {loose} {kind.name}s have no class" if loose else ""
-        raise AssayError(
-            f"{shown(part)} has no class folders{hint}; expected a folder per class, with the {kind.name}s in it"
-        )
-    return folders, loose
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
@@ -227,12 +199,6 @@ def files_below(folder: Path) -> Iterator[str]:
         entered.add(real)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
         yield from (os.path.join(where, name) for name in names if not _is_hidden(name))  # noqa: PTH118 (a million)
-
-
-def _is_split(folder: Path) -> bool:
-    """Tell whether there are folders in it, or nothing at all: an empty test/ is a split whose copy failed."""
-    folders, files = _entries(folder)
-    return bool(folders) or not files
 
 
 def _is_hidden(name: str) -> bool:
@@ -274,18 +240,17 @@ def _check_classes(listing: Listing) -> None:
 
 
 def _issues(listing: Listing) -> Iterator[DataIssue]:
-    if listing.unreadable:
+    kind, unreadable = {"kind": listing.kind.name}, listing.unreadable
+    if unreadable:
         sentence = "{count} of {files} {kind} files can't be read and are left out"
-        values = {"files": listing.tried, "kind": listing.kind.name}
-        examples = listing.unreadable[:MAX_EXAMPLES]
-        yield DataIssue(UNREADABLE, "warning", sentence, len(listing.unreadable), values, examples)
+        values = {"files": len(listing.files) + len(unreadable), **kind}
+        yield DataIssue(UNREADABLE, "warning", sentence, len(unreadable), values, unreadable[:MAX_EXAMPLES])
     if listing.others:
-        others = {"endings": _counted(listing.others)}
-        sentence = "files of other types are left out: {endings}"
-        yield DataIssue("other-files", "warning", sentence, listing.others.total(), others)
+        sentence, values = "files of other types are left out: {endings}", {"endings": _counted(listing.others)}
+        yield DataIssue("other-files", "warning", sentence, listing.others.total(), values)
     if listing.loose:
         sentence = "{kind}s beside the class folders have no class and are left out: {count}"
-        yield DataIssue("loose-files", "warning", sentence, listing.loose, {"kind": listing.kind.name})
+        yield DataIssue("loose-files", "warning", sentence, listing.loose, kind)
 
 
 def _counted(endings: Counter[str]) -> str:

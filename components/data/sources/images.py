@@ -10,27 +10,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from components.data.image_files import Header, decode, header
-from components.data.issues import MAX_EXAMPLES, DataIssue
+from components.data.issues import DataIssue, some
 from components.data.sources import Rows, reserve
 from components.data.sources.files import fetched
 from components.data.sources.folders import FileKind, Listing, labelled, list_files, readable, shown
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
 
-IMAGES = FileKind(
-    "image",
-    "PNG, JPEG, BMP or GIF image",
-    (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif"),
-    "mend or remove them",
-)
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif")
+IMAGES = FileKind("image", "PNG, JPEG, BMP or GIF image", ENDINGS, "mend or remove them")
 
 MAX_THREADS = 8
 BATCH = 1024  # files that wait for a thread at a time
@@ -39,15 +33,9 @@ BATCH = 1024  # files that wait for a thread at a time
 def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return uint8 images (rows, height, width, channels), mapped from x.npy in the folder, in the order of the paths.
 
-    With `data.image_size` the image is resized with its aspect kept and centered, and its edge pixels are repeated
-    where it does not fill the frame: bars of one color would show a model what shape the file had, and their hard
-    edges are no part of the picture. One channel if all images are gray, else three. Transparency becomes white, of a
-    GIF the first frame counts, and of 16 bits a pixel the upper 8 are kept.
-
-    Args:
-        data: names the folder, or its address such as gs://bucket/pets; says which size is wanted, and whether to go on
-            without files that can't be read.
-        folder: is there; what is fetched is kept in it while it is read.
+    With `data.image_size` the image is resized and its edge pixels repeated, see `components.data.image_files.decode`:
+    bars of one color would show a model what shape the file had, and their hard edges are no part of the picture. One
+    channel if all images are gray, else three.
 
     Raises:
         AssayError: for a folder that holds no classes of images, files that can't be read (unless allowed), or images
@@ -71,25 +59,18 @@ def _decoded(listing: Listing, data: DatasetSpec, file: Path) -> Rows:
         shape = (*_size(listing.root, seen, data.image_size), 3 if any(image.color for image in seen) else 1)
         x = reserve(file, (len(seen), *shape), np.dtype(np.uint8), "set a smaller data.image_size")
 
-        def fill(job: tuple[int, str]) -> str | None:
-            row, path = job
-            pixels = decode(path, shape)
+        def fill(row: int) -> str | None:
+            pixels = decode(listing.files[row].path, shape)
             if isinstance(pixels, str):
                 return pixels
             x[row] = pixels
             return None
 
-        jobs = [(row, path) for row, (path, _, _) in enumerate(listing.files)]
-        failed = _reasons(_in_order(threads, fill, jobs))
+        failed = _reasons(_in_order(threads, fill, range(len(seen))))
         x.flush()  # later steps read the file, and not this map
     if failed:
-        try:
-            listing = readable(listing, failed, data)
-        except AssayError:
-            file.unlink()
-            raise
-        kept = np.setdiff1d(np.arange(len(seen)), list(failed))
-        x, seen = _only(x, kept), [seen[k] for k in kept]
+        file.unlink()
+        return _decoded(readable(listing, failed, data), data, file)
     rows = labelled(listing, x)
     rows.sizes = np.array([(image.height, image.width) for image in seen], np.int32)
     deep = sum(image.deep for image in seen)
@@ -104,9 +85,7 @@ def _reasons(results: Iterable[object]) -> dict[int, str]:
     return {i: reason for i, reason in enumerate(results) if isinstance(reason, str)}
 
 
-def _in_order(
-    threads: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item]
-) -> Iterator[Result]:
+def _in_order(threads: ThreadPoolExecutor, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     for start in range(0, len(items), BATCH):
         yield from threads.map(function, items[start : start + BATCH])
 
@@ -117,23 +96,9 @@ def _size(root: Path, seen: list[Header], wanted: int | tuple[int, int] | None) 
     sizes = Counter((image.height, image.width) for image in seen)
     (common, _), *others = sizes.most_common()
     if others:
-        listed = [f"{height}x{width} ({count})" for (height, width), count in sizes.most_common(MAX_EXAMPLES)]
-        more = f" and {len(sizes) - MAX_EXAMPLES} more" if len(sizes) > MAX_EXAMPLES else ""
+        listed = some([f"{height}x{width} ({count})" for (height, width), count in sizes.most_common()])
         raise AssayError(
-            f"{shown(root)}: the images have {len(sizes)} sizes, height x width: {', '.join(listed)}{more}; a model "
-            f"needs one: set data.image_size, as in `--set data.image_size=[{common[0]},{common[1]}]`"
+            f"{shown(root)}: the images have {len(sizes)} sizes, height x width: {listed}; a model needs one: set "
+            f"data.image_size, as in `--set data.image_size=[{common[0]},{common[1]}]`"
         )
     return common
-
-
-def _only(x: np.memmap, kept: np.ndarray) -> np.memmap:
-    """Return the array with only these rows, in the same file, copied by way of a second one."""
-    file = Path(str(x.filename))
-    smaller = np.lib.format.open_memmap(
-        file.with_suffix(".tmp"), mode="w+", dtype=x.dtype, shape=(len(kept), *x.shape[1:])
-    )
-    for start in range(0, len(kept), BATCH):
-        smaller[start : start + BATCH] = x[kept[start : start + BATCH]]
-    smaller.flush()
-    file.with_suffix(".tmp").replace(file)
-    return np.lib.format.open_memmap(file, mode="r+")

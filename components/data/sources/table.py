@@ -5,11 +5,10 @@ mostly numbers is refused, since a misprint would make categories of a measureme
 """
 
 import difflib
-import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,8 +20,9 @@ from components.data.issues import MAX_EXAMPLES, DataIssue, some
 from components.data.raw_values import Array, Column
 from components.data.sources import Rows
 from components.data.sources.files import Table, fetched, frame
+from components.data.splitting import hashed
 from components.errors import AssayError
-from components.formatting import MANY, did_you_mean
+from components.formatting import MANY, did_you_mean, in_words
 from components.study.dataset import DatasetSpec
 
 TARGETS = ("target", "label", "class", "y")
@@ -36,37 +36,24 @@ _COMMA = re.compile(r"[+-]?\d+,\d+")
 def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return float64 rows (rows, columns) in the file's order; without the target, group, time and ignored columns.
 
-    Args:
-        data: names the file, or its address such as gs://bucket/file.csv; says which column is what.
-        folder: is there; what is fetched is kept in it while it is read.
-
     Raises:
         AssayError: for a file, a column or a value that can't be used, with its line.
     """
     with fetched(data.address, folder) as path:
         table = frame(path, data.delimiter)
-        target = target_of(table, data)
+        used = {only_column(table, "target", data.target, TARGETS), data.group, data.time, *data.ignore}
         for option in ("ignore", "categorical"):
             for column in getattr(data, option):
                 check_column(table, option, column)
-        y, classes = labels(table, target)
-        groups = group_numbers(table, data.group) if data.group else None
-        times = time_numbers(table, data.time) if data.time else None
-        used = {target, data.group, data.time, *data.ignore}
-        features = {column: array for column, array in table.columns.items() if column not in used}
-        x, columns, issues = _features(table, features, data.categorical)
-    return Rows(x, y, classes, columns, groups=groups, times=times, names=table.names, issues=issues)
+        x, columns, issues = _features(table, used, data.categorical)
+        return rows_of(table, data, x, columns=columns, issues=issues)
 
 
 # Columns with a use of their own; those of `text:FILE` too
 
 
 def check_column(table: Table, option: str, name: str) -> None:
-    """Check that there is a column.
-
-    Raises:
-        AssayError: with the nearest names.
-    """
+    """Raise an AssayError, with the nearest names, where there is no such column."""
     names = list(table.columns)
     if name in names:
         return
@@ -75,84 +62,66 @@ def check_column(table: Table, option: str, name: str) -> None:
     raise AssayError(f"data.{option}: {table.path} has no column {name!r}; expected {did_you_mean(name, near)}{more}")
 
 
-def target_of(table: Table, data: DatasetSpec) -> str:
-    """Return the name of the target column: `data.target`, or the only one that is called like one."""
-    lacking = "no column is called target, label, class or y"
-    return only_column(table, "target", data.target, TARGETS, lacking, "columns could be the target")
-
-
-def only_column(table: Table, option: str, stated: str | None, names: Sequence[str], none: str, several: str) -> str:
-    """Return the column that an option states, or the only one that has one of the names.
-
-    Raises:
-        AssayError: where there is none, or several; `none` and `several` say so.
-    """
+def only_column(table: Table, option: str, stated: str | None, names: Sequence[str]) -> str:
+    """Return the column that an option states, or the only one that has one of the names; else raise an AssayError."""
     if stated:
         check_column(table, option, stated)
         return stated
     called = [name for name in table.columns if name.strip().lower() in names]
     if len(called) == 1:
         return called[0]
-    what = f"{len(called)} {several}" if called else none
+    what = f"no column is called {in_words(names, 'or')}"
+    if called:
+        what = f"{len(called)} columns could be the {option}"
     raise AssayError(f"{table.path}: {what}; pass data.{option}: {some(called or list(table.columns), ' or ')}")
 
 
-def labels(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return class numbers, int32 (rows,), and the classes, sorted: as numbers if all are, else as text.
+def rows_of(table: Table, data: DatasetSpec, x: np.ndarray, **more: Any) -> Rows:
+    """Return the rows of a file with their classes, groups and times.
 
     Raises:
-        AssayError: for missing labels, or a measurement.
+        AssayError: for a label, group or time that is missing or can't be used, with its line.
     """
-    texts, positions = _texts(table, name)
-    _refuse_missing(table, name, positions == len(texts), "have no label", "label or remove them")
+    y, classes = _labels(table, only_column(table, "target", data.target, TARGETS))
+    groups = _groups(table, data.group) if data.group else None
+    times = _times(table, data.time) if data.time else None
+    return Rows(x, y, classes, groups=groups, times=times, names=table.names, **more)
+
+
+def _labels(table: Table, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return class numbers, int32 (rows,), and the classes, sorted: as numbers if all are, else as text."""
+    texts, positions = _texts(table, name, "have no label", "label or remove them")
     values = [_number(text) for text in texts]
     if None not in values and len(texts) > MAX_NUMBERS:
         measured = np.array(values, np.float64)
-        fractions = bool((measured != np.floor(measured)).any())
-        if fractions or len(texts) > len(table) / 2:
+        if (measured != np.floor(measured)).any() or len(texts) > len(table) / 2:
             raise AssayError(
                 f"{table.path}: the target {name!r} has {len(texts)} different numbers in {len(table)} rows, such as "
                 f"{texts[0]} and {texts[1]}; a study needs classes: name another column in data.target, or make "
                 "classes of the numbers first, such as low and high"
             )
     order = sorted(range(len(texts)), key=lambda i: (0.0 if None in values else values[i], texts[i]))
-    rank = np.empty(len(texts), np.int32)
-    rank[order] = np.arange(len(texts), dtype=np.int32)
-    return rank[positions], tuple(texts[i] for i in order)
+    return np.argsort(order).astype(np.int32)[positions], tuple(texts[i] for i in order)
 
 
-def group_numbers(table: Table, name: str) -> np.ndarray:
-    """Return int64 (rows,), a hash of the value, whatever other values there are: 7 and 7.0 are one patient.
-
-    Raises:
-        AssayError: for rows without a value.
-    """
+def _groups(table: Table, name: str) -> np.ndarray:
+    """Return int64 (rows,), a hash of the value, whatever other values there are: 7 and 7.0 are one patient."""
     check_column(table, "group", name)
-    texts, positions = _texts(table, name)
-    _refuse_missing(table, name, positions == len(texts), "have no group", "give each a value of its own")
-    hashes = []
-    for text in texts:
-        number = raw_values.as_decimal(text)
-        same = text if number is None else str(hash(number))  # equal numbers have equal hashes, in every process
-        hashes.append(hashlib.blake2b(same.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-    return np.frombuffer(b"".join(hashes), np.int64)[positions]
+    texts, positions = _texts(table, name, "have no group", "give each a value of its own")
+    numbers = map(raw_values.as_decimal, texts)
+    # Equal numbers have equal hashes, in every process.
+    same = (text if number is None else str(hash(number)) for text, number in zip(texts, numbers, strict=True))
+    return np.array([hashed(text) for text in same], np.uint64).view(np.int64)[positions]
 
 
-def time_numbers(table: Table, name: str) -> np.ndarray:
-    """Return float64 (rows,) of numbers, or int64 of dates: microseconds since 1970, UTC where no zone is said.
-
-    Raises:
-        AssayError: for a value that is neither.
-    """
+def _times(table: Table, name: str) -> np.ndarray:
+    """Return float64 (rows,) of numbers, or int64 of dates: microseconds since 1970, UTC where no zone is said."""
     check_column(table, "time", name)
     array = table.columns[name]
+    texts, positions = _texts(table, name, "have no time", "give them one or remove them")
     if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
         zone = array.type.tz if pa.types.is_timestamp(array.type) else None
-        array = pc.cast(array, pa.timestamp("us", zone), safe=False)
-        _refuse_missing(table, name, pc.is_null(array).to_numpy(), "have no time", "give them one or remove them")
-        return pc.cast(array, pa.int64()).to_numpy()
-    texts, positions = _texts(table, name)
-    _refuse_missing(table, name, positions == len(texts), "have no time", "give them one or remove them")
+        return pc.cast(pc.cast(array, pa.timestamp("us", zone), safe=False), pa.int64()).to_numpy()
     values = [_number(text) for text in texts]
     if None not in values:
         times = np.array(values, np.float64)
@@ -170,19 +139,15 @@ def time_numbers(table: Table, name: str) -> np.ndarray:
     return times[positions]
 
 
-def _texts(table: Table, name: str) -> tuple[list[str], np.ndarray]:
-    """Return a column's different values as text, and for each row the position of its value, their number for none."""
+def _texts(table: Table, name: str, what: str, mend: str) -> tuple[list[str], np.ndarray]:
+    """Return a column's different values as text, and for each row the position of its value; refuse missing ones."""
     distinct, positions = raw_values.different(raw_values.cleaned(table.columns[name]))
-    texts: dict[str, int] = {}
-    merged = [texts.setdefault(raw_values.category(value), len(texts)) for value in distinct]  # 0.0 and -0.0 are both 0
-    return list(texts), np.array([*merged, len(texts)], np.int64)[positions]
-
-
-def _refuse_missing(table: Table, name: str, missing: np.ndarray, what: str, mend: str) -> None:
-    rows = np.flatnonzero(missing)
-    if len(rows):
-        listed = some([table.names[int(row)] for row in rows[: MAX_EXAMPLES + 1]], more=len(rows) - MAX_EXAMPLES)
+    rows = np.flatnonzero(positions == len(distinct)).tolist()
+    if rows:
+        listed = some([table.names[row] for row in rows])
         raise AssayError(f"{table.path}, column {name!r}: {len(rows)} of {len(table)} rows {what}: {listed}; {mend}")
+    numbers, texts = pd.factorize(np.array([raw_values.category(value) for value in distinct], object))
+    return list(texts), numbers[positions]  # 0.0 and -0.0 are both 0
 
 
 def _number(text: str) -> float | None:
@@ -200,30 +165,30 @@ def _place(table: Table, row: int, name: str) -> str:
 
 
 def _features(
-    table: Table, features: dict[str, Array], categorical: tuple[str, ...]
+    table: Table, used: set[str | None], categorical: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[Column, ...], tuple[DataIssue, ...]]:
-    """Return the rows, their columns and what is odd about them.
-
-    Raises:
-        AssayError: for a value that can't be used, or where no column is left.
-    """
+    """Return the rows, their columns but those that are used, and what is odd about them."""
     empty: list[str] = []
-    dates: list[str] = []
     columns: list[Column] = []
     kept: list[np.ndarray] = []
-    for name, array in features.items():
+    for name, array in table.columns.items():
+        if name in used:
+            continue
         column = _column(table, name, raw_values.cleaned(array), name in categorical)
         if column is None:
             empty.append(name)
             continue
-        numbers = raw_values.numbers(array, column)
-        _refuse_infinite(table, column, numbers)
         columns.append(column)
-        kept.append(numbers)
-        if column.values and all(_DATE.match(value) for value in column.values):
-            dates.append(name)
+        kept.append(raw_values.numbers(array, column))
+        infinite = np.flatnonzero(np.isinf(kept[-1])).tolist()
+        if infinite:
+            raise AssayError(
+                f"{_place(table, infinite[0], name)} is {array[infinite[0]].as_py()!r}; expected a number below "
+                f"1.8e308, or nothing where it is missing ({len(infinite)} rows)"
+            )
     if not columns:
         raise AssayError(f"{table.path} has no column left to learn from; expected one besides target, group and time")
+    dates = [column.name for column in columns if column.values and all(map(_DATE.match, column.values))]
     odd = (
         ("empty-columns", empty, "{count} columns have no values and are left out"),
         ("date-columns", dates, "{count} columns of dates are read as categories; see data.time and data.ignore"),
@@ -237,17 +202,7 @@ def _features(
 
 
 def _column(table: Table, name: str, array: Array, coded: bool) -> Column | None:
-    """Return what a column is; None where all its values are missing.
-
-    Args:
-        table: for messages.
-        name: of the column.
-        array: its values, cleaned.
-        coded: numbers are codes.
-
-    Raises:
-        AssayError: for dates, numbers among which are others, and too many categories.
-    """
+    """Return what a column of cleaned values is, None where all are missing; `coded` makes categories of numbers."""
     if array.null_count == len(array):
         return None
     if pa.types.is_temporal(array.type):
@@ -279,29 +234,19 @@ def _kind(table: Table, name: str, array: Array) -> Literal["number", "boolean",
         return "number"
     except ValueError:
         distinct, positions = raw_values.different(array)
-    is_number = np.array([*(_number(value) is not None for value in distinct), False])
-    present = len(array) - array.null_count
-    count = np.count_nonzero(is_number[positions])
-    commas = np.array([*(bool(_COMMA.fullmatch(value)) for value in distinct), False])
-    wrong = ~is_number
-    wrong[-1] = False  # what is missing is not wrong
-    hint = "mend them"
-    if count < present / 2:
-        if np.count_nonzero((commas | is_number)[positions]) < present:
+
+    def which(test: Callable[[str], object]) -> np.ndarray:
+        return np.array([*(bool(test(value)) for value in distinct), False])[positions]
+
+    present = positions < len(distinct)
+    is_number, commas = which(lambda value: _number(value) is not None), which(_COMMA.fullmatch)
+    wrong, hint = present & ~is_number, "mend them"
+    if is_number.sum() < present.sum() / 2:
+        if (wrong & ~commas).any():
             return "category"
         wrong, hint = commas, "write 1.5 and not 1,5"
-    rows = np.flatnonzero(wrong[positions])
+    rows = np.flatnonzero(wrong)
     raise AssayError(
-        f"{_place(table, int(rows[0]), name)} is {str(distinct[positions[rows[0]]])!r}, and {count} of {present} "
-        f"values are numbers; {hint} ({len(rows)} rows), or pass data.categorical: [{name}]"
+        f"{_place(table, int(rows[0]), name)} is {str(distinct[positions[rows[0]]])!r}, and {is_number.sum()} of "
+        f"{present.sum()} values are numbers; {hint} ({len(rows)} rows), or pass data.categorical: [{name}]"
     )
-
-
-def _refuse_infinite(table: Table, column: Column, numbers: np.ndarray) -> None:
-    rows = np.flatnonzero(np.isinf(numbers))
-    if len(rows):
-        value = table.columns[column.name][int(rows[0])].as_py()
-        raise AssayError(
-            f"{_place(table, int(rows[0]), column.name)} is {value!r}; expected a number below 1.8e308, or nothing "
-            f"where it is missing ({len(rows)} rows)"
-        )

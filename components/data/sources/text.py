@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from components.data.issues import MAX_EXAMPLES, DataIssue, some
+from components.data.issues import DataIssue, some
 from components.data.raw_values import as_words
 from components.data.sources import Rows
 from components.data.sources.files import Table, fetched, frame
 from components.data.sources.folders import FileKind, labelled, list_files, readable, shown
-from components.data.sources.table import check_column, group_numbers, labels, only_column, target_of, time_numbers
+from components.data.sources.table import check_column, only_column, rows_of
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
 
@@ -20,11 +20,6 @@ TEXTS = FileKind("text", ".txt file", (".txt",), "write them anew, as with `icon
 
 def read(data: DatasetSpec, folder: Path) -> Rows:
     """Return int32 rows (rows, words) in the file's order, or in that of the paths; cut off after `data.words` words.
-
-    Args:
-        data: names a file, or a folder with a folder per class or with train/validation/test folders of such folders;
-            or an address such as gs://bucket/file.csv. Says which column is what.
-        folder: is there; what is fetched is kept in it while it is read.
 
     Raises:
         AssayError: for a file, a column or a text that can't be used, with its line.
@@ -36,27 +31,20 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
 def _of_table(table: Table, data: DatasetSpec) -> Rows:
     for column in data.ignore:
         check_column(table, "ignore", column)
-    text = only_column(table, "text", data.text, ("text",), "no column is called text", "columns are called text")
-    y, classes = labels(table, target_of(table, data))
-    groups = group_numbers(table, data.group) if data.group else None
-    times = time_numbers(table, data.time) if data.time else None
+    text = only_column(table, "text", data.text, ("text",))
     texts = ["" if value is None else str(value) for value in table.columns[text].to_pylist()]
     x, words, issues = _numbers(f"{table.path}, column {text!r}", texts, table.names, data.words)
-    return Rows(x, y, classes, words=words, groups=groups, times=times, names=table.names, issues=issues)
+    return rows_of(table, data, x, words=words, issues=issues)
 
 
 def _numbers(
     where: str, texts: Sequence[str], names: Sequence[str], length: int
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[DataIssue, ...]]:
-    """Return the rows of texts, all words in them, and a note on those that are cut off.
-
-    Raises:
-        AssayError: for texts without words.
-    """
+    """Return the rows of texts, all words in them, and a note on those that are cut off."""
     words, x, lengths = as_words(texts, length)
-    empty = np.flatnonzero(lengths == 0)
-    if len(empty):
-        listed = some([names[int(row)] for row in empty[:MAX_EXAMPLES]], more=len(empty) - MAX_EXAMPLES)
+    empty = np.flatnonzero(lengths == 0).tolist()
+    if empty:
+        listed = some([names[row] for row in empty])
         raise AssayError(f"{where}: {len(empty)} of {len(texts)} texts have no words: {listed}; write or remove them")
     cut = int(np.count_nonzero(lengths > length))
     if not cut:

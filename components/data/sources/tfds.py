@@ -14,7 +14,8 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums, downloader, resource
 
-from components.data.issues import DataIssue
+from components.data.issues import DataIssue, first_line
 from components.data.raw_values import Column, as_words
 from components.data.sources import Rows, reserve
 from components.errors import AssayError
@@ -57,8 +58,7 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
     name = data.address
     logging.getLogger("absl").setLevel(logging.ERROR)  # the warnings of tensorflow-datasets are for its own developers
     builder = _builder(name)
-    features, label = _supervised(name, builder)
-    _check_kind(name, builder, features, data.kind)
+    features, label = _supervised(name, builder, data.kind)
     issues: tuple[DataIssue, ...] = ()
     if not builder.is_prepared():
         issues = _prepare(name, builder)
@@ -69,7 +69,7 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
         raise _differ_in_size(name) from None
     except tf.errors.OpError as error:
         raise AssayError(
-            f"tfds:{name}: {builder.data_dir} can't be read ({_first_line(error)}); copy it again, or remove it to "
+            f"tfds:{name}: {builder.data_dir} can't be read ({first_line(error)}); copy it again, or remove it to "
             "have it prepared anew"
         ) from None
     rows.issues = issues + rows.issues
@@ -78,7 +78,7 @@ def read(data: DatasetSpec, folder: Path) -> Rows:
 
 def texts(builder: tfds.core.DatasetBuilder, split: str, feature: str) -> list[str]:
     """Return a split's texts, in the order in which its labels are read; bytes that are no UTF-8 become U+FFFD."""
-    return [text.decode("utf-8", "replace") for (batch,) in _batches(builder, split, 1024, feature) for text in batch]
+    return [text.decode("utf-8", "replace") for batch in _batches(builder, split, 1024, feature) for text in batch]
 
 
 # What the data set is
@@ -90,105 +90,83 @@ def _builder(name: str) -> tfds.core.DatasetBuilder:
     except tfds.core.DatasetNotFoundError:
         raise AssayError(f"tensorflow-datasets knows no data set {name!r}; `tfds list` shows what there is") from None
     except (ValueError, AssertionError) as error:
-        raise AssayError(f"tfds:{name} is not possible: {_first_line(error)}") from None
+        raise AssayError(f"tfds:{name} is not possible: {first_line(error)}") from None
     except ImportError as error:
-        raise AssayError(f"tfds:{name} needs a Python package that is not there: {_first_line(error)}") from None
+        raise AssayError(f"tfds:{name} needs a Python package that is not there: {first_line(error)}") from None
 
 
-def _supervised(name: str, builder: tfds.core.DatasetBuilder) -> tuple[str, str]:
+def _supervised(name: str, builder: tfds.core.DatasetBuilder, kind: Kind) -> tuple[str, str]:
+    """Return the names of what is learned from, which is of this kind, and of the class label."""
     keys = builder.info.supervised_keys
-    if (
-        not keys
-        or not isinstance(keys[1], str)
-        or not isinstance(builder.info.features[keys[1]], tfds.features.ClassLabel)
-    ):
+    label = keys and isinstance(keys[1], str) and builder.info.features[keys[1]]
+    if not isinstance(label, tfds.features.ClassLabel):
         raise AssayError(f"tfds:{name} says of no feature that it is the class label; choose a classification data set")
     if not isinstance(keys[0], str) or isinstance(builder.info.features[keys[0]], tfds.features.FeaturesDict):
         raise AssayError(f"tfds:{name} has several features as its input; expected one image, or one vector of numbers")
-    return keys[0], keys[1]
-
-
-def _check_kind(name: str, builder: tfds.core.DatasetBuilder, features: str, kind: Kind) -> None:
-    feature = builder.info.features[features]
+    feature = builder.info.features[keys[0]]
     numbers = np.dtype(feature.np_dtype).kind in "iuf"
     fits = next((k for k, rank in RANKS.items() if numbers != (k == "text") and rank == len(feature.shape)), None)
-    if fits == kind:
-        return
-    mend = f"add `kind: {fits}` to `data`" if fits else "images, tables of numbers and texts are supported"
-    what = f"{np.dtype(feature.np_dtype)} rows" if numbers else "rows that are no numbers,"
-    raise AssayError(f"tfds:{name} has {what} of shape {feature.shape}, which is no {kind}; {mend}")
+    if fits != kind:
+        mend = f"add `kind: {fits}` to `data`" if fits else "images, tables of numbers and texts are supported"
+        what = f"{np.dtype(feature.np_dtype)} rows" if numbers else "rows that are no numbers,"
+        raise AssayError(f"tfds:{name} has {what} of shape {feature.shape}, which is no {kind}; {mend}")
+    return keys[0], keys[1]
 
 
 # Its rows
 
 
 def _rows(data: DatasetSpec, builder: tfds.core.DatasetBuilder, features: str, label: str, file: Path) -> Rows:
-    unlabelled = tuple(split for split in builder.info.splits if not _has_labels(builder, split, label))
-    labelled = [split for split in builder.info.splits if split not in unlabelled]
-    words: tuple[str, ...] = ()
-    if data.kind == "text":
-        y, splits = _labels(builder, labelled, label)
-        raw = (text for split in labelled for text in texts(builder, split, features))
-        words, x, _ = as_words(raw, data.words)
-    else:
-        x, y, splits = _arrays(data.address, builder, features, label, labelled, file)
+    none = np.empty(0, np.int64)
+    labels = {s: np.concatenate([none, *_batches(builder, s, 1024, label)]) for s in builder.info.splits}
+    # In a test split of a competition, say, all are -1.
+    unlabelled = [split for split, of_split in labels.items() if (of_split < 0).all()]
     issues: tuple[DataIssue, ...] = ()
     if unlabelled:
         sentence, values = "splits without labels are left out: {splits}", {"splits": ", ".join(unlabelled)}
         issues = (DataIssue("unlabelled-splits", "note", sentence, len(unlabelled), values),)
+    labelled = {split: of_split for split, of_split in labels.items() if split not in unlabelled}
+    if not labelled:
+        raise AssayError(f"tfds:{data.address} has no labelled rows; choose another data set")
+    y = np.concatenate(list(labelled.values()))
+    starts = np.cumsum([len(of_split) for of_split in labelled.values()])[:-1]
+    splits = dict(zip(labelled, np.split(np.arange(len(y)), starts), strict=True))
+    words: tuple[str, ...] = ()
+    if data.kind == "text":
+        words, x, _ = as_words((text for split in labelled for text in texts(builder, split, features)), data.words)
+    else:
+        x = _array(data.address, builder, features, splits, len(y), file)
     columns = tuple(Column(f"{features}_{i}") for i in range(x.shape[1])) if data.kind == "table" else ()
-    classes = tuple(builder.info.features[label].names)
-    return Rows(x, y, classes, columns, words, splits, issues=issues)
+    return Rows(x, y, tuple(builder.info.features[label].names), columns, words, splits, issues=issues)
 
 
-def _arrays(
-    name: str, builder: tfds.core.DatasetBuilder, features: str, label: str, labelled: list[str], file: Path
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Return rows, labels and the splits' row numbers; what is in memory is a batch, and the labels."""
-    counts = {split: builder.info.splits[split].num_examples for split in labelled}
+def _array(
+    name: str, builder: tfds.core.DatasetBuilder, features: str, splits: Iterable[str], count: int, file: Path
+) -> np.ndarray:
+    """Return the rows, of which a batch is in memory."""
     feature = builder.info.features[features]
     bytes_of_row = math.prod(side or UNKNOWN_SIDE for side in feature.shape) * np.dtype(feature.np_dtype).itemsize
-    x, y, splits, start = None, np.empty(sum(counts.values()), np.int64), {}, 0
-    for split, count in counts.items():
-        splits[split] = np.arange(start, start + count)
-        for rows, labels in _batches(builder, split, 1 + BATCH_BYTES // bytes_of_row, features, label):
-            if x is None:
-                x = reserve(file, (len(y), *rows.shape[1:]), rows.dtype)
-            if rows.shape[1:] != x.shape[1:]:
-                raise _differ_in_size(name)
-            x[start : start + len(rows)] = rows
-            y[start : start + len(rows)] = labels
-            start += len(rows)
-    if x is None:
-        raise AssayError(f"tfds:{name} has no labelled rows; choose another data set")
+    batches = (_batches(builder, split, 1 + BATCH_BYTES // bytes_of_row, features) for split in splits)
+    x, start = None, 0
+    for rows in chain.from_iterable(batches):
+        if x is None:
+            x = reserve(file, (count, *rows.shape[1:]), rows.dtype)
+        if rows.shape[1:] != x.shape[1:]:
+            raise _differ_in_size(name)
+        x[start : start + len(rows)] = rows
+        start += len(rows)
+    assert x is not None
     x.flush()  # later steps read the file, and not this map
-    return x, y, splits
+    return x
 
 
-def _labels(
-    builder: tfds.core.DatasetBuilder, labelled: list[str], label: str
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return labels and the splits' row numbers."""
-    parts = [np.concatenate([y for (y,) in _batches(builder, split, 1024, label)]) for split in labelled]
-    ends = np.cumsum([len(part) for part in parts])
-    splits = {s: np.arange(end - len(part), end) for s, part, end in zip(labelled, parts, ends, strict=True)}
-    return np.concatenate(parts), splits
-
-
-def _has_labels(builder: tfds.core.DatasetBuilder, split: str, label: str) -> bool:
-    """Tell whether any row has one; in a test split of a competition, say, all are -1."""
-    return any((labels >= 0).any() for (labels,) in _batches(builder, split, 1024, label))
-
-
-def _batches(
-    builder: tfds.core.DatasetBuilder, split: str, size: int, *features: str
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield the features of a split, always in the same order; no other feature is decoded."""
-    wanted = tfds.decode.PartialDecoding(dict.fromkeys(features, True))
+def _batches(builder: tfds.core.DatasetBuilder, split: str, size: int, feature: str) -> Iterator[np.ndarray]:
+    """Yield a feature of a split, always in the same order; no other feature is decoded."""
+    wanted = tfds.decode.PartialDecoding({feature: True})
     once = tfds.ReadConfig(try_autocache=False)  # else all rows of a data set below 250 MB are kept in memory
     # Not `as_dataset(batch_size=...)`, which would fill up smaller images with zeros, silently.
     for batch in tfds.as_numpy(builder.as_dataset(split=split, decoders=wanted, read_config=once).batch(size)):
-        yield tuple(batch[feature] for feature in features)
+        yield batch[feature]
 
 
 def _differ_in_size(name: str) -> AssayError:
@@ -210,11 +188,7 @@ class _File(NamedTuple):
 
 
 def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[DataIssue, ...]:
-    """Prepare the data set, from placed files as far as there are any; what fails leaves nothing that looks prepared.
-
-    Raises:
-        AssayError: for files that are missing or broken, or whatever else the data set's own code stumbles over.
-    """
+    """Prepare it, from placed files as far as there are any; what fails leaves nothing that looks prepared."""
     root = Path(builder.data_dir_root).expanduser()
     downloads = root / "downloads"
     folder = downloads / builder.name
@@ -227,7 +201,9 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[DataIssue, .
     files = _files(builder)
     placed = [(file, path) for file in files if (path := _placed(folder, file))]
     missing = [file for file in files if not _placed(folder, file)]
-    mend = (f" Place these in {folder} and run this again:\n{_listed(missing)}" if missing else "\n") + elsewhere
+    listed = [f"  {file.plain} ({file.info.size}) from {file.url}\n" for file in missing[:MAX_LISTED]]
+    listed += [f"  and {len(missing) - MAX_LISTED} more\n"] * (len(missing) > MAX_LISTED)
+    mend = (f" Place these in {folder} and run this again:\n{''.join(listed)}" if missing else "\n") + elsewhere
     if missing and not _answers([file.url for file in missing]):
         raise AssayError(
             f"tfds:{name} is not prepared on this machine (looked in {builder.data_dir}), and no server of its files "
@@ -245,17 +221,13 @@ def _prepare(name: str, builder: tfds.core.DatasetBuilder) -> tuple[DataIssue, .
         if not _builder(name).is_prepared():  # by another study, meanwhile
             hint = f" What must be downloaded by hand: {by_hand}" if by_hand else ""
             hint += "".join(f" Look at the {issue.text} ({', '.join(issue.examples)})." for issue in issues)
-            what = f"{type(error).__name__}: {_first_line(error)}"
+            what = f"{type(error).__name__}: {first_line(error)}"
             raise AssayError(f"tfds:{name} could not be prepared ({what}).{hint}{mend}") from error
     return issues
 
 
 def _check_possible(name: str, builder: tfds.core.DatasetBuilder, manual: Path, by_hand: str, elsewhere: str) -> None:
-    """Refuse what would be prepared in vain.
-
-    Raises:
-        AssayError: for a folder that is there and not complete, and files that only a person may download.
-    """
+    """Refuse a folder that is there and not complete, and files that only a person may download."""
     if Path(builder.data_dir).exists():  # tensorflow-datasets would take it as it is
         raise AssayError(
             f"tfds:{name}: {builder.data_dir} is not complete, it has no dataset_info.json; copy it again, or remove it"
@@ -283,12 +255,12 @@ def _files(builder: tfds.core.DatasetBuilder) -> list[_File]:
     """Return what the data set is made of, as far as tensorflow-datasets has written it down."""
     infos: dict[str, checksums.UrlInfo] = builder.url_infos or {}
     plain = {url: info.filename or PurePosixPath(urlsplit(url).path).name for url, info in infos.items()}
-    long = {url: resource.get_dl_fname(url, info.checksum) for url, info in infos.items()}
     times = Counter(plain.values())
-    return [
-        _File(url, infos[url], name if name and times[name] == 1 else long[url], long[url])
-        for url, name in plain.items()
-    ]
+    files = []
+    for url, info in infos.items():
+        name, long = plain[url], resource.get_dl_fname(url, info.checksum)
+        files.append(_File(url, info, name if name and times[name] == 1 else long, long))
+    return files
 
 
 def _placed(folder: Path, file: _File) -> Path | None:
@@ -296,17 +268,8 @@ def _placed(folder: Path, file: _File) -> Path | None:
     return next((folder / name for name in (file.plain, file.long) if (folder / name).is_file()), None)
 
 
-def _listed(files: list[_File]) -> str:
-    lines = [f"  {file.plain} ({file.info.size}) from {file.url}\n" for file in files[:MAX_LISTED]]
-    return "".join(lines) + (f"  and {len(files) - MAX_LISTED} more\n" if len(files) > MAX_LISTED else "")
-
-
 def _adopt(dataset: str, placed: list[tuple[_File, Path]]) -> tuple[DataIssue, ...]:
-    """Check the placed files, and make of them what tensorflow-datasets takes for its own downloads.
-
-    Raises:
-        AssayError: for a file that is not what it should be; then none is renamed.
-    """
+    """Check all placed files, and then make of them what tensorflow-datasets takes for its own downloads."""
     repacked = tuple(file.plain for file, path in placed if _is_repacked(path, file.info))
     for file, path in placed:
         known = path.rename(path.with_name(file.long))
@@ -319,11 +282,7 @@ def _adopt(dataset: str, placed: list[tuple[_File, Path]]) -> tuple[DataIssue, .
 
 
 def _is_repacked(path: Path, expected: checksums.UrlInfo) -> bool:
-    """Tell whether it is a whole gzip file of about the right size, and not byte for byte the expected one.
-
-    Raises:
-        AssayError: where it is neither.
-    """
+    """Tell whether it is a whole gzip file of about the right size, and not byte for byte the expected one."""
     actual = checksums.compute_url_info(path)
     if actual == expected:
         return False
@@ -337,7 +296,7 @@ def _is_repacked(path: Path, expected: checksums.UrlInfo) -> bool:
             while stream.read(1 << 20):
                 pass
     except (OSError, EOFError, zlib.error) as error:
-        raise AssayError(f"{path} is broken or was cut off ({_first_line(error)}); copy it again") from None
+        raise AssayError(f"{path} is broken or was cut off ({first_line(error)}); copy it again") from None
     return True
 
 
@@ -364,7 +323,3 @@ def _answers(urls: list[str]) -> bool:
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     return answered.is_set()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

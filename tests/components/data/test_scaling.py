@@ -25,7 +25,7 @@ def recipes(*scales: str, **more) -> dict[str, Recipe]:
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_VALUES", 7)
+    monkeypatch.setattr("components.data.prepared.CHUNK_VALUES", 7)
 
 
 def expected(kind: str, x: np.ndarray, axis) -> np.ndarray:
@@ -100,7 +100,7 @@ def test_bytes_are_scaled_without_overflow(tmp_path):
 )
 def test_statistics_of_pixels_are_those_of_numpy_however_the_rows_are_cut(x, chunk):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK_VALUES", chunk)
+        patch.setattr("components.data.prepared.CHUNK_VALUES", chunk)
         found = image_statistics(x[:, None, None], np.arange(len(x)), per_channel=True)
     x = np.float64(x)
     np.testing.assert_array_equal(found.low, x.min(0))
@@ -115,7 +115,7 @@ def test_statistics_of_pixels_are_those_of_numpy_however_the_rows_are_cut(x, chu
 def test_what_is_constant_is_only_shifted(value, rows, dtype):
     x = np.full((rows, 1, 1, 1), value, dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK_VALUES", 16)
+        patch.setattr("components.data.prepared.CHUNK_VALUES", 16)
         statistics = image_statistics(x, np.arange(rows))
     for kind in SCALES[1:]:
         offset, divisor, spread = statistics.scaling(kind)
