@@ -48,7 +48,8 @@ __all__ += ["champion", "compare", "load_study", "plan", "predict", "run"]
 warnings.filterwarnings("ignore", message="IProgress not found")
 
 DATA = Path(".assay/data")  # of data frames, below the working folder
-TABLE = ("technique", "arm", "effect", "low", "high", "probability", "verdict", "cost")
+TABLE = ("technique", "arm", "effect", "low", "high", "metric_effect", "metric_low", "metric_high")
+TABLE += ("verdict", "chance", "cost")
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,14 +77,18 @@ class Result:
     def table(self) -> "pd.DataFrame":
         """What each technique does, the best first: its `effect` with the 95 % interval from `low` to `high`.
 
-        An effect is above 0 where the technique helps; 0.01 is a point of accuracy. `probability` is the chance that it
-        helps, `cost` is 0.4 where training takes 40 % longer. `verdict.effects` has p-values, other metrics and slices.
+        An effect is above 0 where the technique helps; 0.01 is a point. It is on the metric that decides; that on
+        `verdict.metric` stands beside it. `chance` is that as many seeds again would decide, of one that leans; `cost`
+        is 0.4 where training takes 40 % longer. `verdict.effects` has other metrics and slices.
         """
         import pandas as pd
 
-        names = [*TABLE, "worth_in_data"] if self.verdict.curve else list(TABLE)
-        rows = [[getattr(effect, name) for name in names] for effect in self.verdict.ranked]
-        return pd.DataFrame(rows, columns=names)
+        from components.reporting.tables import records
+
+        ranked = pd.DataFrame(records(self.verdict), columns=None if self.verdict.effects else list(TABLE))
+        metric, names = self.verdict.metric, [*TABLE, "worth_in_data"] if self.verdict.curve else list(TABLE)
+        ranked = ranked.sort_values("effect", ascending=False, kind="stable", ignore_index=True)[names]
+        return ranked.rename(columns={f"metric_{end}": f"{metric}_{end}" for end in ("effect", "low", "high")})
 
     @property
     def folder(self) -> Path | None:

@@ -9,12 +9,13 @@ from components.evaluation.verdict import TestScores as ScoresOfTest  # pytest t
 from components.records import to_json
 from components.runtime.cells import RESULT, CellResult
 from components.runtime.devices import Computed
+from components.stats.paired_effects import Estimate
 from components.study.recipe import Recipe
 
 RESULT_OF_A_CELL = CellResult(
     recipe=Recipe(),
     seed=0,
-    validation={"accuracy": 0.9, "loss": 0.3, "macro_f1": 0.9, "ece": 0.02},
+    validation={"accuracy": 0.9, "loss": 0.3, "brier": 0.1, "macro_f1": 0.9, "ece": 0.02},
     recall=(0.9, 0.9),
     curves={"loss": (1.0, 0.5), "accuracy": (0.5, 0.8), "val_loss": (1.1, 0.6), "val_accuracy": (0.5, 0.7)},
     epochs=2,
@@ -35,16 +36,17 @@ def write_result(folder: Path, **changes: Any) -> CellResult:
     return result
 
 
-def effect_of(arm: str, effect: float = 0.01, verdict: Any = "no evidence", **changes: Any) -> ArmEffect:
+def effect_of(arm: str, effect: float = 0.01, verdict: Any = "unknown", **changes: Any) -> ArmEffect:
     """Return the effect of an arm, which lacks a technique where it is called `no ...`."""
     made = ArmEffect(
         effect=effect,
         low=effect - 0.01,
         high=effect + 0.01,
-        p=0.01,
-        probability=0.99,
         differences=(effect,),
-        p_holm=0.02,
+        shared=0.0,
+        error=0.005,
+        detectable=None,
+        chance=None,
         verdict=verdict,
         arm=arm,
         technique=arm.removeprefix("no "),
@@ -54,7 +56,8 @@ def effect_of(arm: str, effect: float = 0.01, verdict: Any = "no evidence", **ch
         cost_low=None,
         cost_high=None,
         worth_in_data=None,
-        others={},
+        failures=None,
+        others={"accuracy": Estimate(effect, effect - 0.01, effect + 0.01)},
         by_slice=(),
     )
     return replace(made, **changes)
@@ -62,11 +65,12 @@ def effect_of(arm: str, effect: float = 0.01, verdict: Any = "no evidence", **ch
 
 def verdict_of(*effects: ArmEffect, **changes: Any) -> Verdict:
     """Return the verdict of a study with these effects, in which nothing else was found."""
-    score = {"accuracy": 0.97, "macro_f1": 0.96, "loss": 0.07}
+    score = {"accuracy": 0.97, "macro_f1": 0.96, "loss": 0.07, "brier": 0.02}
     made = Verdict(
         study="digits",
         metric="accuracy",
-        higher_is_better=True,
+        decided_by="brier",
+        matters=0.01,
         seeds=5,
         train_rows=1150,
         validation_rows=288,
@@ -80,7 +84,9 @@ def verdict_of(*effects: ArmEffect, **changes: Any) -> Verdict:
         retrain=None,
         curve=None,
         winner=Winner("reference", 0.98, 0),
-        test=ScoresOfTest(360, score, score, {"reference": (0.97,), "winner": (0.97,)}),
+        cheaper=None,
+        failures=None,
+        test=ScoresOfTest(360, score, score, {"reference": (0.97,), "winner": (0.97,)}, None),
         findings=(),
         run=None,
         mlflow=None,

@@ -68,6 +68,7 @@ class Effect(Estimate):
     """The effect of one technique: positive where it improves the metric. Intervals of a study hold all at once."""
 
     differences: tuple[float, ...]  # one per seed
+    shared: float  # see `Paired`
     error: float | None  # standard error of the effect
     verdict: Conclusion
     detectable: float | None  # the smallest effect that so many seeds show in `POWER` of studies
@@ -324,6 +325,15 @@ def most_borrowed(arms: int, freedom: float) -> float:
     return min(MOST_BORROWED, (arms - 1) * freedom / 2)
 
 
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Return p values corrected for their number (Holm 1979), in the same order."""
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.maximum.accumulate(np.minimum(p[order] * np.arange(len(p), 0, -1), 1.0))
+    return corrected
+
+
 def interval(of: Paired, resolution: float = 0.0, most: float = math.inf) -> Estimate:
     """Return a mean by itself, with its 95 % interval."""
     (effect,) = compare([of], resolution, most=most)
@@ -404,8 +414,8 @@ def _judge(arm: Paired, of: Spread | None, belief: _Belief | None, level: Level,
     """Return an arm's effect with its interval and what that says; arguments as of `compare`."""
     effect, differences = float(arm.values.mean()), tuple(float(value) for value in arm.values)
     if of is None:
-        unknown: dict[str, None] = dict.fromkeys(("error", "detectable", "chance"))
-        return Effect(effect, None, None, differences=differences, verdict="unknown", **unknown)
+        unknown: dict[str, None] = dict.fromkeys(("low", "high", "error", "detectable", "chance"))
+        return Effect(effect, differences=differences, shared=arm.shared, verdict="unknown", **unknown)
     half = of.half_width(level)
     low, high = max(effect - half, -most), min(effect + half, most)
     verdict, chance = "unknown", None
@@ -422,6 +432,7 @@ def _judge(arm: Paired, of: Spread | None, belief: _Belief | None, level: Level,
         low,
         high,
         differences=differences,
+        shared=arm.shared,
         error=of.error,
         verdict=verdict,
         detectable=of.detectable(level),

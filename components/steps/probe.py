@@ -33,7 +33,9 @@ class Probe:
     # By arm, that a cell takes; of processor time where it is the processor that computes. At most: where early
     # stopping may end a cell sooner, and the probe did not train that long, all epochs are counted.
     seconds: dict[str, float]
-    spread: float  # standard deviation over seeds of an arm's difference to the reference, in the metric's unit
+    spread: (
+        float  # standard deviation over seeds of an arm's difference to the reference, in the deciding metric's unit
+    )
     shared: float  # see `components.stats.paired_effects.Paired`
     cells: int  # finished ones that it was read from; 0 where it was trained for
 
@@ -60,8 +62,8 @@ def _of_finished(study: Study, prepared: Prepared, store: Store) -> Probe | None
     comparison = Comparison(study.model_copy(update={"seeds": seeds}), cells, prepared)
     pairs = []
     for arm in arms:
-        ours = comparison.scores(arm)[study.metric]
-        differences = [a - b for a, b in zip(ours, comparison.reference[study.metric], strict=True)]
+        ours = comparison.scores(arm)[study.decided_by]
+        differences = [a - b for a, b in zip(ours, comparison.reference[study.decided_by], strict=True)]
         pairs.append(comparison.paired(differences))
     seconds = {arm: float(np.mean([cell.result.seconds for cell in of])) for arm, of in cells.items()}
     return Probe(
@@ -86,7 +88,7 @@ def _trained(study: Study, prepared: Prepared) -> Probe:
             trial = _Trial(arm.recipe, prepared)
             known[key] = trial.epoch_seconds * trial.scale
             if arm.name == REFERENCE:
-                spread, share = trial.spread(study.metric)
+                spread, share = trial.spread(study.decided_by)
         stops = share if arm.recipe.train.early_stopping else 1.0
         epochs = 1 if MODELS[arm.recipe.model.name].trees else arm.recipe.train.epochs * stops
         seconds[arm.name] = known[key] * epochs

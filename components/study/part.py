@@ -40,7 +40,7 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OneOf:
     """Makes a text one of a table's keys: `Annotated[str, OneOf(METRICS)]`.
 

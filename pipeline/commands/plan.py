@@ -15,7 +15,7 @@ from rich.text import Text
 from components.errors import UsageError
 from components.runtime.cells import Store
 from components.stats.metrics import METRICS
-from components.stats.paired_effects import POWER, Paired, detectable, hopeless
+from components.stats.paired_effects import POWER, Level, Paired, expected, hopeless
 from components.steps.probe import Probe, probe
 from components.study.study import REFERENCE, Screening, Study
 from pipeline.commands.quiet import native_libraries_silent
@@ -62,7 +62,7 @@ class Plan:
         arms, side = len(study.expand()), f"{self.tasks} training task{'s' if self.tasks != 1 else ''} side by side"
         title = f"{study.study}: {arms} arms x {study.seeds} seeds = {arms * study.seeds} cells, in {side}"
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-        for heading in ("seeds", "time", f"shows effects on {METRICS[study.metric].title} from"):
+        for heading in ("seeds", "time", f"shows effects on {METRICS[study.decided_by].title} from"):
             table.add_column(heading, justify="right")
         for row in rows:
             table.add_row(*row, style="bold" if row[0] == str(study.seeds) else "")
@@ -93,8 +93,11 @@ class Plan:
         return int((RESERVE * budget - OVERHEAD_SECONDS) / self.seconds_a_seed())
 
     def shows(self, seeds: int) -> float | None:
-        """Return the smallest effect that so many seeds show in `POWER` of studies, in the metric's unit."""
-        return detectable(self.probe.spread, self.probe.shared, seeds, max(self.comparisons, 1))
+        """Return the smallest effect that so many seeds show in `POWER` of studies, in the deciding metric's unit."""
+        if seeds < 2:
+            return None
+        arms = max(self.comparisons, 1)
+        return expected(self.probe.spread, self.probe.shared, seeds, arms).detectable(Level(count=arms))
 
     def rows(self) -> list[tuple[int, float, float | None]]:
         """Return for some numbers of seeds, and for the study's own, the seconds and what they show."""
@@ -194,14 +197,14 @@ def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:
     from components.formatting import duration
     from components.reporting.phrases import amount
 
-    metric = plan.study.metric
+    metric = plan.study.decided_by
     rows = []
     for seeds, seconds, shows in plan.rows():
         beyond = 1.0 if METRICS[metric].unit else np.inf  # no share can change by more
         shown = amount(shows, metric).lstrip("+") if shows is not None and shows < beyond else "nothing"
         rows.append((f"{seeds}", duration(seconds), shown))
     known = f"{plan.probe.cells} finished cells" if plan.probe.cells else "a short probe"
-    corrected = f", corrected for {plan.comparisons} comparisons (Holm)" if plan.comparisons > 1 else ""
+    corrected = f", where all {plan.comparisons} intervals hold at once" if plan.comparisons > 1 else ""
     about = f"From {known}; {100 * POWER:.0f} % of studies would show such an effect{corrected}."
     early = any(arm.recipe.train.early_stopping for arm in plan.study.expand())
     return rows, about + (" Early stopping may make it faster." if early and not plan.probe.cells else "")

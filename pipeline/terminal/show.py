@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from components.evaluation.verdict import Verdict
     from components.registry.decision import Decision
 
-STYLES = {"helped": "bold green", "hurt": "bold red", "too few seeds": "yellow"}
+STYLES = {"helped": "bold green", "hurt": "bold red", "no difference": "blue", "leans": "yellow"}
 STARTING = "starting and imports"
 SHARES = {
     "training": "training",
@@ -36,7 +36,7 @@ def show_verdict(console: Console, verdict: "Verdict", decision: "Decision | Non
     console.print()
     _show_list(console, "Retraining:", phrases.retraining_lines(verdict.retrain) if verdict.retrain else ())
     if verdict.effects:
-        console.print(Text(f"What each technique does to {METRICS[verdict.metric].title}", style="bold"))
+        console.print(Text("What each technique does", style="bold"))
         console.print(_table(verdict))
         _say(console, _how(verdict), "dim")
     if verdict.dropped:
@@ -45,7 +45,7 @@ def show_verdict(console: Console, verdict: "Verdict", decision: "Decision | Non
     _say(console, phrases.sentence(verdict), "bold")
     console.print()
     _show_list(console, "Changed since the last study:", phrases.changes(verdict))
-    together = [phrases.interaction_as_text(of, verdict.metric) for of in verdict.interactions]
+    together = [phrases.interaction_as_text(of, verdict.decided_by) for of in verdict.interactions]
     _show_list(console, "How techniques work with each other:", together)
     wrong = [phrases.finding_as_text(finding, verdict.seeds) for finding in verdict.findings]
     _show_list(console, "What was wrong while training:", wrong, "yellow")
@@ -121,11 +121,13 @@ def _table(verdict: "Verdict") -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for column in shown:
         words = column.key in ("technique", "verdict")
-        heading = column.heading(verdict.metric, line_end="\n")
-        table.add_column(heading, justify="left" if words else "right", no_wrap=column.key in ("low", "verdict"))
+        heading = column.heading(verdict, line_end="\n")
+        table.add_column(
+            heading, justify="left" if words else "right", no_wrap=column.key in ("low", "metric_low", "verdict")
+        )
     for effect in verdict.ranked:
         style = {"verdict": STYLES.get(effect.verdict, "")}
-        table.add_row(*(Text(column.write(effect, verdict.metric), style.get(column.key, "")) for column in shown))
+        table.add_row(*(Text(column.write(effect, verdict), style.get(column.key, "")) for column in shown))
     return table
 
 
@@ -134,15 +136,16 @@ def _how(verdict: "Verdict") -> str:
     from components.reporting.phrases import amount
     from components.stats.paired_effects import POWER
 
-    count, metric = verdict.comparisons, METRICS[verdict.metric].title
+    decider = METRICS[verdict.decided_by].title
+    hold = "the interval holds" if verdict.comparisons == 1 else f"all {verdict.comparisons} intervals hold at once"
     said = (
-        f"{verdict.seeds} seeds, paired; {metric} on {verdict.validation_rows} validation rows; 95 % intervals; "
-        f"verdicts at the 5 % level, corrected for {count} comparison{'s' if count != 1 else ''} (Holm)."
+        f"{verdict.seeds} seeds, paired, on {verdict.validation_rows} validation rows; the {decider} decides, and "
+        f"{hold} in 95 % of studies."
     )
     sizes = sorted(effect.detectable for effect in verdict.effects if effect.detectable)
     if not sizes:
         return said
-    least, most = (amount(size, verdict.metric).removeprefix("+") for size in (sizes[0], sizes[-1]))
+    least, most = (amount(size, verdict.decided_by).removeprefix("+") for size in (sizes[0], sizes[-1]))
     least = least if least == most else f"{least.removesuffix(' points')} to {most}"
     return f"{said} An effect of {least} (it depends on the arm) would be shown in {100 * POWER:.0f} % of such studies."
 
