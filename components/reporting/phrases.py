@@ -26,11 +26,7 @@ def sentences(verdict: Verdict) -> list[str]:
     by_verdict: dict[str, list[ArmEffect]] = {}
     for effect in verdict.ranked:
         by_verdict.setdefault(effect.verdict, []).append(effect)
-    parts = [
-        f"{in_words([_with_amount(effect, verdict) for effect in by_verdict[word]])} {word}."
-        for word in ("helped", "hurt")
-        if word in by_verdict
-    ]
+    parts = [f"{_with_amounts(by_verdict[word], verdict)} {word}." for word in ("helped", "hurt") if word in by_verdict]
     parts += disagreements(verdict)
     if same := by_verdict.get("no difference"):
         parts.append(
@@ -53,11 +49,12 @@ def sentences(verdict: Verdict) -> list[str]:
     return [part[0].upper() + part[1:] for part in parts]
 
 
-def _with_amount(effect: ArmEffect, verdict: Verdict) -> str:
-    """Return a technique with what it brings to the metric that people read."""
-    on_metric = verdict.on(verdict.metric, effect).effect
-    of = "" if METRICS[verdict.metric].title == "loss" else f" of {METRICS[verdict.metric].title}"
-    return f"{effect.technique} ({amount(on_metric, verdict.metric)}{of})"
+def _with_amounts(effects: list[ArmEffect], verdict: Verdict) -> str:
+    """Return techniques with what they bring to the metric that people read, which is named once."""
+    metric = METRICS[verdict.metric]
+    found = [f"{e.technique} ({number(verdict.on(verdict.metric, e).effect, verdict.metric)}" for e in effects]
+    found[0] += f" {metric.unit} of {metric.title}".replace("  ", " ")
+    return in_words([f"{of})" for of in found])
 
 
 def _make(effects: list[ArmEffect]) -> str:

@@ -5,7 +5,17 @@ from pathlib import Path
 
 from made_up import effect_of, verdict_of
 
-from components.evaluation.verdict import Finding, Harm, Interaction, MlflowRun, Retraining, ValidationSlice, Verdict
+from components.evaluation.verdict import (
+    Cheaper,
+    Failures,
+    Finding,
+    Harm,
+    Interaction,
+    MlflowRun,
+    Retraining,
+    ValidationSlice,
+    Verdict,
+)
 from components.records import from_json, to_json
 from components.runtime.cells import Diagnosis
 from components.stats.learning_curve import CurvePoint, LearningCurve, PowerLaw
@@ -16,12 +26,31 @@ GOLDEN = Path(__file__).parent / "golden" / "verdict.json"
 
 def made() -> Verdict:
     """Return a verdict that has something of everything."""
-    small, worse = ValidationSlice("size", "small", 9.0), Estimate(-0.1, -0.2, -0.01, 0.001, 0.01)
+    small, worse = ValidationSlice("size", "small", 9.0, 0.05), Estimate(-0.1, -0.2, -0.01)
     return verdict_of(
-        effect_of("no dropout", 0.02, "helped", others={"loss": worse}, by_slice=(-0.1, None), worth_in_data=1.5),
-        slices=(small, ValidationSlice("class", "6", 3.0)),
-        harms=(Harm(**vars(worse), arm="no dropout", technique="dropout", slice=small, p_holm=0.002),),
-        interactions=(Interaction(**vars(worse), differences=(-0.1,), arm="a, b", techniques=("a", "b")),),
+        effect_of(
+            *("no dropout", 0.02, "helped"),
+            others={"accuracy": worse},
+            by_slice=(-0.1, None),
+            worth_in_data=1.5,
+            failures=Failures(1, 5, 0.005, 0.72),
+        ),
+        slices=(small, ValidationSlice("class", "6", 3.0, None)),
+        harms=(Harm(**vars(worse), arm="no dropout", technique="dropout", slice=small),),
+        interactions=(
+            Interaction(
+                **vars(worse),
+                differences=(-0.1,),
+                shared=0.0,
+                error=0.02,
+                verdict="hurt",
+                detectable=0.06,
+                chance=None,
+                arm="a, b",
+                techniques=("a", "b"),
+            ),
+        ),
+        cheaper=Cheaper("wide", 0.3),
         dropped={"wide": -0.01},
         retrain=Retraining("drift", "1", "reference", techniques={"dropout": "hurt"}, since="2026-01-01"),
         curve=LearningCurve(

@@ -54,7 +54,7 @@ def real(tiny):
 
 def test_other_metrics_are_positive_where_the_technique_improves_them(tiny):
     for number, effect in enumerate(tiny.verdict["effects"], 1):
-        assert set(effect["others"]) == {"loss", "macro_f1", "ece"}
+        assert set(effect["others"]) == {"accuracy", "loss", "macro_f1", "ece"}
         for metric, better in (("loss", -1), ("macro_f1", 1), ("ece", -1)):
             sign = -better if effect["removes"] else better
             expected = np.mean(
@@ -99,7 +99,6 @@ def test_a_technique_that_helps_overall_but_costs_one_class_is_an_alert(make_stu
     harm = verdict.harms[0]
     assert harm.high is not None
     assert harm.high < 0
-    assert harm.p_holm < 0.05
     assert f"It hurts some classes: shifted costs class 6 {-100 * harm.effect:.1f} points." in sentence(verdict)
     assert "- shifted costs class 6" in as_markdown(verdict)
 
@@ -120,6 +119,7 @@ def test_an_interaction_is_what_one_brings_beside_the_other(make_study, digits, 
         arms="leave-one-out",
         pairs=True,
         seeds=3,
+        decide_on="accuracy",
     )
     names = [arm.name for arm in study.expand()]
     assert names == ["reference", "no dropout", "no early stopping", "bare", "no dropout, no early stopping"]
@@ -136,9 +136,9 @@ def test_an_interaction_is_what_one_brings_beside_the_other(make_study, digits, 
     assert said.startswith(
         f"dropout brings {100 * np.mean(lost):.1f} points more beside early stopping than without it"
     )
-    less = interaction_as_text(replace(found, effect=-0.05, verdict="no evidence"), "accuracy")
+    less = interaction_as_text(replace(found, effect=-0.05, verdict="unknown"), "accuracy")
     assert less.startswith("dropout brings 5.0 points less beside early stopping")
-    assert less.endswith(": no evidence")
+    assert less.endswith(": unknown")
     assert "no dropout, no early stopping" not in [e.arm for e in judge(study, cells, digits).effects]
 
 
@@ -152,6 +152,45 @@ def test_the_reference_has_an_interval_on_the_side_of_the_metric(tiny, make_stud
     assert 0 < of_loss.low < of_loss.mean < of_loss.high
 
 
+def test_trainings_that_diverge_are_counted_and_left_out_of_the_effect(make_study, digits, real):
+    """A tenth of the runs comes to nothing: their scores say nothing of what the technique does when it works."""
+    study = make_study(arms={"fast": {"train.learning_rate": 1.0}}, seeds=10)
+
+    def wrong(arm, seed, rows, truth):
+        bad = 0.9 if (arm, seed) == ("fast", 3) else 0.02 if arm == "fast" else 0.1
+        return np.random.default_rng((seed, arm == "fast")).random(len(rows)) < bad
+
+    cells = made_cells(study, digits, real, wrong)
+    cell = cells["fast"][3]
+    cell.result = replace(cell.result, diverged=2)
+    verdict = judge(study, cells, digits)
+    (effect,) = verdict.effects
+    assert effect.verdict == "helped"
+    assert len(effect.differences) == 9
+    assert effect.failures is not None
+    assert (effect.failures.failed, effect.failures.runs) == (1, 10)
+    assert (effect.failures.low, effect.failures.high) == pytest.approx((0.0025, 0.445), abs=0.001)  # of tables
+    assert verdict.winner.arm == "reference"  # what may come to nothing is not registered
+    assert "Fast fails in 1 of 10 runs (0 to 45 %)." in sentence(verdict)
+
+
+def test_the_reference_is_not_given_up_for_luck_and_a_cheaper_arm_is_named(make_study, digits, real):
+    study = make_study(arms={"no dropout": {"model.dropout": 0.0}}, recipe={"model": {"dropout": 0.2}}, seeds=8)
+
+    def wrong(arm, seed, rows, truth):
+        return np.random.default_rng(seed).random(len(rows)) < (0.1 if arm == "reference" else 0.0985)
+
+    cells = made_cells(study, digits, real, wrong)
+    for cell in cells["no dropout"]:
+        cell.result = replace(cell.result, seconds=0.5 * real.result.seconds)
+    verdict = judge(study, cells, digits)
+    assert verdict.effects[0].effect <= 0
+    assert verdict.winner.arm == "reference"
+    assert verdict.cheaper is not None
+    assert (verdict.cheaper.arm, verdict.cheaper.saves) == ("no dropout", pytest.approx(0.5))
+    assert "No dropout takes 50 % less time to train and makes no difference that matters." in sentence(verdict)
+
+
 def test_scores_by_row_are_the_cells_own(tiny):
     comparison = Comparison(tiny.study, gather(tiny.study, [str(tiny.folder / "cells")]), tiny.prepared)
     for metric, sign in (("accuracy", 1), ("loss", -1), ("macro_f1", 1), ("ece", -1)):
@@ -163,14 +202,14 @@ def test_scores_by_row_are_the_cells_own(tiny):
 # Real studies
 
 
-def test_arms_that_are_as_good_as_the_reference_have_no_evidence_over_twenty_seeds(run_steps, in_workplace):
+def test_arms_that_are_as_good_as_the_reference_make_no_difference_over_twenty_seeds(run_steps, in_workplace):
     """One is the reference itself. The other has 65 units for 64: all its random numbers differ, and nothing else."""
     arms = {"same": {}, "one unit more": {"model.units": [65]}}
     steps = run_steps("null", arms=arms, recipe={"model": {"units": [64]}, "train": {"epochs": 3}}, seeds=20).all()
     same, other = steps.verdict["effects"]
-    assert (same["verdict"], same["effect"], same["p"]) == ("no evidence", 0.0, 1.0)
+    assert (same["verdict"], same["effect"]) == ("no difference", 0.0)
     assert len(same["differences"]) == 20
-    assert other["verdict"] == "no evidence"
+    assert other["verdict"] == "no difference"
     assert np.std(other["differences"]) > 0
     assert other["low"] < 0 < other["high"]
     assert steps.verdict["harms"] == []
@@ -200,4 +239,4 @@ def test_a_regulariser_is_found_to_help_where_labels_are_wrong(run_steps, in_wor
     ).all()
     found = {effect["technique"]: effect for effect in steps.verdict["effects"]}
     assert found["dropout"]["verdict"] == "helped", found["dropout"]
-    assert found["dropout"]["effect"] > 0.02
+    assert found["dropout"]["others"]["accuracy"]["effect"] > 0.02

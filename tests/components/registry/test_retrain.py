@@ -252,15 +252,15 @@ def _remove(path):
 
 
 def test_a_technique_that_no_longer_helps_and_one_that_does_now_are_told():
-    before = {"dropout": "helped", "L2": "no evidence", "scaling": "hurt", "gone": "helped", "rotate": "helped"}
-    now = {"dropout": "no evidence", "L2": "helped", "scaling": "no evidence", "rotate": "helped", "new": "helped"}
+    before = {"dropout": "helped", "L2": "unknown", "scaling": "hurt", "gone": "helped", "rotate": "helped"}
+    now = {"dropout": "unknown", "L2": "helped", "scaling": "unknown", "rotate": "helped", "new": "helped"}
     made = verdict_of(
         *(effect_of(technique, verdict=verdict) for technique, verdict in now.items()),
         retrain=Retraining("drift", "1", "reference", techniques=before, since="2026-01-01"),
     )
     assert changes(made) == [
-        "dropout: helped in the last study, now no evidence",
-        "L2: no evidence in the last study, now helped",
+        "dropout: helped in the last study, now unknown",
+        "L2: unknown in the last study, now helped",
     ]
 
 

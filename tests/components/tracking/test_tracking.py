@@ -301,18 +301,19 @@ def test_every_run_says_what_it_was_made_of(tiny, logged):
 
 
 def test_a_verdicts_harms_interactions_and_other_metrics_are_on_the_arms():
-    other = Estimate(-0.1, -0.2, None, None, 0.01)
-    unsure = {"low": None, "high": None, "p_holm": None, "probability": None}
-    small, third = ValidationSlice("size", "small", 9.0), ValidationSlice("class", "3", 9.0)
+    other = Estimate(-0.1, -0.2, None)
+    unsure: dict[str, Any] = dict.fromkeys(("low", "high", "error"))
+    small, third = ValidationSlice("size", "small", 9.0, None), ValidationSlice("class", "3", 9.0, None)
+    pair: dict[str, Any] = {"differences": (), "shared": 0.0, "error": None, "detectable": None, "chance": None}
     verdict = verdict_of(
         effect_of("a", 0.1, "helped", **unsure, detectable=0.2, others={"loss": other}),
-        interactions=(Interaction(**vars(other), differences=(), arm="a + b", techniques=("a", "b")),),
-        harms=tuple(Harm(**vars(other), arm="a", technique="a", slice=of, p_holm=0.01) for of in (third, small)),
+        interactions=(Interaction(**vars(other), **pair, verdict="unknown", arm="a + b", techniques=("a", "b")),),
+        harms=tuple(Harm(**vars(other), arm="a", technique="a", slice=of) for of in (third, small)),
     )
     numbers, tags = study_log._of_arms(verdict)
-    others = {"effect/loss": -0.1, "low/loss": -0.2, "probability/loss": 0.01}
+    others = {"effect/loss": -0.1, "low/loss": -0.2}
     assert numbers["a"] == {"effect": 0.1, "detectable": 0.2, "cost": 0.4, **others}
-    assert numbers["a + b"] == {"interaction/effect": -0.1, "interaction/low": -0.2, "interaction/probability": 0.01}
+    assert numbers["a + b"] == {"interaction/effect": -0.1, "interaction/low": -0.2}
     assert tags == {"a": {"assay.verdict": "helped", "assay.harms": "class: 3, size: small"}}
 
 

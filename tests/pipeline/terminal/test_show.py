@@ -12,14 +12,14 @@ from components.registry.decision import Decision, Outcome
 from components.runtime.cells import Diagnosis
 from pipeline.terminal.show import show_verdict, time_shares
 
-EFFECT = effect_of("no dropout", 0.0144, "helped", low=0.005, high=0.0231, probability=0.996, cost=0.401)
-UNKNOWN = {"low": None, "high": None, "p_holm": None, "probability": None}
+EFFECT = effect_of("no dropout", 0.0144, "helped", low=0.005, high=0.0231, cost=0.401)
+UNKNOWN = {"low": None, "high": None}
 VERDICT = verdict_of(
-    replace(EFFECT, arm="no scaling", technique="scaling", effect=-0.00001, probability=0.5, verdict="no evidence",
+    replace(EFFECT, arm="no scaling", technique="scaling", effect=-0.00001, verdict="no difference",
             cost=-0.001),
     EFFECT,
-    effect_of("bare", 0.1, "too few seeds", technique="all of these together", cost=-0.2, **UNKNOWN),
-    replace(EFFECT, arm="mlp", technique="mlp", effect=-0.2, probability=0.001, verdict="hurt"),
+    effect_of("bare", 0.1, "leans", chance=0.3, technique="all of these together", cost=-0.2, **UNKNOWN),
+    replace(EFFECT, arm="mlp", technique="mlp", effect=-0.2, verdict="hurt"),
     winner=Winner("no scaling", 0.98, 1),
 )  # fmt: skip
 DECISION = Decision(
@@ -36,14 +36,12 @@ def printed(verdict, decision: Decision | None = DECISION):
 def test_effects_are_points_the_biggest_first_and_fit_in_80_columns():
     text = printed(VERDICT)
     assert max(map(len, text.splitlines())) <= 80
-    rows = [
-        line for line in text.splitlines() if any(word in line for word in ("helped ", "hurt ", "no evid", "too few"))
-    ]
+    rows = [line for line in text.splitlines() if line.endswith("%") and "[" in line]
     assert [" ".join(row.split()) for row in rows] == [
-        "all of these together +10.0 - - too few seeds -20 %",
-        "dropout +1.4 [+0.5, +2.3] > 99 % helped +40 %",
-        "scaling +0.0 [+0.5, +2.3] 50 % no evidence +0 %",
-        "mlp -20.0 [+0.5, +2.3] < 1 % hurt +40 %",
+        "all of +10.0 - +10.0 [+9.0, +11.0] leans to help -20 %",
+        "dropout +1.4 [+0.5, +2.3] +1.4 [+0.4, +2.4] helped +40 %",
+        "scaling +0.0 [+0.5, +2.3] +1.4 [+0.4, +2.4] no difference +0 %",
+        "mlp -20.0 [+0.5, +2.3] +1.4 [+0.4, +2.4] hurt +40 %",
     ]
     assert "(bare)" in text
     assert "winner: no scaling" in text
@@ -70,7 +68,7 @@ def test_the_registrys_decision_is_said(changes, said):
 
 
 def test_a_loss_is_a_plain_number_and_a_winning_reference_has_one_line():
-    text = printed(replace(VERDICT, metric="loss", winner=Winner("reference", 0.1, 0)), None)
+    text = printed(replace(VERDICT, metric="loss", decided_by="loss", winner=Winner("reference", 0.1, 0)), None)
     assert "+0.0144" in text
     assert "points" not in text
     assert "winner:" not in text
