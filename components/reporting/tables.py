@@ -68,11 +68,13 @@ def _interval(estimate: Estimate, metric: str) -> str:
 
 
 def _on_metric(effect: ArmEffect, verdict: Verdict) -> str:
-    return _difference(verdict.on(verdict.metric, effect).effect, verdict.metric)
-
-
-def _metric_interval(effect: ArmEffect, verdict: Verdict) -> str:
-    return _interval(verdict.on(verdict.metric, effect), verdict.metric)
+    """Return the effect on the metric that people read, and half the width of its interval: `+0.5 ± 0.7`."""
+    on_metric = verdict.on(verdict.metric, effect)
+    shown = _difference(on_metric.effect, verdict.metric)
+    if on_metric.low is None or on_metric.high is None:
+        return shown
+    half = max(on_metric.high - on_metric.effect, on_metric.effect - on_metric.low)
+    return f"{shown} ± {_difference(half, verdict.metric).removeprefix('+')}"
 
 
 def _two_metrics(verdict: Verdict) -> bool:
@@ -88,7 +90,7 @@ COLUMNS = (
     Column("high", logged=True),
     Column("error"),
     Column("metric_effect", "", _on_metric, EVERYWHERE, of="metric", shown=_two_metrics),
-    Column("metric_low", "95 % interval", _metric_interval, EVERYWHERE, shown=_two_metrics),
+    Column("metric_low"),
     Column("metric_high"),
     Column("detectable", logged=True),
     Column("verdict", "verdict", verdict_as_text, EVERYWHERE),

@@ -123,7 +123,7 @@ def _table(verdict: "Verdict") -> Table:
         words = column.key in ("technique", "verdict")
         heading = column.heading(verdict, line_end="\n")
         table.add_column(
-            heading, justify="left" if words else "right", no_wrap=column.key in ("low", "metric_low", "verdict")
+            heading, justify="left" if words else "right", no_wrap=column.key in ("low", "metric_effect", "verdict")
         )
     for effect in verdict.ranked:
         style = {"verdict": STYLES.get(effect.verdict, "")}

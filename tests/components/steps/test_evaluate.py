@@ -330,16 +330,16 @@ def test_the_table_is_ordered_by_effect_and_every_line_has_every_column():
             )
         )
     )
-    assert {len(row) for row in rows} == {7}
-    assert rows[0][1:5] == ["Brier score (points)", "95 % interval", "accuracy (points)", "95 % interval"]
+    assert {len(row) for row in rows} == {6}
+    assert rows[0][1:5] == ["Brier score (points)", "95 % interval", "accuracy (points)", "verdict"]
     assert [row[0] for row in rows[2:]] == ["scaling", "L2", "dropout"]
-    assert rows[2][1:] == ["+2.0", "[+1.0, +3.0]", "+2.0", "[+1.0, +3.0]", "leans to help", "+40 %"]
+    assert rows[2][1:] == ["+2.0", "[+1.0, +3.0]", "+2.0 ± 1.0", "leans to help", "+40 %"]
     assert rows[3][2] == "-"
 
 
 def test_a_name_with_a_bar_does_not_break_the_table():
     rows = table_rows(as_markdown(verdict_of(effect("dropout 0.1|0.2", 0.0, "unknown"))).replace(r"\|", "/"))
-    assert {len(row) for row in rows} == {7}
+    assert {len(row) for row in rows} == {6}
 
 
 def test_findings_are_gathered_by_arm_and_kind_with_what_has_none(tmp_path):

@@ -36,12 +36,12 @@ def printed(verdict, decision: Decision | None = DECISION):
 def test_effects_are_points_the_biggest_first_and_fit_in_80_columns():
     text = printed(VERDICT)
     assert max(map(len, text.splitlines())) <= 80
-    rows = [line for line in text.splitlines() if line.endswith("%") and "[" in line]
+    rows = [line for line in text.splitlines() if line.endswith("%") and "±" in line]
     assert [" ".join(row.split()) for row in rows] == [
-        "all of +10.0 - +10.0 [+9.0, +11.0] leans to help -20 %",
-        "dropout +1.4 [+0.5, +2.3] +1.4 [+0.4, +2.4] helped +40 %",
-        "scaling +0.0 [+0.5, +2.3] +1.4 [+0.4, +2.4] no difference +0 %",
-        "mlp -20.0 [+0.5, +2.3] +1.4 [+0.4, +2.4] hurt +40 %",
+        "all of these +10.0 - +10.0 ± 1.0 leans to help -20 %",
+        "dropout +1.4 [+0.5, +2.3] +1.4 ± 1.0 helped +40 %",
+        "scaling +0.0 [+0.5, +2.3] +1.4 ± 1.0 no difference +0 %",
+        "mlp -20.0 [+0.5, +2.3] +1.4 ± 1.0 hurt +40 %",
     ]
     assert "(bare)" in text
     assert "winner: no scaling" in text
