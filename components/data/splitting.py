@@ -32,6 +32,7 @@ Choice = Callable[[np.ndarray, np.ndarray, int], np.ndarray | list[int]]
 CHUNK = 256  # rows that are read at a time: 150 MB of 224x224x3 as float32
 DRAWS = 100  # of groups, until each class is on both sides
 SPREAD = 0x9E3779B97F4A7C15  # odd: a product with it spreads small numbers over all of 64 bits (Fibonacci hashing)
+GOLDEN = (5**0.5 - 1) / 2
 WINDOW = 0.8  # share of the rows before the test that a seed's window has, with `data.time`
 
 
@@ -95,8 +96,11 @@ def split(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.nda
     parts = np.full((seeds, len(rows.y)), TRAIN, np.uint8)
     parts[:, held_out] = TEST
     rest = content.order[parts[0][content.order] == TRAIN]
+    times = np.zeros(len(rest), np.int64)
     for seed in range(seeds):
-        parts[seed, stratified(rest, rows.y[rest], data.validation, seed, rows.classes, together[rest])] = VALIDATION
+        taken = stratified(rest, rows.y[rest], data.validation, seed, rows.classes, together[rest], times)
+        parts[seed, taken] = VALIDATION
+        times += parts[seed, rest] == VALIDATION
     return parts
 
 
@@ -140,7 +144,8 @@ def _by_time(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.
     """Return the parts by time: test rows are newer than all others, validation rows not older than train rows.
 
     The test begins where the time changes, as near to the wanted fraction as that allows. A seed's window has
-    WINDOW of the rows before the test and lies at random among them; what is outside of it is unused.
+    WINDOW of the rows before the test; what is outside of it is unused. The windows of any number of seeds are spread
+    evenly over these rows (the golden ratio's multiples).
     """
     assert rows.times is not None
     assert isinstance(data.test, float)
@@ -155,7 +160,7 @@ def _by_time(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.
     parts = np.zeros((seeds, len(times)), np.uint8)
     parts[:, oldest_first[cut:]] = TEST
     for seed in range(seeds):
-        start = int(np.random.default_rng(seed).integers(0, max(cut - window, 0) + 1))
+        start = int(seed * GOLDEN % 1 * (max(cut - window, 0) + 1))
         used = oldest_first[start : min(start + window, cut)]
         parts[seed, used[:-scored]] = TRAIN
         parts[seed, used[-scored:]] = VALIDATION
@@ -168,18 +173,35 @@ def _by_time(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.
 
 
 def stratified(
-    rows: np.ndarray, y: np.ndarray, fraction: float, seed: int, classes: tuple[str, ...], groups: np.ndarray
+    rows: np.ndarray,
+    y: np.ndarray,
+    fraction: float,
+    seed: int,
+    classes: tuple[str, ...],
+    groups: np.ndarray,
+    times: np.ndarray,
 ) -> np.ndarray:
     """Return the given fraction of the row numbers (rows,), in order, with every class in proportion.
 
-    Rows with the same number in `groups` (rows,) stay together. With large groups the fraction is as near as they
-    allow, the same for every seed; with rows of several classes in a group the shares are only nearly right.
+    Rows that were taken least often come first, so that seeds together are balanced folds: none of a class is taken
+    twice before all of it were taken once. Rows with the same number in `groups` (rows,) stay together. With large
+    groups the fraction is as near as they allow, the same for every seed; with rows of several classes in a group the
+    shares are only nearly right.
+
+    Args:
+        rows: their numbers (rows,).
+        y: their class numbers (rows,).
+        fraction: to take.
+        seed: of the draw.
+        classes: their names.
+        groups: a number for each row (rows,).
+        times: how often each row was taken by the seeds before (rows,).
 
     Raises:
         AssayError: where a class can't be in both parts.
     """
     held_out = round(len(y) * fraction)
-    return rows[_checked(y, held_out, classes, groups, _draws(y, groups, held_out, seed))]
+    return rows[_checked(y, held_out, classes, groups, _draws(y, groups, held_out, seed, times))]
 
 
 def _checked(
@@ -207,17 +229,14 @@ def _checked(
     )
 
 
-def _draws(y: np.ndarray, groups: np.ndarray, held_out: int, seed: int) -> Iterator[np.ndarray]:
+def _draws(y: np.ndarray, groups: np.ndarray, held_out: int, seed: int, times: np.ndarray) -> Iterator[np.ndarray]:
     """Yield which rows are taken (rows,), again and again where a class may be lacking by chance."""
-    from sklearn.model_selection import train_test_split
-
-    if len(np.unique(groups)) == len(groups):
-        _, chosen = train_test_split(np.arange(len(y)), test_size=held_out, stratify=y, random_state=seed)
-        yield np.isin(np.arange(len(y)), chosen)
-        return
     rng = np.random.default_rng(seed)
-    for _ in range(DRAWS):
-        yield _by_class(y, groups, held_out, lambda _, sizes, quota: _draw(sizes, quota, rng))
+    least = times[np.unique(groups, return_index=True)[1]]
+    for attempt in range(DRAWS):
+        if attempt == DRAWS // 2:  # a rare class may be only in groups whose turn it is not
+            least = np.zeros_like(least)
+        yield _by_class(y, groups, held_out, lambda members, sizes, quota: _draw(sizes, quota, least[members], rng))
 
 
 def _smallest(y: np.ndarray, groups: np.ndarray, keys: np.ndarray, held_out: int) -> Iterator[np.ndarray]:
@@ -268,8 +287,10 @@ def _rounded(exact: np.ndarray, total: int, least: int = 0) -> np.ndarray:
     return whole
 
 
-def _draw(sizes: np.ndarray, quota: int, rng: np.random.Generator) -> np.ndarray:
+def _draw(sizes: np.ndarray, quota: int, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the positions of groups whose sizes add up to the quota, or nearly; none or all of them is no choice.
+
+    Of a size those come first that were taken least often.
 
     The sum follows from the sizes alone: every seed gets as many rows, since a compiled program fits one number.
     Sums that can be reached are the bits of an integer, one for each number of distinct sizes used (subset sums).
@@ -293,7 +314,8 @@ def _draw(sizes: np.ndarray, quota: int, rng: np.random.Generator) -> np.ndarray
         wish = rng.binomial(count, min(1.0, left / available))
         possible = range(min(count, left // size) + 1)
         number = next(k for k in sorted(possible, key=lambda k: abs(k - wish)) if sums >> (left - k * size) & 1)
-        chosen.append(rng.choice(np.flatnonzero(sizes == size), number, replace=False))
+        alike = rng.permutation(np.flatnonzero(sizes == size))
+        chosen.append(alike[np.argsort(times[alike], kind="stable")][:number])
         left, available = left - number * size, available - count * size
     return np.concatenate(chosen)
 

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from sklearn.model_selection import train_test_split
 
 from components.data.preparation import prepare
 from components.data.raw_values import Column
 from components.data.sources import Rows
-from components.data.splitting import TEST, TRAIN, UNUSED, VALIDATION, content, share_of, split, stratified
+from components.data.splitting import GOLDEN, TEST, TRAIN, UNUSED, VALIDATION, content, share_of, split, stratified
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
 
@@ -81,7 +80,7 @@ def test_no_group_is_ever_on_both_sides_and_every_seed_gets_as_many_rows(data, f
     amounts = set()
     for seed in range(4):
         try:
-            taken = stratified(rows, y, fraction, seed, NAMES, groups)
+            taken = stratified(rows, y, fraction, seed, NAMES, groups, np.zeros(len(y), int))
         except AssayError:
             assume(False)
         rest = np.setdiff1d(rows, taken)
@@ -90,7 +89,7 @@ def test_no_group_is_ever_on_both_sides_and_every_seed_gets_as_many_rows(data, f
         assert set(groups[taken - 1000]).isdisjoint(groups[rest - 1000])
         assert set(y[taken - 1000]) == set(y[rest - 1000]) == set(y)
         amounts.add(len(taken))
-        assert taken.tolist() == stratified(rows, y, fraction, seed, NAMES, groups).tolist()
+        assert taken.tolist() == stratified(rows, y, fraction, seed, NAMES, groups, np.zeros(len(y), int)).tolist()
     (amount,) = amounts
     assert abs(amount - len(y) * fraction) <= 10 * len(set(y))
 
@@ -102,14 +101,17 @@ def test_with_rows_enough_that_stand_alone_proportions_are_exact(counts, fractio
     for start in np.cumsum([0, *counts[:-1]]):
         groups[start : start + 5] = start  # five copies in every class
         groups[start + 5 : start + 7] = start + 5
-    taken = stratified(np.arange(len(y)), y, fraction, seed, NAMES, groups)
+    taken = stratified(np.arange(len(y)), y, fraction, seed, NAMES, groups, np.zeros(len(y), int))
     assert len(taken) == round(len(y) * fraction)
     assert np.abs(np.bincount(y[taken], minlength=len(counts)) - np.array(counts) * fraction).max() < 1.0001
 
 
-def test_each_seed_draws_other_groups_and_each_group_comes_in_turn():
+def test_each_seed_draws_other_groups():
     y, groups = np.repeat([0, 1], 60), np.arange(120) // 2  # every row twice
-    drawn = [set(groups[stratified(np.arange(120), y, 0.2, seed, NAMES, groups)]) for seed in range(40)]
+    drawn = [
+        set(groups[stratified(np.arange(120), y, 0.2, seed, NAMES, groups, np.zeros(len(y), int))])
+        for seed in range(40)
+    ]
     assert len({frozenset(each) for each in drawn}) == 40
     assert set.union(*drawn) == set(range(60))
 
@@ -117,27 +119,43 @@ def test_each_seed_draws_other_groups_and_each_group_comes_in_turn():
 def test_large_groups_of_all_sizes_are_drawn_at_random_as_well():
     groups = np.repeat(np.arange(40), np.arange(1, 41))
     y = (groups % 2).astype(int)
-    drawn = [frozenset(groups[stratified(np.arange(820), y, 0.25, seed, NAMES, groups)]) for seed in range(20)]
+    drawn = [
+        frozenset(groups[stratified(np.arange(820), y, 0.25, seed, NAMES, groups, np.zeros(len(y), int))])
+        for seed in range(20)
+    ]
     assert len(set(drawn)) > 15
 
 
-def test_without_copies_the_draw_is_scikit_learns():
-    y = np.repeat([0, 1, 2], 20)
-    alone = stratified(np.arange(60), y, 0.2, 5, NAMES, np.arange(60))
-    _, chosen = train_test_split(np.arange(60), test_size=0.2, stratify=y, random_state=5)
-    assert alone.tolist() == sorted(chosen)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_seeds_are_balanced_folds_and_go_on_where_others_ended(grouped):
+    """Of a fifth each, five seeds take every row once, the next five once more; and twelve begin with the first ten."""
+    y = np.repeat([0, 1, 2], 40)
+    groups = np.arange(120) // (2 if grouped else 1)
+    times, drawn = np.zeros(120, int), []
+    for seed in range(12):
+        drawn.append(stratified(np.arange(120), y, 0.2, seed, NAMES, groups, times))
+        times[drawn[-1]] += 1
+        assert np.bincount(y[drawn[-1]]).tolist() == [8, 8, 8]
+        assert np.ptp(times) <= 1
+    assert not np.array_equal(drawn[0], drawn[5])
+
+
+def test_windows_of_time_are_spread_evenly():
+    """Whatever the number of seeds: no two neighbors are further from each other than twice the mean."""
+    starts = np.sort(np.arange(8) * GOLDEN % 1)
+    assert np.diff(starts).max() < 2 / 8
 
 
 def test_a_class_of_copies_alone_is_refused_by_name():
     y = np.array([0] * 20 + [1] * 5)
     groups = np.array([*range(20), *[20] * 5])
     with pytest.raises(AssayError, match="all 5 rows of class 'b' are identical or of one group"):
-        stratified(np.arange(25), y, 0.2, 0, NAMES, groups)
+        stratified(np.arange(25), y, 0.2, 0, NAMES, groups, np.zeros(len(y), int))
 
 
 def test_many_copies_take_no_longer_than_a_moment():
     groups = np.arange(200_000) // 2
-    taken = stratified(np.arange(200_000), groups % 2, 0.2, 0, NAMES, groups)
+    taken = stratified(np.arange(200_000), groups % 2, 0.2, 0, NAMES, groups, np.zeros(200_000, int))
     assert len(taken) == 40_000
 
 
