@@ -233,10 +233,12 @@ def _draws(y: np.ndarray, groups: np.ndarray, held_out: int, seed: int, times: n
     """Yield which rows are taken (rows,), again and again where a class may be lacking by chance."""
     rng = np.random.default_rng(seed)
     least = times[np.unique(groups, return_index=True)[1]]
-    for attempt in range(DRAWS):
-        if attempt == DRAWS // 2:  # a rare class may be only in groups whose turn it is not
-            least = np.zeros_like(least)
-        yield _by_class(y, groups, held_out, lambda members, sizes, quota: _draw(sizes, quota, least[members], rng))
+    for counted in (least, np.zeros_like(least)):  # a rare class may be only in groups whose turn it is not
+
+        def draw(members: np.ndarray, sizes: np.ndarray, quota: int, counted: np.ndarray = counted) -> np.ndarray:
+            return _draw(sizes, quota, counted[members], rng)
+
+        yield from (_by_class(y, groups, held_out, draw) for _ in range(DRAWS // 2))
 
 
 def _smallest(y: np.ndarray, groups: np.ndarray, keys: np.ndarray, held_out: int) -> Iterator[np.ndarray]:
