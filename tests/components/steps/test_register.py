@@ -165,7 +165,7 @@ def test_each_decision_is_a_run_below_the_studys(run_steps):
     assert oldest.data.tags["mlflow.parentRunId"] == first.runs.parent
     assert oldest.data.tags["assay.reason"].startswith("the first version")
     classes = [f"class: {digit}" for digit in range(10)]
-    assert [of.name for of in second.decision.slices] == classes
+    assert [of.slice.name for of in second.decision.slices] == classes
 
 
 # Other data
