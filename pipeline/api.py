@@ -285,7 +285,7 @@ def compare(study: str) -> Result:
     Raises:
         AssayError: when MLflow has no such study, or none of its runs is finished.
     """
-    from components.registry.latest import latest
+    from components.registry.model_registry import latest
 
     return Result(*latest(study_name(study)))
 

@@ -31,11 +31,6 @@ class Difference:
     low: float | None  # the interval; None where there are too few rows to judge
     high: float | None
 
-    @property
-    def name(self) -> str:
-        """The slice, or the metric."""
-        return self.slice.name if self.slice else self.metric
-
 
 @dataclass(frozen=True)
 class Guard(Difference):

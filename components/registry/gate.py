@@ -28,7 +28,7 @@ narrow. A slice's accuracy has the score interval for paired shares instead (Tan
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +68,9 @@ class Rows:
         groups = None if self.groups is None else self.groups[which]
         return Rows(self.challenger[which], self.champion[which], self.y[which], groups)
 
-
-Interval = Callable[[str, Rows, float], tuple[float, float]]
+    def are_enough(self) -> bool:
+        """Tell whether they can decide anything."""
+        return too_few(len(self.y), len(self.y), self.groups) is None
 
 
 def judge(settings: Gate, metric: str, rows: Rows, slices: Mapping[Slice, np.ndarray], rival: str) -> Judgement:
@@ -84,17 +85,18 @@ def judge(settings: Gate, metric: str, rows: Rows, slices: Mapping[Slice, np.nda
     """
     main = compare(metric, rows)
     guards = tuple(_guard(compare(guard, rows), settings.guard_margin) for guard in settings.guard)
-    by_slice = tuple(_guard(found, settings.slice_margin) for found in _by_slice(metric, rows, slices))
+    by_slice = _by_slice(metric, rows, slices, settings.slice_margin)
     decision, reason = _rule(main, settings.margin, metric, rival)
     against = [_as_text(guard, settings.guard_margin) for guard in guards if guard.worse]
     against += [_as_text(guard, settings.slice_margin) for guard in by_slice if guard.worse]
     if against and decision != Outcome.KEPT:
         decision = Outcome.KEPT
         reason += f", but it is worse where it must not be: {'; '.join(against)}"
-    unjudged = [guard.name for guard in by_slice if guard.low is None]
+    unjudged = [guard.slice.name for guard in by_slice if guard.slice and guard.low is None]
     if unjudged:
         few = f"fewer than {FEWEST_ROWS} rows" + ("" if rows.groups is None else f" or {FEWEST_GROUPS} groups")
-        reason += f"; not judged, having {few}: {_some(unjudged)}"
+        more = f" and {len(unjudged) - 5} more" if len(unjudged) > 5 else ""
+        reason += f"; not judged, having {few}: {', '.join(unjudged[:5])}{more}"
     return Judgement(decision=decision, reason=reason, difference=main, guards=guards, slices=by_slice)
 
 
@@ -116,24 +118,22 @@ def too_few(unseen: int, tested: int, groups: np.ndarray | None) -> str | None:
     return None
 
 
-def compare(
-    metric: str, rows: Rows, part: Slice | None = None, level: float = LEVEL, interval: Interval | None = None
-) -> Difference:
+def compare(metric: str, rows: Rows, part: Slice | None = None, level: float = LEVEL) -> Difference:
     """Return the difference of two models on the same rows, with its interval.
 
     Args:
         metric: accuracy, loss, macro_f1 or ece.
         rows: the rows.
-        part: the slice that they are, if they are one.
+        part: the slice that they are, if they are one: in accuracy it has the interval of a score test.
         level: of the interval.
-        interval: how it is made; by the bootstrap by default.
     """
     sign = METRICS[metric].sign
     champion, challenger = (scores(answers, rows.y)[metric] for answers in (rows.champion, rows.challenger))
     estimate = sign * (challenger - champion)
     low = high = None
-    if len(rows.y) and too_few(len(rows.y), len(rows.y), rows.groups) is None:
-        low, high = (interval or _drawn)(metric, rows, level)
+    if rows.are_enough():
+        of_test = part and metric == "accuracy" and rows.groups is None
+        low, high = _by_score(rows, level) if of_test else _drawn(metric, rows, level)
     return Difference(metric, part, len(rows.y), champion, challenger, estimate, low, high)
 
 
@@ -148,13 +148,8 @@ def _drawn(metric: str, rows: Rows, level: float) -> tuple[float, float]:
     return low, high
 
 
-def _by_score(metric: str, rows: Rows, level: float) -> tuple[float, float]:
-    """Return the interval of the challenger's lead in accuracy by Tango's score test; of all else, `_drawn`.
-
-    Its ends are the leads that the test just does not reject.
-    """
-    if metric != "accuracy" or rows.groups is not None:
-        return _drawn(metric, rows, level)
+def _by_score(rows: Rows, level: float) -> tuple[float, float]:
+    """Return the leads of the challenger in accuracy that Tango's score test just does not reject."""
     ours, theirs = (answers.argmax(axis=1) == rows.y for answers in (rows.challenger, rows.champion))
     n, gained, lost = len(rows.y), int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     critical = stats.norm.ppf((1 + level) / 2)
@@ -172,13 +167,12 @@ def _by_score(metric: str, rows: Rows, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _by_slice(metric: str, rows: Rows, slices: Mapping[Slice, np.ndarray]) -> list[Difference]:
+def _by_slice(metric: str, rows: Rows, slices: Mapping[Slice, np.ndarray], margin: float) -> tuple[Guard, ...]:
     """Return the differences in the slices; of those that have rows enough, together at the usual level."""
     inside = {part: rows[which] for part, which in slices.items() if which.any()}
-    judged = sum(too_few(len(of.y), len(of.y), of.groups) is None for of in inside.values())
-    level = 1 - (1 - LEVEL) / max(judged, 1)
+    level = 1 - (1 - LEVEL) / max(sum(of.are_enough() for of in inside.values()), 1)
     judged_by = "accuracy" if METRICS[metric].of_whole else metric  # a slice of one class has no F1 over classes
-    return [compare(judged_by, of, part, level, _by_score) for part, of in inside.items()]
+    return tuple(_guard(compare(judged_by, of, part, level), margin) for part, of in inside.items())
 
 
 def _guard(found: Difference, margin: float) -> Guard:
@@ -191,8 +185,8 @@ def _rule(found: Difference, margin: float, metric: str, rival: str) -> tuple[Ou
     assert found.high is not None
     said = (
         f"{metric} {found.challenger:.4f}, {rival} has {found.champion:.4f} on the same {found.rows} test rows that "
-        f"neither was trained on: {_amount(found.estimate, metric)} (95 % interval {_number(found.low, metric)} to "
-        f"{_number(found.high, metric)})"
+        f"neither was trained on: {_amount(found.estimate, metric)} (95 % interval "
+        f"{_amount(found.low, metric, unit='')} to {_amount(found.high, metric, unit='')})"
     )
     asked = "better" if margin == 0 else f"above the margin of {_amount(margin, metric)}"
     if found.low > margin and found.estimate >= 0:
@@ -207,25 +201,15 @@ def _rule(found: Difference, margin: float, metric: str, rival: str) -> tuple[Ou
 
 
 def _as_text(guard: Guard, margin: float) -> str:
-    name = f"{guard.name}, {guard.metric}" if guard.slice else guard.metric
+    name = f"{guard.slice.name}, {guard.metric}" if guard.slice else guard.metric
     return f"{name} {guard.challenger:.4f} against {guard.champion:.4f} on {guard.rows} rows, significantly worse" + (
-        f" by more than {_amount(margin, guard.metric, sign=False)}" if margin else ""
+        f" by more than {_amount(margin, guard.metric, sign='')}" if margin else ""
     )
 
 
-def _amount(value: float, metric: str, sign: bool = True) -> str:
+def _amount(value: float, metric: str, sign: str = "+z", unit: str = " points") -> str:
     """Return a difference as text: points of a share, a plain number of the loss."""
-    return _number(value, metric, sign) + (" points" if METRICS[metric].unit else "")
-
-
-def _number(value: float, metric: str, sign: bool = True) -> str:
-    flag = "+z" if sign else ""
-    return f"{100 * value:{flag}.2f}" if METRICS[metric].unit else f"{value:{flag}.4f}"
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return f"{100 * value:{sign}.2f}{unit}" if METRICS[metric].unit else f"{value:{sign}.4f}"
 
 
 def _draws(metric: str, rows: Rows) -> np.ndarray:
@@ -246,15 +230,11 @@ def _draws(metric: str, rows: Rows) -> np.ndarray:
         into = csr_array((np.ones(len(member)), (member, np.arange(len(member)))), (len(names), len(member)))
         sums, times = [into @ one for one in sums], np.ones(len(names), int)
     rng = np.random.default_rng(SEED)
-    drawn = []
-    for count in _chunks(AT_ONCE // (len(times) + sums[0].shape[1]) + 1):
-        weights = rng.multinomial(times.sum(), times / times.sum(), size=count)
+    drawn, size = [], AT_ONCE // (len(times) + sums[0].shape[1]) + 1
+    for start in range(0, DRAWS, size):
+        weights = rng.multinomial(times.sum(), times / times.sum(), size=min(size, DRAWS - start))
         drawn.append(of.of_sums(weights @ sums[0]) - of.of_sums(weights @ sums[1]))
     return np.concatenate(drawn)
-
-
-def _chunks(size: int) -> list[int]:
-    return [min(size, DRAWS - start) for start in range(0, DRAWS, size)]
 
 
 def _different(metric: str, rows: Rows) -> int:

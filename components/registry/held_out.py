@@ -9,11 +9,11 @@ import numpy as np
 from components.data.prepared import Prepared
 from components.data.slices import slices_of
 from components.errors import AssayError
-from components.registry import gate, provenance
-from components.registry.challenger import Challenger
+from components.registry import gate
+from components.registry.challenger import ANSWERS, CLASSES_TAG, FORM_TAG, USED, Challenger, kept_files
 from components.registry.decision import Judgement, Outcome
 from components.registry.model_registry import Registry
-from components.tracking.client import DATA_TAG
+from components.tracking.client import DATA_TAG, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -34,20 +34,20 @@ def judge(registry: Registry, champion: "ModelVersion", challenger: Challenger) 
     Raises:
         IncomparableError: where the champion can't read these rows, or too few of them are new to it.
     """
-    prepared, study = challenger.prepared, challenger.study
+    prepared = challenger.prepared
     same_data = champion.tags.get(DATA_TAG) == prepared.schema.fingerprint
     with tempfile.TemporaryDirectory() as folder:
-        kept = provenance.kept_files(registry.api, champion.run_id or "", folder)
+        kept = kept_files(registry, champion.run_id or "", folder)
         unseen = _unseen(champion, challenger, kept, same_data)
         numbers = prepared.test_rows[unseen]
         groups = np.asarray(prepared.digests[numbers, 1]) if prepared.digests.shape[1] > 1 else None
         if few := gate.too_few(len(numbers), len(unseen), groups):
             raise IncomparableError(few, Outcome.UNDECIDED)
-        if same_data and provenance.ANSWERS in kept:
-            answers = np.load(kept[provenance.ANSWERS])[unseen]
+        if same_data and ANSWERS in kept:
+            answers = np.load(kept[ANSWERS])[unseen]
         else:
             answers = _answers(registry.name, champion, prepared, numbers)
-    rows = gate.Rows(challenger.answers[unseen], answers, challenger.y[unseen], groups)
+    study, rows = prepared.study, gate.Rows(challenger.answers[unseen], answers, challenger.y[unseen], groups)
     slices = slices_of(prepared, numbers, study.slices)
     return gate.judge(study.gate, study.metric, rows, slices, f"champion version {champion.version}")
 
@@ -60,13 +60,13 @@ def _unseen(champion: "ModelVersion", challenger: Challenger, kept: dict[str, Pa
     Raises:
         IncomparableError: where it is not known which rows the champion's study has used.
     """
-    prepared = challenger.prepared
-    if champion.tags.get(provenance.CLASSES_TAG) != provenance.hash_of_classes(prepared):
+    ours, theirs = challenger.tags(), champion.tags
+    if theirs.get(CLASSES_TAG) != ours[CLASSES_TAG]:
         raise IncomparableError("it knows other classes or columns; give the study another name", Outcome.KEPT)
-    used = [provenance.used(prepared)]
-    is_kept = provenance.USED in kept
-    if is_kept and champion.tags.get(provenance.FORM_TAG) == provenance.hash_of_form(prepared):
-        used.append(np.load(kept[provenance.USED]))
+    used = [challenger.used()]
+    is_kept = USED in kept
+    if is_kept and theirs.get(FORM_TAG) == ours[FORM_TAG]:
+        used.append(np.load(kept[USED]))
     elif not same_data:
         why = "rows were read in another way then" if is_kept else "an earlier Assay did not write it down"
         raise IncomparableError(
@@ -74,7 +74,7 @@ def _unseen(champion: "ModelVersion", challenger: Challenger, kept: dict[str, Pa
             f"{champion.name}` promotes the challenger by hand",
             Outcome.UNDECIDED,
         )
-    of_test = prepared.digests[prepared.test_rows]
+    of_test = challenger.prepared.digests[challenger.prepared.test_rows]
     return np.logical_not(np.isin(of_test, np.concatenate(used)).any(axis=1))
 
 
@@ -86,7 +86,6 @@ def _answers(name: str, champion: "ModelVersion", prepared: Prepared, numbers: n
     """
     from components.serving.mlflow_model import fetch_model
     from components.serving.saved_model import raw_rows
-    from components.tracking.client import tracking_uri
 
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -15,15 +15,17 @@ import shlex
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from components.errors import AssayError
+from components.evaluation.verdict import Verdict
 from components.records import FormError, from_json, to_json
 from components.registry.decision import Decision, Judgement, Outcome
 from components.tracking import client
 from components.tracking.client import ROLE_TAG, RUN_TAG
-from components.tracking.runs import StudyRuns
+from components.tracking.latest import latest_run
+from components.tracking.runs import StudyRuns, set_aside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,16 +44,13 @@ VERSION_TAG = "assay.version"
 MODEL_TAG = "assay.registered_model"
 CHAMPION_TAG = "assay.champion"  # the version that is the champion after it
 DECISION_FILE = "decision.json"
-NUMBERS = ("rows", "champion", "challenger", "estimate", "low", "high")  # of a difference
 
 PATIENCE = 60.0  # seconds that a registry may be away before a step gives up
-LONGEST_PAUSE = 10.0
 LONGEST_TAG = 4000  # characters, of which MLflow's databases keep 5000 or 8000
 
-# MLflow's own client repeats a request seven times, with pauses of up to two minutes. Here `patiently` repeats.
+# MLflow's own client repeats a request seven times, with pauses of up to two minutes. Here `Registry.ask` repeats.
 REQUESTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED")
-MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 
 LOG = logging.getLogger(__name__)
 
@@ -60,31 +59,6 @@ T = TypeVar("T")
 
 class AwayError(AssayError):
     """The registry does not answer."""
-
-
-def patiently(call: Callable[[], T], patience: float = PATIENCE) -> T:
-    """Return what the call returns; while the server is away it is repeated, so it must be one that may be repeated.
-
-    Args:
-        call: talks to MLflow.
-        patience: seconds after which it is given up.
-
-    Raises:
-        AwayError: with what was answered last, in one line.
-    """
-    deadline, pause = time.monotonic() + patience, 0.5
-    while True:
-        try:
-            with _requests_bounded():
-                return call()
-        except Exception as error:
-            if not _is_away(error):
-                raise
-            if time.monotonic() + pause > deadline:
-                said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-                raise AwayError(said[:300]) from None
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 @contextmanager
@@ -112,21 +86,8 @@ def _is_away(error: Exception) -> bool:
     return isinstance(error, RequestException | Urllib3Error | OperationalError | ConnectionError | TimeoutError)
 
 
-@dataclass(frozen=True)
-class Record:
-    """A decision that was written down, and its run."""
-
-    run: "Run"
-    decision: Decision
-
-    @property
-    def carried_out(self) -> bool:
-        """Whether its aliases have moved."""
-        return self.run.info.status == "FINISHED"
-
-
 class Registry:
-    """The versions of one registered model; what it asks is repeated while MLflow is away, see `patiently`.
+    """The versions of one registered model; what it asks is repeated while MLflow is away, see `ask`.
 
     Attributes:
         name: the model's.
@@ -141,11 +102,30 @@ class Registry:
         self.champion: str | None = None
         self._asked = False
         self._decision: Decision | None = None  # what is being carried out, or was
-        self._moving = False
 
     def ask(self, call: Callable[[], T]) -> T:
-        """Return what the call returns, see `patiently`."""
-        return patiently(call, self.patience)
+        """Return what the call returns; while MLflow is away it is repeated, so it must be one that may be repeated.
+
+        Raises:
+            AwayError: when `patience` is over, with what was answered last, in one line.
+        """
+        deadline, pause = time.monotonic() + self.patience, 0.5
+        while True:
+            try:
+                with _requests_bounded():
+                    return call()
+            except Exception as error:
+                if not _is_away(error):
+                    raise
+                if time.monotonic() + pause > deadline:
+                    said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+                    raise AwayError(said[:300]) from None
+            time.sleep(pause)
+            pause = min(2 * pause, 10.0)
+
+    def find(self, call: Callable[[], T]) -> T | None:
+        """Return what the call returns, see `ask`; None where MLflow says that there is no such thing."""
+        return self.ask(lambda: client.found(call))
 
     def find_champion(self) -> "ModelVersion | None":
         """Return the champion, or None."""
@@ -157,11 +137,11 @@ class Registry:
         """Return the version with this alias, or None."""
         if not self.versions():  # to a name that is not there yet a server with logins says 403
             return None
-        return self.ask(lambda: found_or(lambda: self.api.get_model_version_by_alias(self.name, alias), None))
+        return self.find(lambda: self.api.get_model_version_by_alias(self.name, alias))
 
     def version(self, number: str) -> "ModelVersion | None":
         """Return a version, or None."""
-        return self.ask(lambda: found_or(lambda: self.api.get_model_version(self.name, number), None))
+        return self.find(lambda: self.api.get_model_version(self.name, number))
 
     def versions(self) -> list[str]:
         """Return the numbers of all versions, the oldest first."""
@@ -175,10 +155,7 @@ class Registry:
         return max(found, key=lambda version: int(version.version), default=None)
 
     def add(self, source: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> "ModelVersion":
-        """Return a new version, or the one that an earlier try has made."""
-        return self.ask(lambda: self._add(source, run_id, model_id, tags))
-
-    def _add(self, source: str, run_id: str, model_id: str, tags: Mapping[str, str]) -> "ModelVersion":
+        """Return a new version, or the one that an earlier try has made; it may be repeated, see `ask`."""
         from mlflow.exceptions import MlflowException
 
         made = self.with_predictions(tags[CELL_TAG])
@@ -190,13 +167,6 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         return self.api.create_model_version(self.name, source, run_id, tags=dict(tags), model_id=model_id)
-
-    def tag(self, version: str, name: str, value: str | None) -> None:
-        """Set a version's tag, or remove it."""
-        if value is not None:
-            self.ask(lambda: self.api.set_model_version_tag(self.name, version, name, value))
-        elif (found := self.version(version)) and name in found.tags:
-            self.ask(lambda: self.api.delete_model_version_tag(self.name, version, name))
 
     # Decisions
 
@@ -221,68 +191,66 @@ class Registry:
             parent: the run of the study that the version is from.
             run: names this decision: a second try writes no second record.
         """
-        self._decision = decision
         run_id = self.ask(lambda: self._record(decision, experiment, parent, run))
-        if decision.decision == Outcome.ROLLED_BACK and decision.before:
+        name, version, before = self.name, decision.version, decision.before
+        if decision.decision == Outcome.ROLLED_BACK and before:
             # Before the aliases move, since a retraining on the same data would find this version again.
-            self.tag(decision.before, ROLLED_BACK_TAG, f"{time.strftime('%Y-%m-%d')} {decision.reason}")
-        if decision.version and decision.version == decision.aliases.get(CHAMPION):
-            self.tag(decision.version, ROLLED_BACK_TAG, None)
-        self._carry_out(decision)
+            why = f"{time.strftime('%Y-%m-%d')} {decision.reason}"
+            self.ask(lambda: self.api.set_model_version_tag(name, before, ROLLED_BACK_TAG, why))
+        if version and version == decision.aliases.get(CHAMPION):
+            self.find(lambda: self.api.delete_model_version_tag(name, version, ROLLED_BACK_TAG))
+        self._decision = decision
+        for alias, number in decision.aliases.items():
+            if number is not None:
+                self.ask(partial(self.api.set_registered_model_alias, name, alias, number))
+            else:
+                self.find(partial(self.api.delete_registered_model_alias, name, alias))
+        self.champion = decision.champion
         self.ask(lambda: self.api.set_terminated(run_id))
 
     def _record(self, decision: Decision, experiment: str, parent: str | None, run: str) -> str:
         """Write a decision down, and return the number of its run, which is open until it is carried out."""
         unfinished = self._run_of(experiment, run)
-        tags = {
-            ROLE_TAG: "decision",
-            RUN_TAG: run,
-            VERSION_TAG: str(decision.version),
-            MODEL_TAG: self.name,
-        }
+        tags = {ROLE_TAG: "decision", RUN_TAG: run, VERSION_TAG: str(decision.version), MODEL_TAG: self.name}
         name = f"{decision.decision}: version {decision.version}"
         run_id = (unfinished or client.create_run(self.api, experiment, name, tags, parent)).info.run_id
         self.api.log_text(run_id, to_json(decision), DECISION_FILE)
-        self._describe(run_id, decision)
+        found = vars(decision.difference) if decision.difference else {}
+        numbers = {name: value for name, value in found.items() if isinstance(value, int | float)}
+        tags = {
+            DECISION_TAG: decision.decision.value,
+            REASON_TAG: decision.reason[:LONGEST_TAG],
+            CHAMPION_TAG: decision.champion or "none",
+            "assay.champion_before": decision.before or "none",
+            "mlflow.note.content": f"**{decision.decision}**: {decision.reason}"[:LONGEST_TAG],
+        }
+        self.api.log_batch(run_id, metrics=client.as_metrics(numbers, 0), tags=client.as_tags(tags))
         return run_id
 
-    def _carry_out(self, decision: Decision) -> None:
-        """Move the aliases, in the order in which the decision names them."""
-        self._moving = True
-        for alias, version in decision.aliases.items():
-            if version is not None:
-                self.ask(lambda alias=alias, to=version: self.api.set_registered_model_alias(self.name, alias, to))
-            elif self.at(alias) is not None:
-                self.ask(lambda alias=alias: self.api.delete_registered_model_alias(self.name, alias))
-        self.champion, self._moving = decision.champion, False
+    def recorded(self, experiment: str, run: str) -> tuple[Decision | None, bool]:
+        """Return the decision that a run with this name has written down, and whether it was carried out.
 
-    def recorded(self, experiment: str, run: str) -> Record | None:
-        """Return the decision that a run with this name has written down; one that can't be read is set aside."""
+        One that can't be read is given up, and so is one that was not carried out before somebody moved the champion.
+        """
         found = self.ask(lambda: self._run_of(experiment, run))
         if found is None or DECISION_TAG not in found.data.tags:
-            return None
+            return None, False
         try:
-            return Record(found, self.ask(lambda: read_decision(self.api, found.info.run_id)))
+            decision = self.ask(lambda: read_decision(self.api, found.info.run_id))
+            is_done = found.info.status == "FINISHED"
+            if is_done or self.champion in (decision.before, decision.champion):
+                return decision, is_done
         except FormError as error:
             LOG.warning("what this run has decided before is decided again: %s", error)
-            self.set_aside(found)
-            return None
-
-    def set_aside(self, run: "Run") -> None:
-        """Give up a recorded decision; one that was not carried out is kept as failed."""
-        self.ask(lambda: self.api.set_tag(run.info.run_id, RUN_TAG, "overtaken"))
-        if run.info.status != "FINISHED":
-            self.ask(lambda: self.api.set_terminated(run.info.run_id, status="FAILED"))
+        self.ask(lambda: set_aside(self.api, found, "overtaken"))
+        return None, False
 
     def end_study(self, runs: StudyRuns, decision: Decision) -> None:
         """Log the decision to the study's run and end it, unless whoever made it does."""
-        self.ask(lambda: self._end_study(runs, decision))
-
-    def _end_study(self, runs: StudyRuns, decision: Decision) -> None:
-        self.api.log_text(runs.parent, to_json(decision), DECISION_FILE)
-        self.api.set_tag(runs.parent, DECISION_TAG, f"{decision.decision}: {decision.reason}")
+        self.ask(lambda: self.api.log_text(runs.parent, to_json(decision), DECISION_FILE))
+        self.ask(lambda: self.api.set_tag(runs.parent, DECISION_TAG, f"{decision.decision}: {decision.reason}"))
         if not runs.joined:
-            self.api.set_terminated(runs.parent)
+            self.ask(lambda: self.api.set_terminated(runs.parent))
 
     def decisions(self, most: int) -> list["Run"]:
         """Return the runs of the latest decisions on this model, in whatever experiment, the newest first."""
@@ -292,7 +260,7 @@ class Registry:
     def how_it_stands(self) -> str:
         """Return what is the champion, as far as is known, when MLflow is away."""
         name, made = self.name, self._decision
-        if self._moving and made and made.champion != self.champion:
+        if made and made.champion != self.champion:
             return (
                 f"it is not known whether version {made.champion} of {name!r} became the champion: "
                 f"`assay champion {shlex.quote(name)}` tells when MLflow is back"
@@ -308,19 +276,6 @@ class Registry:
         """Return the run of the decision that a study run has made."""
         return next(iter(client.search_runs(self.api, experiment, run, "decision")), None)
 
-    def _describe(self, run_id: str, decision: Decision) -> None:
-        found = decision.difference
-        numbers = {name: getattr(found, name) for name in NUMBERS} if found else {}
-        metrics = client.as_metrics({name: value for name, value in numbers.items() if value is not None}, 0)
-        tags = {
-            DECISION_TAG: decision.decision.value,
-            REASON_TAG: decision.reason[:LONGEST_TAG],
-            CHAMPION_TAG: decision.champion or "none",
-            "assay.champion_before": decision.before or "none",
-            "mlflow.note.content": f"**{decision.decision}**: {decision.reason}"[:LONGEST_TAG],
-        }
-        self.api.log_batch(run_id, metrics=metrics, tags=client.as_tags(tags))
-
 
 def read_decision(api: "MlflowClient", run_id: str) -> Decision:
     """Return the decision that is kept with a run.
@@ -331,13 +286,12 @@ def read_decision(api: "MlflowClient", run_id: str) -> Decision:
     return from_json(Decision, client.read_artifact(api, run_id, DECISION_FILE), f"{DECISION_FILE} of run {run_id}")
 
 
-def found_or(call: Callable[[], T], otherwise: T) -> T:
-    """Return what the call returns; something else where MLflow says that there is no such thing."""
-    from mlflow.exceptions import MlflowException
+def latest(study: str) -> tuple[Verdict, Decision]:
+    """Return the verdict and the decision of a study's latest finished run, out of MLflow alone.
 
-    try:
-        return call()
-    except MlflowException as error:
-        if error.error_code in MISSING:
-            return otherwise
-        raise
+    Raises:
+        AssayError: when MLflow has no such study, none of its runs is finished, or another version has written them.
+    """
+    api, run_id = client.client(), latest_run(study).info.run_id
+    verdict = client.read_artifact(api, run_id, "verdict.json")
+    return from_json(Verdict, verdict, f"verdict.json of run {run_id}"), read_decision(api, run_id)

@@ -6,13 +6,13 @@ order it is written down, in `components.registry.model_registry`.
 
 from typing import TYPE_CHECKING
 
-from components.registry import provenance
-from components.registry.challenger import Challenger
+from components.registry.challenger import Challenger, keep
 from components.registry.decision import Decision, Judgement, Outcome
 from components.registry.held_out import IncomparableError, judge
 from components.registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, ROLLED_BACK_TAG, Registry
 from components.runtime.events import Step
 from components.serving.mlflow_model import log_model
+from components.tracking.client import tracking_uri
 from components.tracking.runs import StudyRuns
 
 if TYPE_CHECKING:
@@ -28,21 +28,21 @@ def register_winner(this: Step, registry: Registry, runs: StudyRuns, challenger:
     with this.span("mlflow"):
         champion = registry.find_champion()
         known = registry.with_predictions(challenger.predictions)
-        record = registry.recorded(runs.experiment, runs.run)
-    if record and record.carried_out:
-        return record.decision
-    if record and registry.champion not in (record.decision.before, record.decision.champion):
-        registry.set_aside(record.run)  # somebody has moved the champion since
-        record = None
-    if record:
-        decision = record.decision
-    else:
+        decision, is_done = registry.recorded(runs.experiment, runs.run)
+    if decision is None:
         judgement = _judged(this, registry, champion, known, challenger)
         with this.span("mlflow"):
             version = str((known or _add(registry, runs.parent, challenger)).version)
-        decision = registry.decision(judgement, version, _moves(registry, judgement, version))
-    with this.span("mlflow"):
-        registry.write(decision, runs.experiment, runs.parent, runs.run)
+        aliases: dict[str, str | None] = {}
+        if judgement.decision == Outcome.PROMOTED:
+            aliases = {PREVIOUS: registry.champion} if champion else {}
+            aliases |= {CHAMPION: version, CHALLENGER: None}
+        elif judgement.decision == Outcome.UNDECIDED:
+            aliases = {CHALLENGER: version}
+        decision = registry.decision(judgement, version, aliases)
+    if not is_done:
+        with this.span("mlflow"):
+            registry.write(decision, runs.experiment, runs.parent, runs.run)
     return decision
 
 
@@ -54,7 +54,8 @@ def _judged(
     challenger: Challenger,
 ) -> Judgement:
     """Return what follows for the winner; `known` is the version that has its predictions already, if one has."""
-    score = challenger.score_as_text
+    metric = challenger.prepared.study.metric
+    score = f"{metric} {challenger.scores[metric]:.4f} on {len(challenger.y)} test rows"
     if known is not None and str(known.version) == registry.champion:
         reason = f"the winner is the champion already: the same predictions, {score}"
         return Judgement(decision=Outcome.KEPT, reason=reason)
@@ -71,23 +72,13 @@ def _judged(
             return Judgement(decision=error.outcome, reason=f"version {champion.version} stays: {error}")
 
 
-def _moves(registry: Registry, judgement: Judgement, version: str) -> dict[str, str | None]:
-    """Return which aliases move, in order."""
-    if judgement.decision == Outcome.PROMOTED:
-        before = {PREVIOUS: registry.champion} if registry.champion else {}
-        return {**before, CHAMPION: version, CHALLENGER: None}
-    return {CHALLENGER: version} if judgement.decision == Outcome.UNDECIDED else {}
-
-
 def _add(registry: Registry, run: str, challenger: Challenger) -> "ModelVersion":
     """Log the winner's model to the study's run and return its new version in the registry."""
     import mlflow
 
-    from components.tracking.client import tracking_uri
-
     mlflow.set_tracking_uri(tracking_uri())  # models are logged by the fluent interface alone
-    provenance.keep(registry, run, challenger.prepared, challenger.cell)
-    text = challenger.study.data.text or "text"
+    keep(registry, run, challenger)
+    text = challenger.prepared.study.data.text or "text"
     logged = registry.ask(lambda: log_model(run, challenger.cell, challenger.prepared, text))
     registry.ask(lambda: registry.api.update_run(run, status="RUNNING"))  # logging a model has ended it
-    return registry.add(logged.model_uri, run, logged.model_id, challenger.tags())
+    return registry.ask(lambda: registry.add(logged.model_uri, run, logged.model_id, challenger.tags()))

@@ -8,7 +8,7 @@ champion on rows that neither has used, and promotes or keeps.
 import logging
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,42 +21,22 @@ from components.data.retraining import FILE, Retraining, read
 from components.errors import StudyError
 from components.evaluation.verdict import Verdict
 from components.records import FormError, from_json, to_json
-from components.registry.model_registry import LONGEST_TAG, Registry, found_or
-from components.registry.provenance import kept_files
+from components.registry.challenger import kept_files
+from components.registry.model_registry import LONGEST_TAG, Registry
 from components.reporting.phrases import retraining_lines
 from components.runtime.events import Step
-from components.study.recipe import Recipe
 from components.study.study import REFERENCE, Retrain, Study
 from components.study.validation_errors import explain
-from components.tracking.client import (
-    DATA_TAG,
-    ROLE_TAG,
-    STUDY_TAG,
-    client,
-    latest_runs,
-    origin,
-    read_artifact,
-    search_runs,
-)
+from components.tracking.client import DATA_TAG, client, origin, read_artifact, search_runs
+from components.tracking.latest import latest_runs
 from components.tracking.runs import StudyRuns
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 TRAINED_TAG = "assay.retrain"  # of a study's run: recipe or study
-MOST_RUNS = 100  # in which the last study is looked for
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LastStudy:
-    """The last whole study that has finished: its run, its verdict on each technique, and its date."""
-
-    run_id: str
-    techniques: dict[str, str]
-    date: str | None
 
 
 def resolve(study: Study, prepared: Prepared, run: str, report: Path, running: Step) -> Study:
@@ -109,12 +89,13 @@ def _now(registry: Registry, study: Study, prepared: Prepared) -> tuple[Study, R
     if champion is None:
         return study, Retraining("no champion", None)
     run_id = champion.run_id or ""  # none where another program has made the version
-    last = _last_study(registry, run_id, study) or LastStudy("", {}, None)
+    last, techniques = _last_study(registry, run_id, study)
+    date = datetime.fromtimestamp(last.info.start_time / 1000, UTC).date().isoformat() if last else None
     drift = _drift(registry, run_id, study, prepared)
     arm = champion.tags.get("assay.arm", REFERENCE)
-    found = Retraining("recipe", registry.champion, arm, drift, techniques=last.techniques, since=last.date)
+    found = Retraining("recipe", registry.champion, arm, drift, techniques=techniques, since=date)
     if study.retrain.study_if_drift and drift and drift.drifted:
-        since = _drift(registry, last.run_id, study, prepared) if last.run_id else None
+        since = _drift(registry, last.info.run_id, study, prepared) if last else None
         if since is None or since.drifted:
             return study, replace(found, why="drift")
         found = replace(found, is_studied=True)
@@ -122,7 +103,10 @@ def _now(registry: Registry, study: Study, prepared: Prepared) -> tuple[Study, R
     if trained is None:
         return study, replace(found, why="run is gone")
     try:
-        return study.of_recipe(_recipe(trained, arm), study.retrain.seeds), found
+        recipes = {one.name: one.recipe for one in Study.model_validate_json(trained).expand()}
+        if arm not in recipes:
+            raise StudyError(("arms",), f"no arm is called {arm!r}")
+        return study.of_recipe(recipes[arm], study.retrain.seeds), found
     except (StudyError, ValidationError) as error:  # of another kind of data, or of another Assay
         said = explain(error, Study) if isinstance(error, ValidationError) else error
         return study, replace(found, why="unfit recipe", error=str(said))
@@ -141,51 +125,34 @@ def log(runs: StudyRuns, report: Path) -> None:
         api.log_metric(run_id, "drift/psi", max((value.psi for value in found.drift.values), default=0.0))
 
 
-def _recipe(trained: str, arm: str) -> Recipe:
-    """Return the recipe of an arm of a study, which is given as JSON.
-
-    Raises:
-        StudyError: where it has no such arm.
-        ValidationError: where it can't be read.
-    """
-    recipes = {one.name: one.recipe for one in Study.model_validate_json(trained).expand()}
-    if arm not in recipes:
-        raise StudyError(("arms",), f"no arm is called {arm!r}")
-    return recipes[arm]
-
-
 def _artifact(registry: Registry, run_id: str, path: str) -> str | None:
     """Return the text of a run's file; None where the run or the file is gone."""
-    content = registry.ask(lambda: found_or(lambda: read_artifact(registry.api, run_id, path), None))
+    content = registry.find(lambda: read_artifact(registry.api, run_id, path))
     return None if content is None else content.decode()
 
 
 def _drift(registry: Registry, run_id: str, study: Study, prepared: Prepared) -> drift.Drift | None:
     """Return how the data differs from that of a run which registered a version; None where that is not known."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = registry.ask(lambda: kept_files(registry.api, run_id, folder))
+        kept = kept_files(registry, run_id, folder)
         return drift.measure(prepared, kept[drift.PROFILE], study.retrain.drift) if drift.PROFILE in kept else None
 
 
-def _last_study(registry: Registry, champion_run: str, study: Study) -> LastStudy | None:
-    """Return the last whole study's run, if there is one."""
-    for run in registry.ask(lambda: _finished(registry.api, champion_run, study)):
+def _last_study(registry: Registry, champion_run: str, study: Study) -> "tuple[Run | None, dict[str, str]]":
+    """Return the run of the last whole study that has finished, if there is one, and its verdict on each technique.
+
+    It is looked for in the experiment of the champion's run.
+    """
+    api = registry.api
+    champions = registry.find(lambda: api.get_run(champion_run))
+    if champions is None:
+        return None, {}
+    for run in registry.ask(lambda: latest_runs(api, study.study, 100, experiments=[champions.info.experiment_id])):
         if run.data.tags.get(TRAINED_TAG) == "recipe":
             continue
         text, known = _artifact(registry, run.info.run_id, "verdict.json"), None
         with suppress(FormError):  # another Assay has written it
             known = from_json(Verdict, text, "verdict.json") if text else None
         if known and known.effects:
-            on = datetime.fromtimestamp(run.info.start_time / 1000, UTC).date().isoformat()
-            techniques = {of.technique: of.verdict for of in known.effects}
-            return LastStudy(run.info.run_id, techniques, on)
-    return None
-
-
-def _finished(api: "MlflowClient", champion_run: str, study: Study) -> list["Run"]:
-    """Return the finished runs of the study that are with the champion's in MLflow, the newest first."""
-    experiment = found_or(lambda: api.get_run(champion_run).info.experiment_id, None)
-    if experiment is None:
-        return []
-    where = f"tags.`{ROLE_TAG}` = 'study' and tags.`{STUDY_TAG}` = {study.study!r} and attributes.status = 'FINISHED'"
-    return latest_runs(api, where, MOST_RUNS, [experiment])
+            return run, {of.technique: of.verdict for of in known.effects}
+    return None, {}

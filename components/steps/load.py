@@ -35,13 +35,14 @@ def load(study: str, run: str, store: str, data: str, runs: str) -> None:
             prepared = prepare(parsed, data)
         with this.span("imports"):
             from components.registry import retrain
-            from components.tracking.runs import log_data, open_runs
+            from components.tracking.client import client
+            from components.tracking.runs import open_runs
         with this.span("mlflow"):
             if parsed.retrain.enabled:
                 parsed = retrain.resolve(parsed, prepared, run, prepared.folder / REPORT, this)
                 prepared = record(parsed, prepared.folder)
             opened = open_runs(parsed, run, prepared.schema)
-            log_data(opened, prepared.folder / REPORT)
+            client().log_artifacts(opened.parent, str(prepared.folder / REPORT), "data")
             retrain.log(opened, prepared.folder / REPORT)
         for line in report.short(report.read(prepared.folder / REPORT), "MLflow, data/data.md"):
             this.emit("warning", message=line)

@@ -39,8 +39,7 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
                 with this.span("report"):
                     text = (Path(verdict) / "report" / "verdict.json").read_bytes()
                     judged = from_json(Verdict, text, "verdict.json")
-                    winner = FinishedCell(Path(verdict) / "winner")
-                    challenger = Challenger.of(prepared, judged.winner.arm, winner)
+                    challenger = Challenger(prepared, judged.winner.arm, FinishedCell(Path(verdict) / "winner"))
                 made = register_winner(this, registry, study_runs, challenger)
             else:
                 reason = "the study says promote: false"

@@ -9,9 +9,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from components.data.prepared import Schema
@@ -30,7 +30,9 @@ ROLE_TAG = "assay.role"  # study, arm, seed or decision
 DATA_TAG = "assay.data"  # the fingerprint of the data, or its first digits: equal for the same test rows
 STUDY_TAG = "assay.study"  # of the study's run: its name, which that of the experiment need not be
 PARENT_TAG = "mlflow.parentRunId"
-FINISHED = "attributes.status = 'FINISHED'"
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+
+T = TypeVar("T")
 
 
 def tracking_uri() -> str:
@@ -104,6 +106,18 @@ def client() -> "MlflowClient":
     return MlflowClient(tracking_uri())
 
 
+def found(call: Callable[[], T], *missing: str) -> T | None:
+    """Return what the call returns; None where MLflow says that there is no such thing, or one of these error codes."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return call()
+    except MlflowException as error:
+        if error.error_code in MISSING + missing:
+            return None
+        raise
+
+
 def search_runs(api: "MlflowClient", experiment: str, run: str, role: str, parent: str | None = None) -> list["Run"]:
     """Return the MLflow runs of a study run, given by its unique name, that have a role; of a parent those below it."""
     where = f"tags.`{RUN_TAG}` = '{run}' and tags.`{ROLE_TAG}` = '{role}'"
@@ -149,19 +163,9 @@ def log_data_set(api: "MlflowClient", run_id: str, schema: Schema) -> None:
     """Log the data as the run's input, with our own digest: MLflow's would read all rows."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    source = json.dumps({"source": schema.source})
-    dataset = Dataset(
-        schema.source, schema.fingerprint[:32], "assay", source, profile=json.dumps({"rows": schema.rows})
-    )
+    source, profile = json.dumps({"source": schema.source}), json.dumps({"rows": schema.rows})
+    dataset = Dataset(schema.source, schema.fingerprint[:32], "assay", source, profile=profile)
     api.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "study")])])
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values by their paths: `train.epochs`."""
-    found = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found
 
 
 def as_metrics(values: Mapping[str, float], epoch: int) -> list["Metric"]:
@@ -172,11 +176,15 @@ def as_metrics(values: Mapping[str, float], epoch: int) -> list["Metric"]:
     return [Metric(name, float(value), now, epoch) for name, value in values.items()]
 
 
-def as_params(values: Mapping[str, Any]) -> list["Param"]:
-    """Return values as MLflow's parameters, which are text."""
+def as_params(values: Mapping[str, Any], prefix: str = "") -> list["Param"]:
+    """Return values as MLflow's parameters, which are text; nested ones by their paths: `train.epochs`."""
     from mlflow.entities import Param
 
-    return [Param(name, str(value)) for name, value in values.items()]
+    params: list[Param] = []
+    for key, value in values.items():
+        name = prefix + key
+        params += as_params(value, f"{name}.") if isinstance(value, Mapping) else [Param(name, str(value))]
+    return params
 
 
 def as_tags(values: Mapping[str, str]) -> list["RunTag"]:

@@ -13,32 +13,14 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from components.data.prepared import Schema
 from components.errors import AssayError
 from components.runtime.events import RUN
 from components.study.study import Study
-from components.tracking.client import (
-    DATA_TAG,
-    PARENT_TAG,
-    ROLE_TAG,
-    RUN_TAG,
-    STUDY_TAG,
-    as_params,
-    as_tags,
-    check_reachable,
-    client,
-    create_run,
-    flat,
-    is_there,
-    log_data_set,
-    origin,
-    search_runs,
-    tracking_uri,
-    without_login,
-)
+from components.tracking import client
+from components.tracking.client import RUN_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,7 +29,6 @@ if TYPE_CHECKING:
 TASK_RUN = "MLFLOW_RUN_ID"  # in the environment, from the plugin: the run of this task
 DIGEST_TAG = "assay.digest"  # of a study's run: what is run
 PIPELINE_TAG = "kfp.pipeline_run_id"  # of a pipeline run's run, by the plugin: the number of the pipeline run
-UNREADABLE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED")
 
 LOG = logging.getLogger(__name__)
 
@@ -78,16 +59,16 @@ def open_runs(study: Study, run: str, schema: Schema) -> StudyRuns:
     Raises:
         AssayError: when MLflow does not answer, or the study's experiment was deleted.
     """
-    check_reachable(tracking_uri())
-    api = client()
-    tags = {RUN_TAG: run, ROLE_TAG: "study", STUDY_TAG: study.study}
+    client.check_reachable(client.tracking_uri())
+    api = client.client()
+    tags = {RUN_TAG: run, client.ROLE_TAG: "study", client.STUDY_TAG: study.study}
     parent = _pipelines_run(api) or _own_run(api, study, run, schema, tags)
     parent_id, experiment, joined = parent.info.run_id, parent.info.experiment_id, PIPELINE_TAG in parent.data.tags
     _log_study(api, parent_id, study, schema, tags)
     arms = _open_arms(api, experiment, parent_id, study, run, schema)
     for run_id in (*([] if joined else [parent_id]), *arms.values()):
         api.update_run(run_id, status="RUNNING")
-    uri = without_login(tracking_uri())
+    uri = client.without_login(client.tracking_uri())
     return StudyRuns(run, uri, experiment, parent_id, joined, arms, study.seed_numbers.start)
 
 
@@ -95,15 +76,15 @@ def _open_arms(
     api: "MlflowClient", experiment: str, parent: str, study: Study, run: str, schema: Schema
 ) -> dict[str, str]:
     """Return the numbers of the arms' runs below the study's; those that are not there are made."""
-    below = search_runs(api, experiment, run, "arm", parent)  # a pipeline run of the same name may have others
+    below = client.search_runs(api, experiment, run, "arm", parent)  # a pipeline run of the same name may have others
     known = {arm.data.tags["assay.arm"]: arm.info.run_id for arm in below}
     arms: dict[str, str] = {}
     for arm in study.expand():
-        tags = {RUN_TAG: run, ROLE_TAG: "arm", "assay.arm": arm.name, "assay.technique": arm.technique}
-        run_id = known.get(arm.name) or create_run(api, experiment, arm.name, tags, parent).info.run_id
-        params = as_params({"arm": arm.name, **flat(arm.recipe.model_dump(mode="json"))})
-        api.log_batch(run_id, params=params, tags=as_tags(origin(schema)))
-        log_data_set(api, run_id, schema)
+        tags = {RUN_TAG: run, client.ROLE_TAG: "arm", "assay.arm": arm.name, "assay.technique": arm.technique}
+        run_id = known.get(arm.name) or client.create_run(api, experiment, arm.name, tags, parent).info.run_id
+        params = client.as_params({"arm": arm.name, **arm.recipe.model_dump(mode="json")})
+        api.log_batch(run_id, params=params, tags=client.as_tags(client.origin(schema)))
+        client.log_data_set(api, run_id, schema)
         arms[arm.name] = run_id
     return arms
 
@@ -118,10 +99,10 @@ def _pipelines_run(api: "MlflowClient") -> "Run | None":
     if not task:
         return None
     found = _readable(api, task)
-    while found and (above := found.data.tags.get(PARENT_TAG)):  # a task in a loop is deeper
+    while found and (above := found.data.tags.get(client.PARENT_TAG)):  # a task in a loop is deeper
         found = _readable(api, above)
     if found is None:
-        why = f"it, or a run above it, is not to be read at {without_login(tracking_uri())}"
+        why = f"it, or a run above it, is not to be read at {client.without_login(client.tracking_uri())}"
     elif PIPELINE_TAG not in found.data.tags:
         why = "no run above it is of a pipeline run"
     elif os.environ.get(RUN, found.data.tags[PIPELINE_TAG]) != found.data.tags[PIPELINE_TAG]:
@@ -134,15 +115,8 @@ def _pipelines_run(api: "MlflowClient") -> "Run | None":
 
 def _readable(api: "MlflowClient", run_id: str) -> "Run | None":
     """Return a run; None where there is none, or we may not see it."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = api.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in UNREADABLE:
-            raise
-        return None
-    return found if found.info.lifecycle_stage == "active" else None
+    found = client.found(lambda: api.get_run(run_id), "PERMISSION_DENIED")
+    return found if found and found.info.lifecycle_stage == "active" else None
 
 
 def _own_run(api: "MlflowClient", study: Study, run: str, schema: Schema, tags: dict[str, str]) -> "Run":
@@ -151,26 +125,22 @@ def _own_run(api: "MlflowClient", study: Study, run: str, schema: Schema, tags: 
     What died on other data, as last night's rows, is another one's: its params can't change, nor would they be true.
     """
     experiment = experiment_of(api, study.study)
-    known = search_runs(api, experiment, run, "study")
-    if known and _is_of(known[0], study, schema):
+    decides = {DIGEST_TAG: study.digest(), client.DATA_TAG: client.origin(schema)[client.DATA_TAG]}
+    known = client.search_runs(api, experiment, run, "study")
+    # One that died early may not have come so far that it says what it is of.
+    if known and all(known[0].data.tags.get(name, value) == value for name, value in decides.items()):
         return known[0]
     if known:
-        _set_aside(api, experiment, run)
-    return create_run(api, experiment, run, tags)
+        for left in api.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run}'", max_results=5000):
+            set_aside(api, left, f"{run} overtaken")
+    return client.create_run(api, experiment, run, tags)
 
 
-def _is_of(known: "Run", study: Study, schema: Schema) -> bool:
-    """Tell whether a run is of this study and data, or has not come so far that it says so."""
-    decides = {DIGEST_TAG: study.digest(), DATA_TAG: origin(schema)[DATA_TAG]}
-    return all(known.data.tags.get(name, value) == value for name, value in decides.items())
-
-
-def _set_aside(api: "MlflowClient", experiment: str, run: str) -> None:
-    """End what an earlier try of a run left in MLflow, so that it is found by nobody as this run's."""
-    for left in api.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run}'", max_results=5000):
-        api.set_tag(left.info.run_id, RUN_TAG, f"{run} overtaken")
-        if left.info.status != "FINISHED":
-            api.set_terminated(left.info.run_id, "FAILED")
+def set_aside(api: "MlflowClient", left: "Run", name: str) -> None:
+    """End what an earlier try of a run left in MLflow, under a name by which nobody finds it as this run's."""
+    api.set_tag(left.info.run_id, RUN_TAG, name)
+    if left.info.status != "FINISHED":
+        api.set_terminated(left.info.run_id, "FAILED")
 
 
 def experiment_of(api: "MlflowClient", name: str) -> str:
@@ -202,19 +172,12 @@ def _log_study(api: "MlflowClient", run_id: str, study: Study, schema: Schema, t
         "data.rows": schema.rows,
         "data.classes": len(schema.classes),
         **{f"data.{part}_rows": count for part, count in schema.splits.items()},
-        **{
-            f"reference.{path}": value for path, value in flat(study.expand()[0].recipe.model_dump(mode="json")).items()
-        },
+        "reference": study.expand()[0].recipe.model_dump(mode="json"),
     }
-    told = {**tags, DIGEST_TAG: study.digest(), **origin(schema)}
-    api.log_batch(run_id, params=as_params(params), tags=as_tags(told))
+    told = {**tags, DIGEST_TAG: study.digest(), **client.origin(schema)}
+    api.log_batch(run_id, params=client.as_params(params), tags=client.as_tags(told))
     api.log_dict(run_id, study.model_dump(mode="json"), "study.json")
-    log_data_set(api, run_id, schema)
-
-
-def log_data(runs: StudyRuns, folder: Path) -> None:
-    """Log the data report's files to the study's run, under `data`."""
-    client().log_artifacts(runs.parent, str(folder), "data")
+    client.log_data_set(api, run_id, schema)
 
 
 def close_runs(study: str, run: str, status: Callable[[], str | None]) -> None:
@@ -227,11 +190,11 @@ def close_runs(study: str, run: str, status: Callable[[], str | None]) -> None:
         run: the run's unique name.
         status: tells KILLED or FAILED, or None where the run has been continued; asked before each change.
     """
-    uri = tracking_uri()
-    check_reachable(uri)
-    if not is_there(uri):
+    uri = client.tracking_uri()
+    client.check_reachable(uri)
+    if not client.is_there(uri):
         return  # it ended before there was anything to log
-    api = client()
+    api = client.client()
     experiment = api.get_experiment_by_name(study)
     where = f"tags.`{RUN_TAG}` = '{run}' and attributes.status = 'RUNNING'"
     for left in api.search_runs([experiment.experiment_id], where, max_results=5000) if experiment else ():

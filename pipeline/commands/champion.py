@@ -12,21 +12,9 @@ from rich.text import Text
 
 from components.errors import AssayError, UsageError
 from components.formatting import nearest
+from components.registry import model_registry as registered
 from components.registry.decision import Judgement, Outcome
-from components.registry.model_registry import (
-    CHALLENGER,
-    CHAMPION,
-    CHAMPION_TAG,
-    DECISION_TAG,
-    METRIC_TAG,
-    PREVIOUS,
-    REASON_TAG,
-    SCORE_TAG,
-    VERSION_TAG,
-    AwayError,
-    Registry,
-    found_or,
-)
+from components.registry.model_registry import CHALLENGER, CHAMPION, PREVIOUS, Registry
 from components.tracking.client import ROLE_TAG, check_store, tracking_uri, without_login
 from components.tracking.runs import experiment_of
 
@@ -50,7 +38,7 @@ def show_champion(console: Console, name: str) -> None:
         decisions = registry.decisions(ENOUGH)
         if champion is None:
             raise AssayError(f"no version of {name!r} is the champion; {_versions(registry)}")
-        aliases = [(alias, registry.at(alias)) for alias in (CHAMPION, CHALLENGER, PREVIOUS)]
+        at = {alias: registry.at(alias) for alias in (CHAMPION, CHALLENGER, PREVIOUS)}
     tags = champion.tags
     lines = [f"{name} version {champion.version} is the champion since {_since(champion, decisions)}"]
     if "assay.arm" in tags:
@@ -60,7 +48,7 @@ def show_champion(console: Console, name: str) -> None:
         lines.append(f"  data       {rows}fingerprint {tags['assay.data'][:12]}")
     if scores := _scores(tags):
         lines.append(f"  its test   {scores}")
-    lines.append("  aliases    " + ", ".join(f"{alias} is version {of.version}" for alias, of in aliases if of))
+    lines.append("  aliases    " + ", ".join(f"{alias} is version {of.version}" for alias, of in at.items() if of))
     lines.append(f'  to load    mlflow.pyfunc.load_model("models:/{name}@{CHAMPION}")')
     if decisions:
         lines += ["Last decisions:", *(f"  {_told(run)}" for run in decisions[:DECISIONS])]
@@ -120,7 +108,7 @@ def _opened(name: str) -> Iterator[Registry]:
         if name not in names:
             raise UsageError(f"MLflow at {uri} has no registered model {name!r}; {nearest(name, names)}")
         yield registry
-    except AwayError as error:
+    except registered.AwayError as error:
         raise AssayError(
             f"MLflow at {uri} can't be reached, tried for {PATIENCE:.0f} s ({error}); {registry.how_it_stands()}; "
             "try again"
@@ -132,7 +120,7 @@ def _write(
 ) -> None:
     """Record a decision made by hand, and carry it out."""
     judgement = Judgement(decision=decision, reason=f"by hand: {reason or 'no reason given'}")
-    parent = registry.ask(lambda: found_or(lambda: registry.api.get_run(version.run_id or ""), None))
+    parent = registry.find(lambda: registry.api.get_run(version.run_id or ""))
     if parent and parent.data.tags.get(ROLE_TAG) == "study" and parent.info.lifecycle_stage == "active":
         experiment, above = parent.info.experiment_id, version.run_id
     else:
@@ -145,24 +133,25 @@ def _since(champion: "ModelVersion", decisions: list["Run"]) -> str:
     """Return when the version became the champion, and by whom; where no decision tells, when it was made."""
     for run in decisions:
         tags = run.data.tags
-        made_it = tags.get(DECISION_TAG) in (Outcome.PROMOTED, Outcome.ROLLED_BACK) and run.info.status == "FINISHED"
-        if made_it and tags[CHAMPION_TAG] == str(champion.version):
-            return f"{_time(run.info.start_time)}, {tags[DECISION_TAG]} by {tags['mlflow.user']}"
+        decided = tags.get(registered.DECISION_TAG)
+        made_it = decided in (Outcome.PROMOTED, Outcome.ROLLED_BACK) and run.info.status == "FINISHED"
+        if made_it and tags[registered.CHAMPION_TAG] == str(champion.version):
+            return f"{_time(run.info.start_time)}, {decided} by {tags['mlflow.user']}"
     return f"{_time(champion.creation_timestamp)} or later"
 
 
 def _scores(tags: dict[str, str]) -> str:
     """Return the version's scores on the test rows of its own study, the study's metric first."""
-    found = {name.removeprefix(SCORE_TAG): float(of) for name, of in tags.items() if name.startswith(SCORE_TAG)}
-    return ", ".join(
-        f"{name} {found[name]:.4f}" for name in sorted(found, key=lambda of: (of != tags.get(METRIC_TAG), of))
-    )
+    prefix, metric = registered.SCORE_TAG, tags.get(registered.METRIC_TAG)
+    found = {name.removeprefix(prefix): float(of) for name, of in tags.items() if name.startswith(prefix)}
+    return ", ".join(f"{name} {found[name]:.4f}" for name in sorted(found, key=lambda of: (of != metric, of)))
 
 
 def _told(run: "Run") -> str:
-    tags = run.data.tags
-    what = tags.get(DECISION_TAG, "unfinished") + ("" if run.info.status == "FINISHED" else ", not carried out")
-    return f"{_time(run.info.start_time)}  {what:<11}  version {tags[VERSION_TAG]}: {tags.get(REASON_TAG, '')}"
+    tags, is_done = run.data.tags, run.info.status == "FINISHED"
+    what = tags.get(registered.DECISION_TAG, "unfinished") + ("" if is_done else ", not carried out")
+    version, reason = tags[registered.VERSION_TAG], tags.get(registered.REASON_TAG, "")
+    return f"{_time(run.info.start_time)}  {what:<11}  version {version}: {reason}"
 
 
 def _versions(registry: Registry) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from components.data import report
+from components.data.preparation import prepare, read_checked
 from components.errors import UsageError
 from components.study.study import Study
 from pipeline.commands.quiet import native_libraries_silent
@@ -19,8 +21,6 @@ def report_on(study: Study, console: Console, output: Path | None, say: Callable
     """
     from rich.markdown import Markdown
 
-    from components.data import report
-    from components.data.preparation import read_checked
     from components.data.report.markdown import markdown
 
     with tempfile.TemporaryDirectory(prefix="assay-") as scratch:
@@ -41,23 +41,6 @@ def draw_preview(name: str, study: Study, output: Path) -> None:
     Raises:
         AssayError: where there is nothing to draw, or the file can't be written.
     """
-    _check_preview(name, study, output)
-    with native_libraries_silent():
-        from components.training import augmentation_preview as drawing
-    from components.data.preparation import prepare
-    from components.data.scaling import fit
-
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(study.model_copy(update={"seeds": 1}), folder)
-        encoder = fit(prepared, 0, {"recipe": study.recipe})["recipe"]
-        try:
-            drawing.draw(prepared, encoder, study.recipe.augment, output)
-        except OSError as error:
-            raise UsageError(f"can't write {output}: {error.strerror}") from None
-
-
-def _check_preview(name: str, study: Study, output: Path) -> None:
-    """Refuse what can't be drawn before TensorFlow is loaded, which takes seconds."""
     if study.data.kind == "table":
         raise UsageError(f"{name}: only augmented images and texts can be drawn, and the data is a table")
     if not study.recipe.augment.on():
@@ -67,3 +50,14 @@ def _check_preview(name: str, study: Study, output: Path) -> None:
         raise UsageError(f"-o {output}: expected the name of a .png file")
     if not output.parent.is_dir():
         raise UsageError(f"can't write {output}: there is no folder {output.parent}")
+    with native_libraries_silent():
+        from components.training import augmentation_preview as drawing
+    from components.data.scaling import fit
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(study.model_copy(update={"seeds": 1}), folder)
+        encoder = fit(prepared, 0, {"recipe": study.recipe})["recipe"]
+        try:
+            drawing.draw(prepared, encoder, study.recipe.augment, output)
+        except OSError as error:
+            raise UsageError(f"can't write {output}: {error.strerror}") from None

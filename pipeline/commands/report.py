@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import AssayError, UsageError
+from components.tracking.client import PARENT_TAG, ROLE_TAG, check_store, client
+from components.tracking.latest import latest_run
 from pipeline.study_file import study_name
 
 PAGE = "report.html"
@@ -23,8 +25,6 @@ def save_report(study: str | None, output: Path | None) -> Path:
         AssayError: when there is no such run, or it has no page.
         UsageError: when the file can't be written.
     """
-    from components.tracking.client import client
-
     run = _run(study)
     file = output or Path(".assay/reports") / f"{run.info.run_name or run.info.run_id}.html"
     with tempfile.TemporaryDirectory() as scratch:
@@ -47,16 +47,13 @@ def _run(study: str | None) -> Any:
     """Return the study's run in MLflow, which must be there."""
     from mlflow.exceptions import MlflowException
 
-    from components.tracking.client import ROLE_TAG, check_store, client
-    from components.tracking.latest import latest_run
-
     if study is None or not RUN_ID.fullmatch(study):
         return latest_run(study and study_name(study))
     check_store()
     try:
         run = client().get_run(study)
         while run.data.tags.get(ROLE_TAG) in ("arm", "seed"):  # the page is of the whole study
-            run = client().get_run(run.data.tags["mlflow.parentRunId"])
+            run = client().get_run(run.data.tags[PARENT_TAG])
     except MlflowException:
         raise AssayError(f"MLflow has no run {study}; `assay report` without it opens the latest") from None
     return run

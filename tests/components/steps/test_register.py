@@ -165,7 +165,7 @@ def test_each_decision_is_a_run_below_the_studys(run_steps):
     assert oldest.data.tags["mlflow.parentRunId"] == first.runs.parent
     assert oldest.data.tags["assay.reason"].startswith("the first version")
     classes = [f"class: {digit}" for digit in range(10)]
-    assert [of.name for of in second.decision.slices] == classes
+    assert [of.slice.name for of in second.decision.slices] == classes
 
 
 # Other data
@@ -532,7 +532,7 @@ def test_a_version_that_was_rolled_back_by_hand_is_not_promoted_again(run_steps)
     run_steps("taken back", **GOOD).all()
     registry = Registry("taken back")
     registry.api.set_registered_model_alias("taken back", CHAMPION, "1")
-    registry.tag("2", ROLLED_BACK_TAG, "2030-01-01 by hand: it was slow")
+    registry.api.set_model_version_tag("taken back", "2", ROLLED_BACK_TAG, "2030-01-01 by hand: it was slow")
     decision = run_steps("taken back", **GOOD).all().decision
     assert (decision.decision, decision.champion) == ("kept", "1")
     assert "version 2 was rolled back: 2030-01-01 by hand: it was slow" in decision.reason

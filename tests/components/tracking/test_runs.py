@@ -10,8 +10,7 @@ from kfp_plugin import INPUTS, Plugin
 
 from components.errors import AssayError
 from components.records import from_json, to_json
-from components.registry.latest import latest
-from components.registry.model_registry import Registry
+from components.registry.model_registry import Registry, latest
 from components.reporting.phrases import sentence
 from components.study.study import Study
 from components.tracking import client, ui_views

@@ -16,7 +16,7 @@ from made_up import effect_of, verdict_of
 from components.errors import AssayError
 from components.evaluation.verdict import Harm, Interaction, ValidationSlice
 from components.records import to_json
-from components.registry.latest import latest
+from components.registry.model_registry import latest
 from components.reporting.phrases import sentence
 from components.stats.paired_effects import Estimate
 from components.tracking import client, study_log, ui_views
