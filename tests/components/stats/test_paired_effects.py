@@ -157,7 +157,7 @@ def test_power_without_sharing_is_that_of_the_t_test():
 def test_power_is_what_many_drawn_studies_have():
     rng = np.random.default_rng(0)
     effect, spread, shared, seeds = 1.2, 1.0, 0.1, 6
-    values = effect + rng.normal(0, np.sqrt(shared), (4000, 1)) + rng.normal(0, spread, (4000, seeds))
+    values = effect + rng.normal(0, np.sqrt(shared), (2000, 1)) + rng.normal(0, spread, (2000, seeds))
     found = [compare([Paired(row, shared)], 0.0, 3)[0].verdict == "helped" for row in values]
     assert np.mean(found) == pytest.approx(power(effect, spread, shared, seeds, 3), abs=0.03)
 
