@@ -188,8 +188,8 @@ ARMS = {"same": {}, "narrow": {"model.units": [3]}, "long": {"train.early_stoppi
 
 
 @pytest.fixture(scope="session")
-def run_steps(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Steps]:
-    """Return steps of a small study on digits; all of them share one store of finished cells."""
+def steps_in_store(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Steps]:
+    """Return steps of a small study on digits; all of them share one store of finished cells, empty at first."""
     store = tmp_path_factory.mktemp("store")
 
     def steps(name: str, run: str | None = None, **changes: Any) -> Steps:
@@ -201,12 +201,18 @@ def run_steps(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 
 @pytest.fixture(scope="session")
-def tiny(workplace: Path, run_steps: Callable[..., Steps]) -> Steps:
-    """A small study that ran through every step."""
+def tiny(workplace: Path, steps_in_store: Callable[..., Steps]) -> Steps:
+    """A small study that ran through every step, the first in its store."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(workplace)
-        return run_steps("tiny 1.0").all()
+        return steps_in_store("tiny 1.0").all()
+
+
+@pytest.fixture(scope="session")
+def run_steps(tiny: Steps, steps_in_store: Callable[..., Steps]) -> Callable[..., Steps]:
+    """Return steps of a small study on digits; they find the cells of `tiny`, which runs first whatever test asks."""
+    return steps_in_store
 
 
 @pytest.fixture

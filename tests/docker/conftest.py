@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import ASSAY, HANGS_SECONDS
+from filelock import FileLock
 from planted import TOKEN
 from team_server import ROOT, Server, running_postgres
 
@@ -42,7 +43,8 @@ def image(docker_engine: None, tmp_path_factory: pytest.TempPathFactory) -> str:
         (checkout / name).write_text(f"PASSWORD={TOKEN}\n")
     command = [ASSAY, "run", "table:nosuchfile.csv", "--on", "docker"]  # the study fails before it begins
     env = {**os.environ, "PYTHONPATH": str(checkout), "AWS_SECRET_ACCESS_KEY": TOKEN, "UV_INDEX_TEAM_PASSWORD": TOKEN}
-    failed = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=HANGS_SECONDS)
+    with FileLock(tmp_path_factory.getbasetemp().parent / "image.lock"):  # another worker finds what the first built
+        failed = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=HANGS_SECONDS)
     assert failed.returncode == 1, failed.stderr
     assert "nosuchfile.csv" in failed.stderr
     return f"assay:{__version__}"

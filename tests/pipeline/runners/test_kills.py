@@ -45,7 +45,7 @@ def test_kills_at_random_moments_change_no_number(tmp_path):
                 break
             running.send_signal(moments.choice((signal.SIGKILL, signal.SIGTERM)))
             kills += 1
-        wait_for(lambda: not processes_in(folders[1]), seconds=600)
+        wait_for(lambda: not processes_in(folders[1]))
     runs = []
     for folder in folders:
         done = assay("run", *study, cwd=folder)
