@@ -71,7 +71,7 @@ def peak(folder: Path, memory: float) -> dict[str, float]:
         cells = Store(store, prepared.schema.fingerprint)
         trainer = Trainer(study, prepared, str(folder / "scalers.json"), cells, Step("train"))
         begin = time.perf_counter()
-        trainer.train(study.cells()[0])
+        trainer.train(study.cells()[:1])
         seconds = time.perf_counter() - begin
     # Not ru_maxrss: a child starts with that of its parent, which has just written the images through a memory map.
     status = Path("/proc/self/status").read_text()

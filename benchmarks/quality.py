@@ -80,12 +80,12 @@ def train(case: str, seed: int, seeds: int, small: bool, folder: Path) -> dict[s
     store = Store(folder / "store", prepared.schema.fingerprint)
     trainer = Trainer(study, prepared, str(folder / "scalers.json"), store, Step("train"))
     cell = study.cells()[seed]
-    cell = store.find(cell.key) or trainer.train(cell, tell)
-    predicted = cell.probabilities("test").argmax(axis=1)
+    finished = store.find(cell.key) or trainer.train([cell], [tell])[0]
+    predicted = finished.probabilities("test").argmax(axis=1)
     return {
         "test": float((predicted == prepared.y[prepared.test_rows]).mean()),
-        "validation": cell.result.validation["accuracy"],
-        "epochs": cell.result.epochs,
+        "validation": finished.result.validation["accuracy"],
+        "epochs": finished.result.epochs,
         "minutes": time.process_time() / 60,
     }
 

@@ -111,13 +111,16 @@ class Store:
         """Return where the cell with this key is, or would be."""
         return self.folder / content_hash([key, self.fingerprint, code_version(), gpus()])[:24]
 
-    def checkpoint(self, key: str) -> Path:
-        """Return where the checkpoint of the cell is, or would be; see `components.runtime.checkpoint`."""
-        return self.folder / f".{self.path(key).name}.checkpoint"
+    def checkpoint(self, *keys: str) -> Path:
+        """Return where the checkpoint of cells that are trained together is, or would be.
 
-    def clean(self, key: str) -> None:
-        """Remove the cell's checkpoint, and of any cell what killed processes left and nobody continues."""
-        self.checkpoint(key).unlink(missing_ok=True)
+        See `components.runtime.checkpoint`.
+        """
+        return self.folder / f".{self.path(' '.join(keys)).name}.checkpoint"
+
+    def clean(self, *keys: str) -> None:
+        """Remove the cells' checkpoint, and of any cell what killed processes left and nobody continues."""
+        self.checkpoint(*keys).unlink(missing_ok=True)
         for left in self.folder.glob(".*"):
             with suppress(FileNotFoundError):  # another task removes it, too, or has finished it
                 if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from components.data.prepared import Prepared
 from components.records import from_json
-from components.runtime.cells import Store, hand_over
+from components.runtime.cells import FinishedCell, Store, hand_over
 from components.runtime.events import step
 from components.study import shards
+from components.study.study import Cell
+from components.training.engine import ignore
 from components.training.trainer import Trainer
 
 
@@ -34,28 +36,32 @@ def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: s
             from components.tracking.runs import StudyRuns
         logger = CellLogger(from_json(StudyRuns, Path(runs).read_bytes(), runs), prepared.schema)
         trainer: Trainer | None = None
-        if any(finished.find(cell.key) is None for cell in shard):
-            with this.span("imports"):
-                trainer = Trainer(study, prepared, scalers, finished, this)
-        for cell in shard:
+        for group in shards.trajectories(shard):
+            by_key: dict[str, Cell] = {}
+            for cell in group:
+                by_key.setdefault(cell.key, cell)  # equal cells are trained once
+            distinct = list(by_key.values())
+            new = {cell.id for cell in distinct if finished.find(cell.key) is None}
             with this.span("mlflow"):
-                log = logger.start(cell)
-            done = finished.find(cell.key)
-            reused = done is not None
-            if done is None:
-                assert trainer is not None
-                done = trainer.train(cell, log.epoch)
-            with this.span("mlflow"):
-                log.finish(done, reused)
-            finished.clean(cell.key)
-            hand_over(done, Path(cells) / cell.id)
-            this.emit(
-                "cell_finished",
-                arm=cell.arm,
-                seed=cell.seed,
-                value=done.result.validation[study.metric],
-                epochs=done.result.epochs,
-                seconds=done.result.seconds,
-                reused=reused,
-            )
+                logs = {cell.id: logger.start(cell) for cell in group}
+            if new:
+                if trainer is None:
+                    with this.span("imports"):
+                        trainer = Trainer(study, prepared, scalers, finished, this)
+                trainer.train(distinct, [logs[cell.id].epoch if cell.id in new else ignore for cell in distinct])
+            for cell in group:
+                done, reused = FinishedCell(finished.path(cell.key)), cell.id not in new
+                with this.span("mlflow"):
+                    logs[cell.id].finish(done, reused)
+                hand_over(done, Path(cells) / cell.id)
+                this.emit(
+                    "cell_finished",
+                    arm=cell.arm,
+                    seed=cell.seed,
+                    value=done.result.validation[study.metric],
+                    epochs=done.result.epochs,
+                    seconds=done.result.seconds,
+                    reused=reused,
+                )
+            finished.clean(*by_key)
         Path(cells).mkdir(parents=True, exist_ok=True)

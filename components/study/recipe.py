@@ -362,6 +362,19 @@ def program_key(recipe: Recipe) -> str:
     )
 
 
+def trajectory_key(recipe: Recipe) -> str:
+    """Return what decides the weights from step to step: trainings with the same key and seed are one.
+
+    When training ends and which of its weights count is read off it. A moving average of the weights is read off it,
+    too, unless the learning rate follows what is scored; and of its epochs a cosine's length is made.
+    """
+    train = recipe.train
+    read_off = {"early_stopping"}
+    read_off |= {"epochs"} if train.schedule != "cosine" else set()
+    read_off |= {"ema"} if train.schedule != "plateau" else set()
+    return content_hash(recipe.model_dump(mode="json", exclude={"train": read_off}))
+
+
 def defaults(kind: Kind, name: object = None) -> dict[str, object]:
     """Return what a recipe is that says nothing but the model's name: of None the one for this kind of data."""
     base = RECIPES[kind]

@@ -4,8 +4,10 @@ A task is told only a label such as `2/8`, and cuts the study as all others do. 
 for a thousand cells as for ten, and which cells there are need be known only when the data is there.
 """
 
+from collections.abc import Sequence
+
 from components.study.model_catalogue import MODELS
-from components.study.recipe import Recipe, program_key
+from components.study.recipe import Recipe, program_key, trajectory_key
 from components.study.study import Cell, Study
 
 
@@ -32,29 +34,48 @@ def shard(study: Study, fan_out: int, label: str) -> list[Cell]:
 def shards(study: Study, fan_out: int) -> list[list[Cell]]:
     """Return the study's cells in at most `fan_out` shards of about the same cost, none of them empty.
 
-    Cells with the same compiled program follow each other, since a step builds and traces it once, and are
-    cut into runs of neighbors. Cells with the same key stay in one shard, where the second one reuses the first.
+    Trainings with the same compiled program follow each other, since a step builds and traces it once, and are
+    cut into runs of neighbors.
     """
-    return [part for part in _cut(_in_order(study.cells()), fan_out) if part]
+    return [part for part in _cut(_in_order(trajectories(study.cells())), fan_out) if part]
 
 
-def _in_order(cells: list[Cell]) -> list[list[Cell]]:
-    """Return the cells that share a key as one, and beside each other those that share a compiled program."""
-    same_program: dict[str, dict[str, list[Cell]]] = {}
+def trajectories(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Return together the cells that are read off one training, see `components.study.recipe.trajectory_key`."""
+    found: dict[tuple[str, int], list[list[Cell]]] = {}
     for cell in cells:
-        same_key = same_program.setdefault(program_key(cell.recipe), {})
-        same_key.setdefault(cell.key, []).append(cell)
-    return [same for keys in same_program.values() for same in keys.values()]
+        alike, ema = found.setdefault((trajectory_key(cell.recipe), cell.seed), []), cell.recipe.train.ema
+        # One training has one moving average at most.
+        for group in alike:
+            if not ema or leading(group).train.ema in (0, ema):
+                group.append(cell)
+                break
+        else:
+            alike.append([cell])
+    return [group for alike in found.values() for group in alike]
 
 
-def _cut(cells: list[list[Cell]], parts: int) -> list[list[Cell]]:
-    """Cut the cells into neighbors; each goes where the middle of its cost falls."""
-    share = sum(_cost(same[0].recipe) for same in cells) / parts
+def leading(group: Sequence[Cell]) -> Recipe:
+    """Return the recipe whose program trains for all cells of a trajectory: the one that averages, if any does."""
+    return max((cell.recipe for cell in group), key=lambda recipe: recipe.train.ema)
+
+
+def _in_order(groups: list[list[Cell]]) -> list[list[Cell]]:
+    """Return beside each other the trainings that share a compiled program."""
+    same_program: dict[str, list[list[Cell]]] = {}
+    for group in groups:
+        same_program.setdefault(program_key(leading(group)), []).append(group)
+    return [group for groups in same_program.values() for group in groups]
+
+
+def _cut(groups: list[list[Cell]], parts: int) -> list[list[Cell]]:
+    """Cut the trainings into neighbors; each goes where the middle of its cost falls."""
+    costs = [max(_cost(cell.recipe) for cell in group) for group in groups]
+    share = sum(costs) / parts
     cut: list[list[Cell]] = [[] for _ in range(parts)]
     before = 0.0
-    for same in cells:
-        cost = _cost(same[0].recipe)
-        cut[min(int((before + cost / 2) / share), parts - 1)] += same
+    for group, cost in zip(groups, costs, strict=True):
+        cut[min(int((before + cost / 2) / share), parts - 1)] += group
         before += cost
     return cut
 

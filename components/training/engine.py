@@ -12,9 +12,11 @@ This module is what is the same for all backends: what happens from epoch to epo
 computes.
 """
 
+from __future__ import annotations
+
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -58,10 +60,22 @@ class Split:
     See `components.data.encoding`.
     """
 
-    x: "np.ndarray | Streamed"
+    x: np.ndarray | Streamed
     y: np.ndarray
-    val_x: "np.ndarray | Streamed"
+    val_x: np.ndarray | Streamed
     val_y: np.ndarray
+
+
+def ignore(epoch: int, values: dict[str, float]) -> None:
+    """Be told of an epoch, and do nothing."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one cell reads off a training."""
+
+    recipe: Train  # when it ends, and which weights count; the rest is compiled into the program
+    on_epoch: OnEpoch = ignore  # called after every epoch; first for those of a checkpoint
 
 
 class Program(ABC):
@@ -84,51 +98,71 @@ class Program(ABC):
         recipe: Train,
         seed: int,
         spread: np.ndarray,
-        on_epoch: OnEpoch = lambda *_: None,
+        on_epoch: OnEpoch = ignore,
         checkpoint: Checkpoint | None = None,
     ) -> Fit:
-        """Train from fresh weights; afterwards `network` holds the weights of the epoch that counts.
+        """Train one cell, as `fit_together` does; afterwards `network` holds the weights of the epoch that counts."""
+        (found,) = self.fit_together(split, [Reading(recipe, on_epoch)], seed, spread, checkpoint)
+        self.restore(0)
+        return found
+
+    def fit_together(
+        self,
+        split: Split,
+        readings: Sequence[Reading],
+        seed: int,
+        spread: np.ndarray,
+        checkpoint: Checkpoint | None = None,
+    ) -> list[Fit]:
+        """Train once, from fresh weights, what several cells read off; `restore` then gives each one's weights.
 
         Args:
             split: the rows.
-            recipe: epochs, learning rates, class weights and when to stop; the rest is compiled into the program.
+            readings: of each cell when it ends, and which weights count; the numbers are those of a run of its own.
+                All else is the same for all, see `components.study.recipe.trajectory_key`.
             seed: of weights, order, augmentation and dropout.
             spread: what augmentation measures with, see `Encoder`.
-            on_epoch: called after every epoch; first for those of the checkpoint.
             checkpoint: where training is written to and continues from; the numbers are those of a run without one.
 
         Raises:
             TerminatedError: when the process was told to end, see `Checkpoint.on_sigterm`.
         """
-        self.begin(split, seed, spread, class_weights(split.y, self.classes, recipe.class_weights == "balanced"))
-        progress = _Progress(recipe, -(-len(split.y) // self.batch_size), self.layers, on_epoch)
+        longest = max((reading.recipe for reading in readings), key=lambda recipe: recipe.epochs)
+        weights = class_weights(split.y, self.classes, longest.class_weights == "balanced")
+        self.begin(split, seed, spread, weights, len(readings))
+        trajectory = _Trajectory(longest, readings, -(-len(split.y) // self.batch_size), self.layers)
         if checkpoint and (saved := checkpoint.read()):
             history, arrays = saved
             self.set_state(arrays)
-            progress.resume(history)
+            trajectory.resume(history)
         with checkpoint.on_sigterm() if checkpoint else nullcontext():
-            while progress.goes_on():
-                start = self.clock()
-                values = self._train_and_evaluate(len(split.y), seed, progress)
-                if progress.record(values, self.clock() - start, self.measured):
-                    self.keep()
-                if checkpoint and progress.fit.diverged is None and checkpoint.due():
-                    checkpoint.write(progress.history(), self.state())
+            while trajectory.goes_on():
+                self._train_and_evaluate(len(split.y), seed, trajectory)
+                if checkpoint and checkpoint.due():
+                    checkpoint.write(trajectory.history, self.state())
         self.release()
-        if progress.ends_with_best():
-            self.restore()
-        return progress.finished()
+        return [progress.finished() for progress in trajectory.progress]
 
-    def _train_and_evaluate(self, rows: int, seed: int, progress: "_Progress") -> dict[str, float]:
-        """Train one epoch on so many rows, and return its value for each name of `CURVES`."""
-        epoch = progress.epoch
+    def _train_and_evaluate(self, rows: int, seed: int, trajectory: _Trajectory) -> None:
+        """Train one epoch on so many rows, score what the cells read off, and keep the weights that count."""
+        start, epoch = self.clock(), trajectory.epoch
         order = np.random.default_rng((seed, epoch)).permutation(rows).astype(np.int32)
-        rates = progress.learning_rate.rates(epoch)
-        trained = self.train_epoch(order, epoch * len(rates), rates)
-        return dict(zip(CURVES, [*(trained / rows).tolist(), *_scores(*self.evaluate())], strict=True))
+        rates = trajectory.learning_rate.rates(epoch)
+        trained = (self.train_epoch(order, epoch * len(rates), rates) / rows).tolist()
+        seconds = (scored_from := self.clock()) - start
+        for averaged in trajectory.views():
+            if averaged:
+                self.average()
+            values = dict(zip(CURVES, [*trained, *_scores(*self.evaluate())], strict=True))
+            scoring, scored_from = (now := self.clock()) - scored_from, now
+            for place in trajectory.record(averaged, values, seconds + scoring, self.measured):
+                self.keep(place)
+            if averaged:
+                self.end_average()
+        trajectory.end_epoch(self.measured)
 
     @abstractmethod
-    def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
+    def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray, readings: int) -> None:
         """Give every variable the value that a fresh program would have, and take the rows.
 
         Args:
@@ -136,6 +170,7 @@ class Program(ABC):
             seed: of weights, dropout and augmentation.
             spread: what augmentation measures with.
             weights: of the classes, float32 (classes,).
+            readings: how many weights are going to be kept at a time.
         """
 
     @abstractmethod
@@ -165,93 +200,123 @@ class Program(ABC):
         """Let go of the rows."""
 
     @abstractmethod
-    def keep(self) -> None:
-        """Remember the weights as the best."""
+    def average(self) -> None:
+        """Score and keep the moving average of the weights, until `end_average`."""
 
     @abstractmethod
-    def restore(self) -> None:
-        """Put the best weights back into the network."""
+    def end_average(self) -> None:
+        """Score, keep and train the weights as they were trained."""
+
+    @abstractmethod
+    def keep(self, reading: int) -> None:
+        """Remember the weights as those that count so far for a reading."""
+
+    @abstractmethod
+    def restore(self, reading: int) -> None:
+        """Put the weights that count for a reading into the network."""
 
     @abstractmethod
     def state(self) -> list[np.ndarray]:
-        """Return all that training goes on from: the weights, also the best, and what the optimizer remembers."""
+        """Return all that training goes on from: the weights, also the kept, and what the optimizer remembers."""
 
     @abstractmethod
     def set_state(self, arrays: list[np.ndarray]) -> None:
         """Go on from what `state` returned."""
 
     @abstractmethod
-    def probabilities(self, x: "np.ndarray | Streamed") -> np.ndarray:
+    def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
         """Return float32 (rows, classes) for encoded rows."""
 
 
-class _Progress:
-    """What is known of a training after each of its epochs (`fit`), and what follows from it for the next one."""
+class _Trajectory:
+    """What is known of a training after each of its epochs, and what follows from it for the next one."""
 
-    def __init__(self, recipe: Train, steps: int, layers: tuple[str, ...], on_epoch: OnEpoch):
-        self.fit = Fit(layers=layers)
-        self.learning_rate = LearningRate(recipe, steps)
-        self._recipe = recipe
-        self._on_epoch = on_epoch
-        self._early_stop = EarlyStop(recipe.early_stopping)
-        self._durations: list[float] = []
+    def __init__(self, longest: Train, readings: Sequence[Reading], steps: int, layers: tuple[str, ...]):
+        self.learning_rate = LearningRate(longest, steps)
+        self.progress = [_Progress(reading, layers) for reading in readings]
+        self.history: list[Any] = []  # of each epoch what was measured and what `record` was told, as JSON
+        self._read: list[Any] = []  # of the last epoch
 
     @property
     def epoch(self) -> int:
         """The number of the next epoch."""
+        return len(self.history)
+
+    def goes_on(self) -> bool:
+        """Tell whether anyone reads the next epoch."""
+        return bool(self.views())
+
+    def views(self) -> list[bool]:
+        """Return how the next epoch's weights are read: as trained (False), as their moving average (True), or both."""
+        return sorted({progress.averaged for progress in self.progress if progress.goes_on()})
+
+    def record(self, averaged: bool, values: dict[str, float], seconds: float, measured: np.ndarray) -> list[int]:
+        """Take note of an epoch as one of the views has it, and return for which readings its weights count so far."""
+        self._read.append([averaged, seconds, *values.values()])
+        self.learning_rate.update(values["val_loss"])
+        return [
+            place
+            for place, progress in enumerate(self.progress)
+            if progress.averaged == averaged and progress.goes_on() and progress.record(values, seconds, measured)
+        ]
+
+    def end_epoch(self, measured: np.ndarray) -> None:
+        """Take note that all views have been recorded."""
+        self.history.append([measured.tolist(), self._read])
+        self._read = []
+
+    def resume(self, history: list[Any]) -> None:
+        """Take note of the epochs that a checkpoint has."""
+        for of_layers, read in history:
+            measured = np.array(of_layers)
+            for averaged, seconds, *values in read:
+                self.record(averaged, dict(zip(CURVES, values, strict=True)), seconds, measured)
+            self.end_epoch(measured)
+        for progress in self.progress:
+            progress.fit.resumed = progress.epochs
+
+
+class _Progress:
+    """What a cell reads off a training (`fit`)."""
+
+    def __init__(self, reading: Reading, layers: tuple[str, ...]):
+        self.fit = Fit(layers=layers)
+        self.averaged = reading.recipe.ema > 0
+        self._reading = reading
+        self._early_stop = EarlyStop(reading.recipe.early_stopping)
+        self._durations: list[float] = []
+
+    @property
+    def epochs(self) -> int:
+        """How many it has read."""
         return len(self._durations)
 
     def goes_on(self) -> bool:
-        """Tell whether there is a next epoch."""
-        return self.fit.diverged is None and self.epoch < self._recipe.epochs and not self._early_stop.stop()
+        """Tell whether it reads the next epoch, too."""
+        enough = self.epochs >= self._reading.recipe.epochs
+        return self.fit.diverged is None and not enough and not self._early_stop.stop()
 
     def record(self, values: dict[str, float], seconds: float, measured: np.ndarray) -> bool:
-        """Take note of an epoch, and tell whether it is the best so far."""
+        """Take note of an epoch, and tell whether its weights are those that count so far."""
+        epoch = self.epochs
+        self._durations.append(seconds)
         # Both: the step that breaks the weights shows first on the validation rows.
         if not np.isfinite([values["loss"], values["val_loss"]]).all():
-            self.fit.diverged = self.epoch
-        self._durations.append(seconds)
-        if self.fit.diverged is not None:
+            self.fit.diverged = epoch
             return False
         if self.fit.layers:
             self.fit.diagnostics.append(measured)
-        return self._improved(values)
-
-    def _improved(self, values: dict[str, float]) -> bool:
-        epoch = len(self.fit.curves["loss"])
         for name, value in values.items():
             self.fit.curves[name].append(value)
-        self._on_epoch(epoch, values)
-        self.learning_rate.update(self.fit.curves)
+        self._reading.on_epoch(epoch, values)
+        rule = self._reading.recipe.early_stopping
         best = self._early_stop.improved(self.fit.curves)
-        self.fit.epoch = epoch if best else self.fit.epoch
-        return best
-
-    def history(self) -> dict[str, list[Any]]:
-        """Return what `resume` goes on from, as JSON."""
-        return {
-            "curves": [self.fit.curves[name] for name in CURVES],
-            "diagnostics": [measured.tolist() for measured in self.fit.diagnostics],
-            "durations": self._durations,
-        }
-
-    def resume(self, history: dict[str, list[Any]]) -> None:
-        """Take note of the epochs that a checkpoint has."""
-        self._durations = history["durations"]
-        self.fit.resumed = self.epoch
-        self.fit.diagnostics = [np.array(measured) for measured in history["diagnostics"]]
-        for values in zip(*history["curves"], strict=True):
-            self._improved(dict(zip(CURVES, values, strict=True)))
-
-    def ends_with_best(self) -> bool:
-        """Tell whether the weights of the best epoch are those that count, and not those of the last."""
-        rule = self._recipe.early_stopping
-        return self.fit.diverged is not None or (rule is not None and rule.restore_best)
+        counts = best or (rule is not None and not rule.restore_best and not self.goes_on())
+        self.fit.epoch = epoch if counts else self.fit.epoch
+        return counts
 
     def finished(self) -> Fit:
         """Return what is known of the whole training."""
-        if not self.ends_with_best():
-            self.fit.epoch = len(self.fit.curves["loss"]) - 1
         self.fit.epoch_seconds = float(np.median(self._durations[1:] or self._durations))
         return self.fit
 

@@ -67,9 +67,9 @@ class LearningRate:
         share = np.where(steps < warm, steps / max(warm, 1), share)
         return (self.recipe.learning_rate * self.factor * share).astype(np.float32)
 
-    def update(self, curves: Curves) -> None:
+    def update(self, val_loss: float) -> None:
         """Lower the rate after a plateau of val_loss, as `keras.callbacks.ReduceLROnPlateau` does."""
-        if self.recipe.schedule != "plateau" or self.patience.improved(curves["val_loss"][-1]):
+        if self.recipe.schedule != "plateau" or self.patience.improved(val_loss):
             return
         if self.patience.epochs >= self.recipe.plateau.patience:
             self.patience.epochs = 0

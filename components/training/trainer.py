@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from components.runtime.events import THREADS, Step
 from components.stats.metrics import recalls, scores
 from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, program_key
+from components.study.shards import leading
 from components.study.study import REFERENCE, Cell, Study
 from components.training.diagnosis import by_layer, diagnose
-from components.training.engine import Fit, OnEpoch, Split
+from components.training.engine import Fit, OnEpoch, Reading, Split, ignore
 from components.training.trees import Forest
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ SMALL = 2**20  # values in the train rows up to which one thread is faster than 
 
 
 class Trainer:
-    """Trains cells one after another; cells with the same shape of model share one compiled program."""
+    """Trains one trajectory after another; those with the same shape of model share one compiled program."""
 
     def __init__(self, study: Study, prepared: Prepared, scalers: str, store: Store, running: Step):
         self.prepared = prepared
@@ -47,21 +49,29 @@ class Trainer:
         self.threads = threads_for(prepared.schema)
         devices.set_up(study.recipe.train, self.threads)
 
-    def train(self, cell: Cell, on_epoch: OnEpoch = lambda *_: None) -> FinishedCell:
-        """Train one cell and put it into the store; `on_epoch` is told of each epoch, see `engine.Program.fit`.
+    def train(self, cells: Sequence[Cell], on_epochs: Sequence[OnEpoch] = ()) -> list[FinishedCell]:
+        """Train once what the cells of a trajectory are read off, and put those that are not there into the store.
+
+        Args:
+            cells: of one trajectory, see `components.study.shards.trajectories`.
+            on_epochs: of each cell what is told of each epoch, see `engine.Reading`.
 
         Raises:
             AssayError: when the loss is no number from the first epoch on.
         """
+        seed, recipe = cells[0].seed, leading(cells)
         with self.running.span("data"):
-            train_rows, val_rows = self.prepared.split(cell.seed, cell.recipe.data)
-            encoder = read_encoder(self.scalers, cell.seed, cell.recipe, self.prepared)
+            train_rows, val_rows = self.prepared.split(seed, recipe.data)
+            encoder = read_encoder(self.scalers, seed, recipe, self.prepared)
             y = self.prepared.y
             split = Split(self._rows(train_rows, encoder), y[train_rows], self._rows(val_rows, encoder), y[val_rows])
         with self.running.span("training"):
-            program = self._program_for(cell, len(train_rows))
-            checkpoint = Checkpoint(self.store.checkpoint(cell.key), self.minutes)
-            fit = program.fit(split, cell.recipe.train, cell.seed, encoder.spread, on_epoch, checkpoint)
+            program = self._program_for(recipe, len(train_rows))
+            checkpoint = Checkpoint(self.store.checkpoint(*(cell.key for cell in cells)), self.minutes)
+            told = on_epochs or [ignore] * len(cells)
+            readings = [Reading(cell.recipe.train, on_epoch) for cell, on_epoch in zip(cells, told, strict=True)]
+            fits = program.fit_together(split, readings, seed, encoder.spread, checkpoint)
+        for place, (cell, fit) in enumerate(zip(cells, fits, strict=True)):
             if fit.resumed:
                 self.running.emit("cell_resumed", arm=cell.arm, seed=cell.seed, epochs=fit.resumed)
             if fit.diverged == 0:
@@ -70,14 +80,19 @@ class Trainer:
                     f"lower train.learning_rate (now {cell.recipe.train.learning_rate}) or scale the data "
                     f"(now scale: {cell.recipe.scale})"
                 )
-            validation = program.probabilities(split.val_x)
-            test = program.probabilities(self._rows(self.prepared.test_rows, encoder))
-        result = _result(cell, fit, validation, split.val_y, len(self.prepared.schema.classes), program.computed)
-        return self._keep(cell, result, {"validation": validation, "test": test}, program.network, encoder)
+            if self.store.find(cell.key) is None:
+                with self.running.span("training"):
+                    program.restore(place)
+                    validation = program.probabilities(split.val_x)
+                    test = program.probabilities(self._rows(self.prepared.test_rows, encoder))
+                classes = len(self.prepared.schema.classes)
+                result = _result(cell, fit, validation, split.val_y, classes, program.computed)
+                self._keep(cell, result, {"validation": validation, "test": test}, program.network, encoder)
+        return [FinishedCell(self.store.path(cell.key)) for cell in cells]
 
     def _keep(
         self, cell: Cell, result: CellResult, probabilities: dict[str, np.ndarray], network: Any, encoder: Encoder
-    ) -> FinishedCell:
+    ) -> None:
         """Write the cell's folder into the store; `probabilities` by part (rows, classes)."""
         from components.serving import saved_model
 
@@ -93,7 +108,6 @@ class Trainer:
                     from components.training import augmentation_preview
 
                     augmentation_preview.draw(self.prepared, encoder, cell.recipe.augment, folder / PREVIEW)
-        return FinishedCell(self.store.path(cell.key))
 
     def _rows(self, numbers: np.ndarray, encoder: Encoder) -> np.ndarray | Streamed:
         """Return encoded rows as an array if all rows fit into the budget, else to be streamed in blocks.
@@ -108,14 +122,14 @@ class Trainer:
         block = max(self.budget // 4 // row_bytes, 1)
         return Streamed(lambda rows: encoder(self.prepared.rows[rows]), numbers, block)
 
-    def _program_for(self, cell: Cell, rows: int) -> engine.Program | Forest:
-        key = f"{program_key(cell.recipe)} {rows}"  # of the rows follow an epoch's steps
+    def _program_for(self, recipe: Recipe, rows: int) -> engine.Program | Forest:
+        key = f"{program_key(recipe)} {rows}"  # of the rows follow an epoch's steps
         if self._program is None or self._program[0] != key:
-            warning = None if MODELS[cell.recipe.model.name].trees else devices.unused(cell.recipe.train)
+            warning = None if MODELS[recipe.model.name].trees else devices.unused(recipe.train)
             if warning not in self._warned:
                 self.running.emit("warning", message=warning)
                 self._warned.add(warning)
-            self._program = (key, build(cell.recipe, self.prepared.schema, rows, self.threads))
+            self._program = (key, build(recipe, self.prepared.schema, rows, self.threads))
         return self._program[1]
 
 

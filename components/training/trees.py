@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from components.serving.tree_files import probabilities
 from components.stats.metrics import scores
 from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, Train
-from components.training.engine import CURVES, Fit, OnEpoch, Split
+from components.training.engine import CURVES, Fit, OnEpoch, Reading, Split, ignore
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -45,7 +46,7 @@ class Forest:
         recipe: Train,
         seed: int,
         spread: np.ndarray,
-        on_epoch: OnEpoch = lambda *_: None,
+        on_epoch: OnEpoch = ignore,
         checkpoint: Checkpoint | None = None,
     ) -> Fit:
         """Fit fresh trees; the curves are those of one epoch, and there is nothing to continue from.
@@ -67,6 +68,25 @@ class Forest:
         values = {name: scored[name[4:]] if name.startswith("val_") else trained[name] for name in CURVES}
         on_epoch(0, values)
         return Fit(curves={name: [value] for name, value in values.items()}, epoch_seconds=seconds)
+
+    def fit_together(
+        self,
+        split: Split,
+        readings: Sequence[Reading],
+        seed: int,
+        spread: np.ndarray,
+        checkpoint: Checkpoint | None = None,
+    ) -> list[Fit]:
+        """Fit once: of trees all cells read the same."""
+
+        def tell_all(epoch: int, values: dict[str, float]) -> None:
+            for reading in readings:
+                reading.on_epoch(epoch, values)
+
+        return [self.fit(split, readings[0].recipe, seed, spread, tell_all)] * len(readings)
+
+    def restore(self, reading: int) -> None:
+        """Do nothing: there is one state of trees."""
 
     def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
         """Return float32 (rows, classes) for encoded rows."""

@@ -76,9 +76,10 @@ class Program(keras_program.KerasProgram):
         self._logits = compiled(self._predict)
         self._augmented = tf.function(self._augment_graph, autograph=False)
 
-    def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
+    def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray, readings: int) -> None:
         self._state: State = self._copied((*self._values(self._fresh(seed)), self._optimizer_start))
-        self._weights = self._best = self._copied(self._state[:2])
+        self._weights = self._copied(self._state[:2])
+        self._kept: list[Weights] = [self._weights] * readings  # for each the weights that count so far
         self._seed = seed
         self._spread, self._class_weights = tf.constant(spread, tf.float32), weights
         by_tensorflow = isinstance(split.x, Streamed) or self.recipe.augment.on()
@@ -96,7 +97,7 @@ class Program(keras_program.KerasProgram):
             where = np.int32(watched)
             self._state, totals = self._train(self._state, batches, of_steps, self._class_weights, where, totals)
             watched -= batches.steps
-        self._weights = self._averaged(self._state) if self.averages else self._state[:2]
+        self._weights = self._state[:2]
         self.measured = np.asarray(totals[1])
         return np.asarray(totals[0])
 
@@ -108,22 +109,28 @@ class Program(keras_program.KerasProgram):
 
     def release(self) -> None:
         self._feed = self._rows = self._validation = None
-        self._write()
 
-    def keep(self) -> None:
-        self._best = self._copied(self._weights)
+    def average(self) -> None:
+        self._weights = self._averaged(self._state)
 
-    def restore(self) -> None:
-        self._weights = self._best
-        self._write()
+    def end_average(self) -> None:
+        self._weights = self._state[:2]
+
+    def keep(self, reading: int) -> None:
+        self._kept[reading] = self._copied(self._weights)
+
+    def restore(self, reading: int) -> None:
+        variables = [*self.network.trainable_variables, *self.network.non_trainable_variables]
+        trained, others = self._kept[reading]
+        for variable, value in zip(variables, [*trained, *others], strict=True):
+            variable.assign(value)
 
     def state(self) -> list[np.ndarray]:
-        return [np.asarray(value) for value in jax.tree.leaves((self._state, self._best))]
+        return [np.asarray(value) for value in jax.tree.leaves((self._state, self._kept))]
 
     def set_state(self, arrays: list[np.ndarray]) -> None:
-        saved = jax.tree.unflatten(jax.tree.structure((self._state, self._best)), arrays)
-        self._state, self._best = self._copied(saved)
-        self._weights = self._averaged(self._state) if self.averages else self._state[:2]
+        saved = jax.tree.unflatten(jax.tree.structure((self._state, self._kept)), arrays)
+        self._state, self._kept = self._copied(saved)
 
     def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
         weights = self._values(self.network)
@@ -132,12 +139,6 @@ class Program(keras_program.KerasProgram):
 
     def _on_devices(self, arrays: Any) -> Any:
         return jax.device_put(arrays, self._everywhere)
-
-    def _write(self) -> None:
-        """Put the weights that are scored into the network."""
-        variables = [*self.network.trainable_variables, *self.network.non_trainable_variables]
-        for variable, value in zip(variables, [*self._weights[0], *self._weights[1]], strict=True):
-            variable.assign(value)
 
     # Rows, in steps
 

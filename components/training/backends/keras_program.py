@@ -98,7 +98,6 @@ class KerasProgram(engine.Program):
         self.recipe = recipe
         self.inputs, self.classes = inputs, classes
         self.batch_size = recipe.train.batch_size
-        self.averages = recipe.train.ema > 0
         self.steps = -(-rows // self.batch_size)
         self.computed = devices.computed(recipe.train)
         if self.computed.device != "cpu":

@@ -56,40 +56,37 @@ class Program(keras_program.KerasProgram):
         self._scoring = for_scoring(self.network)
         self.optimizer = keras_program.optimizer(recipe.train, self.network, self.computed.precision, Adam)
         self._optimizer_start = [np.array(v) for v in self.optimizer.variables]
-        self._best = [tf.Variable(v.value) for v in self.network.variables]
+        self._kept: list[_Kept] = []  # for each reading
         self._whole = min(self.batch_size, rows)
         self._train = tf.function(self._train_graph, autograph=False)
         if self.computed.jit:  # the step alone: XLA would draw other random numbers for augmentation
             self._update = tf.function(self._update, jit_compile=True, autograph=False)
         self._score = tf.function(self._score_graph, autograph=False)
-        self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if self.averages else []
+        self._trained = [tf.Variable(v.value) for v in self.network.trainable_variables] if recipe.train.ema else []
         self._average = tf.function(self._average_graph, autograph=False)
         self._unaverage = tf.function(
             lambda: _assign([v.value for v in self.network.trainable_variables], self._trained)
         )
-        self._keep = tf.function(lambda: _assign(self._best, self.network.variables))
-        self._restore = tf.function(lambda: _assign([v.value for v in self.network.variables], self._best))
         self._logits = tf.function(lambda x: self._scoring(x, training=False), reduce_retracing=True)
 
-    def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray) -> None:
+    def begin(self, split: Split, seed: int, spread: np.ndarray, weights: np.ndarray, readings: int) -> None:
         _assign(self.network.variables, [fresh.value for fresh in self._fresh(seed).variables])
         _assign(self.optimizer.variables, self._optimizer_start)
         self._seed = seed
         self._spread, self._weights = tf.constant(spread, tf.float32), tf.constant(weights)
         self._rows = Feed(split.x, split.y, self.batch_size)
         self._validation = Feed(split.val_x, split.val_y, EVALUATION_ROWS)
+        self._readings = readings
+        while len(self._kept) < readings:
+            self._kept.append(_Kept(self.network))
 
     def train_epoch(self, order: np.ndarray, step: int, rates: np.ndarray) -> np.ndarray:
-        if self.averages and step:
-            self._unaverage()
         totals = tf.zeros(2), tf.fill((len(self.layers), len(QUANTITIES)), math.nan)
         for x, y, wanted in self._rows.blocks(order):
             steps = -(-len(wanted) // self.batch_size)
             seed = np.array((self._seed, step), np.int32)
             totals = self._train(x, y, wanted, seed, self._spread, rates[:steps], self._weights, totals)
             step, rates = step + steps, rates[steps:]
-        if self.averages:
-            self._average()
         self.measured = totals[1].numpy()
         return totals[0].numpy()
 
@@ -102,11 +99,17 @@ class Program(keras_program.KerasProgram):
     def release(self) -> None:
         del self._rows, self._validation
 
-    def keep(self) -> None:
-        self._keep()
+    def average(self) -> None:
+        self._average()
 
-    def restore(self) -> None:
-        self._restore()
+    def end_average(self) -> None:
+        self._unaverage()
+
+    def keep(self, reading: int) -> None:
+        self._kept[reading].keep()
+
+    def restore(self, reading: int) -> None:
+        self._kept[reading].restore()
 
     def state(self) -> list[np.ndarray]:
         return [np.array(variable) for variable in self._variables()]
@@ -115,7 +118,8 @@ class Program(keras_program.KerasProgram):
         _assign(self._variables(), arrays)
 
     def _variables(self) -> list:
-        return [*self.network.variables, *self.optimizer.variables, *self._best, *self._trained]
+        kept = [variable for reading in self._kept[: self._readings] for variable in reading.weights]
+        return [*self.network.variables, *self.optimizer.variables, *kept]
 
     def probabilities(self, x: np.ndarray | Streamed) -> np.ndarray:
         found = []
@@ -209,6 +213,15 @@ class Program(keras_program.KerasProgram):
             return start + EVALUATION_ROWS, loss + tf.reduce_sum(losses), counts + counted
 
         return tf.while_loop(lambda start, *_: start < rows, one, (0, *totals))[1:]
+
+
+class _Kept:
+    """The weights that count so far."""
+
+    def __init__(self, network: keras.Model):
+        self.weights = [tf.Variable(v.value) for v in network.variables]
+        self.keep = tf.function(lambda: _assign(self.weights, network.variables))
+        self.restore = tf.function(lambda: _assign([v.value for v in network.variables], self.weights))
 
 
 def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:

@@ -68,7 +68,7 @@ def test_idle_gpus_are_a_warning_once(on, iris, make_study, tmp_path, monkeypatc
     trainer, told = trainer_on(iris, study, tmp_path), []
     monkeypatch.setattr(trainer.running, "emit", lambda event, **fields: told.append((event, *fields.values())))
     for cell in study.cells():
-        trainer.train(cell)
+        trainer.train([cell])
     assert [event for event, *_ in told] == ["warning"]
 
 

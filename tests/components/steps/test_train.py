@@ -88,7 +88,7 @@ def test_a_loss_that_is_no_number_from_the_start_names_the_cell_and_a_cure(make_
     study = make_study("sklearn:iris", seeds=1, arms={}, recipe={**recipe})
     trainer = trainer_on(huge, study, tmp_path / "run")
     with pytest.raises(AssayError, match=r"arm 'reference', seed 0: .*lower train.learning_rate .*scale: none"):
-        trainer.train(study.cells()[0])
+        trainer.train(study.cells()[:1])
     assert list((tmp_path / "run").glob("store/*")) == []
 
 
@@ -109,7 +109,7 @@ def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, di
     found = []
     for name, prepared in (("clean", digits), ("other", poisoned)):
         trainer = trainer_on(prepared, study, tmp_path / name)
-        cells = [(cell, trainer.train(cell)) for cell in study.cells()]
+        cells = [(cell, *trainer.train([cell])) for cell in study.cells()]
         by_arm: dict[str, list[FinishedCell]] = {}
         for cell, result in cells:
             by_arm.setdefault(cell.arm, []).append(result)
@@ -251,10 +251,9 @@ def test_handing_over_copies_where_links_are_impossible(tmp_path, monkeypatch):
 def test_rows_over_the_budget_are_streamed_with_the_same_result(digits, tmp_path, make_study):
     study = make_study("sklearn:digits", recipe={"train": {"epochs": 1}}, arms={}, seeds=1)
     cell = study.cells()[0]
-    held = trainer_on(digits, study, tmp_path / "held").train(cell)
-    streamed = trainer_on(digits, study.model_copy(update={"memory": 200_000 / 2**30}), tmp_path / "streamed").train(
-        cell
-    )
+    (held,) = trainer_on(digits, study, tmp_path / "held").train([cell])
+    small = study.model_copy(update={"memory": 200_000 / 2**30})
+    (streamed,) = trainer_on(digits, small, tmp_path / "streamed").train([cell])
     assert streamed.result.curves == held.result.curves
     for part in ("validation", "test"):
         np.testing.assert_array_equal(streamed.probabilities(part), held.probabilities(part))

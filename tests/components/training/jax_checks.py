@@ -279,7 +279,7 @@ def test_a_cell_for_others_to_open(digits, make_study, tmp_path):
     """`test_jax` opens what is left here with TensorFlow."""
     train = {"backend": "jax", "epochs": 2, "batch_size": 128, "precision": "bfloat16"}
     study = make_study(recipe={"model": {"units": [8]}, "train": train}, arms={}, seeds=1)
-    result = trainer_on(digits, study, tmp_path / "jax").train(study.cells()[0])
+    (result,) = trainer_on(digits, study, tmp_path / "jax").train(study.cells())
     expected = {"backend": "jax", "device": "cpu", "devices": 1, "precision": "bfloat16", "jit": True}
     assert asdict(result.result.computed) == expected
     shutil.copytree(result.folder, Path(os.environ["JAX_CELL"]))

@@ -11,12 +11,12 @@ from sklearn.utils.class_weight import compute_class_weight
 from components.data.encoding import Inputs
 from components.errors import AssayError
 from components.stats.metrics import scores
-from components.study.recipe import Model, Recipe, Train, merge, program_key
+from components.study.recipe import Model, Recipe, Train, merge, program_key, trajectory_key
 from components.training import engine, models
 from components.training.augment import Mixture
 from components.training.backends import keras_program, tensorflow_program
 from components.training.backends.tensorflow_program import Program
-from components.training.engine import CURVES, Fit, Split
+from components.training.engine import CURVES, Fit, Reading, Split
 
 TRAIN, VALIDATION = 150, 60
 SPREAD = np.array([0.3, 0.0, 1.0])  # standard deviation, least and greatest value
@@ -440,11 +440,52 @@ def test_without_restoring_the_last_epochs_weights_stay(stopped, split):
     assert -np.log(of_truth).mean() == pytest.approx(fitted.curves["val_loss"][-1], rel=1e-4)
 
 
+READ_OFF = (
+    {"early_stopping": None, "epochs": 9},
+    {"early_stopping": None, "epochs": 4},
+    {"early_stopping": {"patience": 1, "min_delta": 0.01}},
+    {"early_stopping": {"patience": 2, "restore_best": False}},
+    {"early_stopping": {"patience": 2, "monitor": "val_accuracy", "start_from_epoch": 2}},
+    {"early_stopping": None, "epochs": 5, "ema": 0.9},
+    {"early_stopping": {"patience": 1}, "ema": 0.9},
+)
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [{"learning_rate": 0.05}, {"learning_rate": 0.2, "optimizer": "sgd"}, {"learning_rate": 10.0, "optimizer": "sgd"}],
+)
+def test_what_is_read_off_one_training_is_what_runs_of_their_own_give(split, shared):
+    recipes = [recipe_of(model={"batch_norm": False}, train={**shared, "epochs": 9, **reading}) for reading in READ_OFF]
+    assert len({trajectory_key(recipe) for recipe in recipes}) == 1
+    together = program_of(recipes[-1])
+    fits = together.fit_together(split, [Reading(recipe.train) for recipe in recipes], 3, SPREAD)
+    for place, (recipe, found) in enumerate(zip(recipes, fits, strict=True)):
+        alone = program_of(recipe)
+        expected = fit(alone, split, recipe, seed=3)
+        assert (found.curves, found.epoch, found.diverged) == (expected.curves, expected.epoch, expected.diverged)
+        np.testing.assert_array_equal(found.diagnostics, expected.diagnostics)
+        if expected.diverged != 0:
+            together.restore(place)
+            assert same(weights(together), weights(alone))
+
+
+def test_a_learning_rate_that_follows_the_scores_and_a_cosine_are_trainings_of_their_own():
+    def differ(*readings, **shared):
+        return len({trajectory_key(recipe_of(train={**shared, **reading})) for reading in readings}) == len(readings)
+
+    assert differ({"ema": 0.9}, {}, schedule="plateau")
+    assert not differ({"ema": 0.9}, {}, schedule="cosine")
+    assert differ({"epochs": 5}, {}, schedule="cosine")
+    assert not differ({"epochs": 5}, {}, schedule="plateau")
+    assert differ({"learning_rate": 0.1}, {"weight_decay": 0.1}, {"batch_size": 32}, {})
+
+
 @pytest.mark.parametrize(("epochs", "expected"), [(1, 100.0), (2, 1.0), (3, 1.5)])
 def test_the_seconds_of_an_epoch_leave_out_the_one_that_traces(split, epochs, expected):
     recipe = recipe_of(train={"epochs": epochs})
     program = program_of(recipe)
-    ticks = iter([0.0, 100.0, 100.0, 101.0, 101.0, 103.0])
+    ticks = iter([0.0, 90.0, 100.0, 100.0, 100.5, 101.0, 101.0, 102.0, 103.0])
     program.clock = lambda: next(ticks)
     assert fit(program, split, recipe).epoch_seconds == expected
 

@@ -65,11 +65,10 @@ def test_early_stopping_decides_as_keras_does(curve, patience, min_delta, monito
 def every_rate(steps: int = 3, curve: list[float] | None = None, **recipe) -> np.ndarray:
     """Return the learning rates of all steps, with val_loss going as the curve says."""
     train = Train.model_validate({"epochs": 8, "early_stopping": None, **recipe})
-    schedule, rates, seen = LearningRate(train, steps), [], []
+    schedule, rates = LearningRate(train, steps), []
     for epoch, value in enumerate(curve or range(train.epochs, 0, -1)):
         rates.append(schedule.rates(epoch))
-        seen.append(float(value))
-        schedule.update({"val_loss": seen})
+        schedule.update(float(value))
     return np.concatenate(rates)
 
 
