@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import sys
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -227,6 +226,8 @@ def run(
     seeds: int | None = None,
     *,
     target: str | None = None,
+    until_decided: bool = False,
+    most_seeds: int | None = None,
     budget: str | None = None,
     fan_out: int | None = None,
     on: str = "local",
@@ -244,7 +245,9 @@ def run(
         overrides: values by their paths.
         seeds: of each arm.
         target: the column of the class.
-        budget: time to spend, such as `20m`: it chooses the seeds, and drops arms early that so many would not decide.
+        until_decided: judge after 5 seeds, and train more of the arms that are not decided, as long as that may help.
+        most_seeds: of an arm, at most, when it goes on until all is decided; 40 by default.
+        budget: time to spend until all is decided, such as `20m`.
         fan_out: over how many training tasks the cells are spread; by default what fits the machine.
         on: `local`, each step a process, or `docker`, each step a container.
         image: of the containers; by default this version's, built when needed.
@@ -262,17 +265,19 @@ def run(
         raise UsageError(f"no runner is called {on!r}; expected one of {', '.join(RUNNERS)}")
     if on == "local" and (image or gpu):
         raise UsageError("--image and --gpu are for `--on docker`; here the steps use what is installed, and every GPU")
-    if budget is not None and (retrain or study_if_drift):
-        raise UsageError("--retrain and --budget exclude each other: there are no arms to choose from")
-    if budget is not None and seeds is not None:
-        raise UsageError("--seeds and --budget exclude each other: the budget chooses the seeds")
+    decides = {"--until-decided": until_decided, "--most-seeds": most_seeds, "--budget": budget}
+    for option in [name for name, value in decides.items() if value]:
+        if retrain or study_if_drift:
+            raise UsageError(f"--retrain and {option} exclude each other: there are no arms to decide on")
+        if seeds is not None:
+            raise UsageError(f"--seeds and {option} exclude each other: what is decided says how many seeds it takes")
     described = load_study(study, overrides, seeds, target=target, retrain=retrain, study_if_drift=study_if_drift)
     tasks, asides = fan_out or default_fan_out(), _asides()
     maker = RUNNERS[on](RunnerOptions(image, gpu, lambda text: asides.print(text, markup=False, soft_wrap=True)))
-    if budget is None:
-        finished = _watched(described, tasks, maker, asides)
+    if any(decides.values()):
+        finished = _until_decided(described, most_seeds, budget, tasks, maker, asides)
     else:
-        finished = _within(budget, described, tasks, maker, asides)
+        finished = _watched(described, tasks, maker, asides)
     return Result(finished.verdict, finished.decision, finished)
 
 
@@ -332,22 +337,22 @@ def _watched(study: Study, tasks: int, maker: "RunnerMaker", asides: Console) ->
         raise StoppedError(error.kept, report.standing.total) from None
 
 
-def _within(budget: str, study: Study, tasks: int, maker: "RunnerMaker", asides: Console) -> Finished:
-    """Run a study with as many seeds as a budget pays for, of the arms that so many seeds may decide."""
-    from pipeline.commands.plan import first_stage, make_plan, read_duration, second_stage
+def _until_decided(
+    study: Study, most: int | None, budget: str | None, tasks: int, maker: "RunnerMaker", asides: Console
+) -> Finished:
+    """Run a study until it is decided, or the time or the seeds are over."""
+    from pipeline.commands.plan import make_plan, read_duration
+    from pipeline.commands.until_decided import MOST_SEEDS, until_decided
 
-    begun, seconds = time.monotonic(), read_duration(budget)
-    planned = make_plan(study, tasks, Path.cwd())
-    first, screens = first_stage(planned, seconds)
-    asides.print(f"{first.seeds} seeds of all arms" + (", to choose arms" if screens else ""), markup=False)
-    finished = _watched(first, tasks, maker, asides)
-    if not screens:
-        return finished
-    left = seconds - (time.monotonic() - begun)
-    second = second_stage(planned, finished.verdict, finished.ended - finished.begun, left)
-    dropped = ", ".join(second.screening.dropped)
-    asides.print(f"{second.seeds} more seeds" + (f"; not of: {dropped}" if dropped else " of all arms"), markup=False)
-    return _watched(second, tasks, maker, asides)
+    seconds = read_duration(budget) if budget else 0.0
+    return until_decided(
+        study,
+        most or MOST_SEEDS,
+        tasks,
+        lambda look: _watched(look, tasks, maker, asides),
+        lambda text: asides.print(text, markup=False, soft_wrap=True),
+        (make_plan(study, tasks, Path.cwd()), seconds) if budget else None,
+    )
 
 
 def _asides() -> Console:

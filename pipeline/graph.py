@@ -66,6 +66,7 @@ def train(
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def evaluate(
+    store: str,
     data: dsl.Input[dsl.Dataset],
     runs: dsl.Input[dsl.Artifact],
     cells: dsl.Input[list[dsl.Artifact]],
@@ -77,7 +78,7 @@ def evaluate(
 
     from components.steps.evaluate import evaluate
 
-    evaluate(data.path, runs.path, [batch.path for batch in cells], verdict.path)
+    evaluate(store, data.path, runs.path, [batch.path for batch in cells], verdict.path)
     shutil.copyfile(f"{verdict.path}/report/report.html", page.path)  # where Kubeflow's own pages show it
 
 
@@ -154,7 +155,7 @@ def build(settle: Callable[[str, dsl.PipelineTask], object]) -> dsl.base_compone
             given = {"store": store, "data": data, "scalers": scalers, "runs": runs}
             trained = _always(one_batch(batch=batch, fan_out=fan_out, **given))
         cells = dsl.Collected(trained.output)
-        evaluated = placed(evaluate(data=data, runs=runs, cells=cells), "evaluate")
+        evaluated = placed(evaluate(store=store, data=data, runs=runs, cells=cells), "evaluate")
         verdict = evaluated.outputs["verdict"]
         registered = placed(register(data=data, runs=runs, verdict=verdict), "register")
         return Outcome(verdict=verdict, decision=registered.outputs["decision"])

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from components.evaluation.looks import Look
 from components.evaluation.verdict import ArmEffect, Reference, Verdict, Winner
 from components.evaluation.verdict import TestScores as ScoresOfTest  # pytest takes what is called Test for tests
 from components.records import to_json
@@ -57,6 +58,7 @@ def effect_of(arm: str, effect: float = 0.01, verdict: Any = "unknown", **change
         cost_high=None,
         worth_in_data=None,
         failures=None,
+        look=Look("7d3e", "3f1a", "digits-1", 5, 5, 0.05),
         others={"accuracy": Estimate(effect, effect - 0.01, effect + 0.01)},
         by_slice=(),
     )
@@ -80,13 +82,13 @@ def verdict_of(*effects: ArmEffect, **changes: Any) -> Verdict:
         slices=(),
         harms=(),
         interactions=(),
-        dropped={},
+        planned=None,
         retrain=None,
         curve=None,
         winner=Winner("reference", 0.98, 0),
         cheaper=None,
         failures=None,
-        test=ScoresOfTest(360, score, score, {"reference": (0.97,), "winner": (0.97,)}, None),
+        test=ScoresOfTest(360, 0, score, score, {"reference": (0.97,), "winner": (0.97,)}, None),
         findings=(),
         run=None,
         mlflow=None,

@@ -50,7 +50,7 @@ def read_checked(study: Study, folder: Path) -> tuple[Rows, Content, np.ndarray]
     rows = read(study.data, folder)
     check(rows)
     known = content(rows)
-    seeds = max(study.seed_numbers.stop, study.retrain.seeds) if study.retrain.enabled else study.seed_numbers.stop
+    seeds = max(study.seeds, study.retrain.seeds) if study.retrain.enabled else study.seeds
     parts = split(rows, study.data, seeds, known)
     if rows.words:  # text: no row is longer than the longest that is not for the test, which must not decide anything
         longest = max(int(np.count_nonzero(rows.x[parts[0] != TEST], axis=1).max()), 1)

@@ -26,7 +26,7 @@ def write(study: Study, prepared: Prepared, scalers: str | Path) -> None:
     wanted = {variant(arm.recipe): arm.recipe for arm in study.expand()}
     fitted = {
         seed: {name: encoder.to_json() for name, encoder in fit(prepared, seed, wanted).items()}
-        for seed in study.seed_numbers
+        for seed in range(study.seeds)
     }
     Path(scalers).write_text(json.dumps(fitted))
 

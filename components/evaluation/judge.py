@@ -4,7 +4,7 @@ All effects come from the validation rows' predictions, row by row, since how su
 seeds share; see `components.stats.paired_effects`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy import stats
 from components.data.prepared import Prepared
 from components.data.retraining import Retraining
 from components.data.slices import Slice, Slicing, slicings
+from components.evaluation.looks import Look, looks, looks_at_test_rows
 from components.evaluation.verdict import (
     ArmEffect,
     Cheaper,
@@ -54,7 +55,7 @@ class Comparison:
     def __init__(self, study: Study, cells: Cells, prepared: Prepared):
         """Read which rows each seed validates on, and score the reference."""
         self.cells = cells
-        self.rows = [prepared.split(seed)[1] for seed in study.seed_numbers]
+        self.rows = [prepared.split(seed)[1] for seed in range(study.seeds)]
         self.y = np.asarray(prepared.y)
         self.units = np.asarray(prepared.together)
         self.reference = self.scores(REFERENCE)
@@ -62,15 +63,15 @@ class Comparison:
     def scores(self, arm: str) -> dict[str, Rows]:
         """Return each metric of an arm by seed and row; higher is better in all of them."""
         found: dict[str, Rows] = {}
-        for rows, cell in zip(self.rows, self.cells[arm], strict=True):
+        for rows, cell in zip(self.rows, self.cells[arm], strict=False):  # an arm may have fewer seeds
             for metric, of_rows in row_scores(cell.probabilities("validation"), self.y[rows]).items():
                 found.setdefault(metric, []).append(METRICS[metric].sign * of_rows)
         return found
 
     def sound(self, *arms: str) -> list[int]:
         """Return the places of the seeds with which none of these has diverged, or all if none is left."""
-        places = range(len(self.rows))
         cells = [self.cells[arm] for arm in (REFERENCE, *arms)]
+        places = range(min(map(len, cells)))
         return [place for place in places if not any(has_diverged(of[place]) for of in cells)] or list(places)
 
     def gains(self, arm: Arm) -> dict[str, Rows]:
@@ -102,6 +103,7 @@ def judge(
     run: str | None = None,
     mlflow: MlflowRun | None = None,
     retrain: Retraining | None = None,
+    earlier: Sequence[Look] = (),
 ) -> Verdict:
     """Return the verdict; only the winner's and the reference's test predictions are opened.
 
@@ -112,6 +114,7 @@ def judge(
         run: the run's unique name.
         mlflow: where it is logged.
         retrain: why it retrains what it does.
+        earlier: what was looked at before.
     """
     metric, comparison = study.metric, Comparison(study, cells, prepared)
     reference, *others = study.expand()
@@ -121,8 +124,9 @@ def judge(
     cut = slicings(prepared, study.slices)
     gains = [_gain(arm, comparison, cut) for arm in arms]  # one arm's scores are in memory at a time
     matters = _matters(study, cells)
-    judged = _judged(study, arms, gains, matters, prepared)
-    effects = _effects(study, arms, judged, gains, cells, curve)
+    looked = looks(study, prepared.schema, run or "", earlier)
+    judged = _judged(study, arms, gains, matters, prepared, looked)
+    effects = _effects(study, arms, judged, gains, cells, curve, looked)
     slices, harms, effects = _by_slice(effects, gains, _sizes(cut, comparison.rows))
     winner = _winner(study, arms, effects, cells)
     return Verdict(
@@ -138,14 +142,14 @@ def judge(
         effects=effects,
         slices=slices,
         harms=harms,
-        interactions=_interactions(study, [arm for arm in others if arm.pair], comparison, matters),
-        dropped=study.screening.dropped,
+        interactions=_interactions(study, [arm for arm in others if arm.pair], comparison, matters, looked),
+        planned=study.planned,
         retrain=retrain,
         curve=curve,
         winner=Winner(winner, means[winner], typical(cells, metric)[winner].result.seed),
         cheaper=_cheaper(arms, effects, cells, winner),
         failures=_failures(cells[REFERENCE]),
-        test=_test_scores(cells, winner, prepared, metric),
+        test=_test_scores(cells, winner, prepared, metric, looks_at_test_rows(prepared.schema, run or "", earlier)),
         findings=gather_findings(cells),
         run=run,
         mlflow=mlflow,
@@ -217,19 +221,25 @@ def _gain(arm: Arm, comparison: Comparison, cut: Sequence[Slicing]) -> _Gain:
 
 
 def _judged(
-    study: Study, arms: list[Arm], gains: list[_Gain], matters: dict[str, float], prepared: Prepared
+    study: Study,
+    arms: list[Arm],
+    gains: list[_Gain],
+    matters: dict[str, float],
+    prepared: Prepared,
+    looked: Mapping[str, Look],
 ) -> dict[str, list[Effect]]:
     """Return the effects on each metric; the intervals of one hold all at once."""
-    rows, count = prepared.schema.splits["validation"], len(gains) + len(study.screening.dropped)
+    rows = prepared.schema.splits["validation"]
     removes = [arm.removes for arm in arms]
     return {
         name: compare(
             [gain.by_metric[name] for gain in gains],
             metric.resolution(rows),
             matters[name],
-            comparisons=count,
+            alphas=[looked[arm.name].may_miss for arm in arms],
             most=_most(name),
             removes=removes,
+            then=study.planned,
         )
         for name, metric in METRICS.items()
     }
@@ -242,6 +252,7 @@ def _effects(
     gains: list[_Gain],
     cells: Cells,
     curve: LearningCurve | None,
+    looked: Mapping[str, Look],
 ) -> tuple[ArmEffect, ...]:
     """Return the effects; those by slice are the means alone."""
     found: list[ArmEffect] = []
@@ -261,6 +272,7 @@ def _effects(
                 cost_high=cost_high,
                 worth_in_data=worth_in_data(curve, on_metric, arm.removes) if curve else None,
                 failures=_failures(cells[arm.name]),
+                look=looked[arm.name],
                 others=others,
                 by_slice=tuple(float(of.values.mean()) for of in gain.in_slices),
             )
@@ -281,7 +293,8 @@ def _by_slice(
     for place in able:  # the slices differ in size, so each has a resolution of its own
         of_slice = [gain.in_slices[place] for gain in gains]
         count = len(able) * len(gains)
-        of_places[place] = compare(of_slice, 1 / sizes[place][1], comparisons=count, most=1.0) if gains else []
+        alphas = [effect.look.may_miss for effect in effects]
+        of_places[place] = compare(of_slice, 1 / sizes[place][1], alphas=alphas, comparisons=count, most=1.0)
     slices = tuple(
         ValidationSlice(
             part.column,
@@ -342,7 +355,7 @@ def _failures(cells: list[FinishedCell]) -> Failures | None:
 
 
 def _interactions(
-    study: Study, arms: list[Arm], comparison: Comparison, matters: dict[str, float]
+    study: Study, arms: list[Arm], comparison: Comparison, matters: dict[str, float], looked: Mapping[str, Look]
 ) -> tuple[Interaction, ...]:
     """Return for every pair how much more one technique brings beside the other than without it.
 
@@ -357,11 +370,12 @@ def _interactions(
         places = comparison.sound(arm.name, *arm.pair)
         ours = comparison.scores(arm.name)[metric]
         first, second = (comparison.scores(name)[metric] for name in arm.pair)
-        of_seeds = list(zip(comparison.reference[metric], first, second, ours, strict=True))
+        of_seeds = list(zip(comparison.reference[metric], first, second, ours, strict=False))
         differences = [one - a - b + both for one, a, b, both in (of_seeds[place] for place in places)]
         found.append(comparison.paired(differences, places))
     resolution = METRICS[metric].resolution(int(np.mean([len(rows) for rows in comparison.rows])))
-    judged = compare(found, resolution, matters[metric], most=2 * _most(metric))
+    alphas = [looked[arm.name].may_miss for arm in arms]
+    judged = compare(found, resolution, matters[metric], alphas=alphas, most=2 * _most(metric))
     return tuple(
         Interaction(**vars(effect), arm=arm.name, techniques=(technique[arm.pair[0]], technique[arm.pair[1]]))
         for arm, effect in zip(arms, judged, strict=True)
@@ -404,7 +418,7 @@ def _reference(mean: float, metric: str, comparison: Comparison) -> Reference:
     return Reference(mean, low, high, _seconds(comparison.cells[REFERENCE]))
 
 
-def _test_scores(cells: Cells, winner: str, prepared: Prepared, metric: str) -> TestScores:
+def _test_scores(cells: Cells, winner: str, prepared: Prepared, metric: str, looks_before: int) -> TestScores:
     y = np.asarray(prepared.y[prepared.test_rows])
     means: dict[str, dict[str, float]] = {}
     per_seed: dict[str, tuple[float, ...]] = {}
@@ -415,7 +429,7 @@ def _test_scores(cells: Cells, winner: str, prepared: Prepared, metric: str) -> 
     gain = None
     if winner != REFERENCE:
         row = METRICS[metric]
-        pairs = zip(cells[winner], cells[REFERENCE], strict=True)
+        pairs = zip(cells[winner], cells[REFERENCE], strict=False)
         gains = [
             row.sign * (row.by_row(ours.probabilities("test"), y) - row.by_row(theirs.probabilities("test"), y))
             for ours, theirs in pairs
@@ -424,7 +438,7 @@ def _test_scores(cells: Cells, winner: str, prepared: Prepared, metric: str) -> 
         units = np.asarray(prepared.together)[prepared.test_rows]
         units = np.unique(units, return_inverse=True)[1]
         gain = interval(paired(rows, gains, units), row.resolution(len(y)), _most(metric))
-    return TestScores(len(y), means["reference"], means["winner"], per_seed, gain)
+    return TestScores(len(y), looks_before, means["reference"], means["winner"], per_seed, gain)
 
 
 def _seconds(cells: list[FinishedCell]) -> float:
@@ -436,7 +450,7 @@ def _cost(arm: Arm, cells: Cells) -> tuple[float, float | None, float | None]:
 
     Times are ratios, so it is the mean of their logarithms; no seed shares its time with another.
     """
-    with_it, without = cells[arm.name], cells[REFERENCE]
+    with_it, without = cells[arm.name], cells[REFERENCE][: len(cells[arm.name])]
     if arm.removes:
         with_it, without = without, with_it
     logs = np.log([a.result.seconds / b.result.seconds for a, b in zip(with_it, without, strict=True)])

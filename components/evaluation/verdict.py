@@ -8,9 +8,12 @@ from typing import ClassVar
 
 from components.data.retraining import Retraining
 from components.data.slices import Slice
+from components.evaluation.looks import Look
 from components.runtime.cells import Diagnosis
 from components.stats.learning_curve import LearningCurve
 from components.stats.paired_effects import Effect, Estimate
+
+WORTH_MORE = 0.05  # chance that the planned seeds decide, from which an arm is worth training further
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class ArmEffect(Effect):
         float | None
     )  # see `components.stats.learning_curve.worth_in_data`; None without a learning curve, too
     failures: Failures | None  # of the arm; None where it has none
+    look: Look  # with how many of the planned seeds it is judged, and how often that may be wrong
     others: dict[str, Estimate]  # the effect on each of the other metrics; the intervals of one hold all at once
     by_slice: tuple[float | None, ...]  # on accuracy, in each of the verdict's slices; None where it has too few rows
 
@@ -102,6 +106,7 @@ class TestScores:
     """The scores on the test rows."""
 
     rows: int
+    looks: int  # how many verdicts were given on the same rows before
     reference: dict[str, float]  # each metric, the mean over the seeds
     winner: dict[str, float]
     per_seed: dict[str, tuple[float, ...]]  # of `reference` and `winner` the study's metric with each seed
@@ -146,9 +151,7 @@ class Verdict:
     slices: tuple[ValidationSlice, ...]  # in which they are looked at, too
     harms: tuple[Harm, ...]  # the worst first
     interactions: tuple[Interaction, ...]  # with `pairs`
-    dropped: dict[
-        str, float
-    ]  # arms that the screening for a budget left out, with their effects; intervals are as wide as if they were there
+    planned: int | None  # seeds up to which it is going to be looked at again; None where these are all
     retrain: Retraining | None
     curve: LearningCurve | None  # None where no arm has fewer rows
     winner: Winner
@@ -169,6 +172,15 @@ class Verdict:
         return effect if metric == self.decided_by else effect.others[metric]
 
     @property
-    def comparisons(self) -> int:
-        """How many intervals hold at once."""
-        return len(self.effects) + len(self.dropped)
+    def undecided(self) -> list[ArmEffect | Interaction]:
+        """What more seeds may decide."""
+        return [
+            effect
+            for effect in (*self.effects, *self.interactions)
+            if effect.verdict in ("leans", "unknown") and (effect.chance is None or effect.chance >= WORTH_MORE)
+        ]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more seeds are planned, and may decide something."""
+        return self.planned is not None and self.seeds < self.planned and bool(self.undecided)

@@ -2,12 +2,12 @@
 
 from components.data.drift import FEWEST_ROWS, Drift
 from components.data.retraining import Retraining
-from components.evaluation.verdict import ArmEffect, Finding, Harm, Interaction, Verdict
+from components.evaluation.verdict import ArmEffect, Finding, Harm, Interaction, TestScores, Verdict
 from components.formatting import in_words
 from components.runtime.cells import Diagnosis
 from components.stats.learning_curve import LearningCurve
 from components.stats.metrics import METRICS
-from components.stats.paired_effects import Estimate
+from components.stats.paired_effects import ALPHA, Estimate
 
 MOST_HARMS = 3  # that the answer tells; the others are in the table of harms
 MOST_DRIFTED = 3  # values, in a sentence
@@ -35,7 +35,7 @@ def sentences(verdict: Verdict) -> list[str]:
     if not parts:
         parts.append(f"Nothing is decided with {seeds_as_text(verdict.seeds)}.")
     if leaning := by_verdict.get("leans"):
-        parts.append(f"{in_words([_leaning(e) for e in leaning])}: {_chances(leaning, verdict.seeds)}.")
+        parts.append(f"{in_words([_leaning(e) for e in leaning])}: {_chances(leaning, _more(verdict))}.")
     if unknown := by_verdict.get("unknown"):
         parts.append(f"Not known: {in_words([f'{e.technique}{between(e, verdict.decided_by)}' for e in unknown])}.")
     parts += failures(verdict)
@@ -71,6 +71,12 @@ def _limit(verdict: Verdict) -> str:
 
 def _leaning(effect: ArmEffect) -> str:
     return f"{effect.technique} leans to {'help' if effect.effect > 0 else 'hurt'}"
+
+
+def _more(verdict: Verdict) -> int:
+    """Return the further seeds that the chances are about."""
+    planned = verdict.planned or 0
+    return planned - verdict.seeds if planned > verdict.seeds else verdict.seeds
 
 
 def _chances(effects: list[ArmEffect], seeds: int) -> str:
@@ -190,10 +196,32 @@ def finding_as_text(finding: Finding, seeds: int) -> str:
     return f"{finding.arm}: {diagnosis_as_text(finding.diagnosis)} ({finding.seeds} of {seeds} seeds{cured})"
 
 
-def dropped_as_text(verdict: Verdict) -> str:
-    """Return what a screening left out, as a sentence; nothing where it left out none."""
-    listed = ", ".join(f"{arm} ({amount(effect, verdict.metric)})" for arm, effect in verdict.dropped.items())
-    return f"Not trained further after the screening, whose effects are in brackets: {listed}." if listed else ""
+def looks_as_text(verdict: Verdict) -> str:
+    """Return how earlier and later looks bear on the verdicts; nothing where there is but this one."""
+    said: list[str] = []
+    if exploratory := [effect.technique for effect in verdict.ranked if effect.look.exploratory]:
+        listed = "All verdicts are" if len(exploratory) == len(verdict.effects) else f"{in_words(exploratory)}:"
+        said.append(
+            f"{listed} exploratory: verdicts were given on the same data before, up to all the seeds that were planned "
+            f"then. A study of new data must confirm {'it' if len(exploratory) == 1 else 'them'}."
+        )
+    if any(effect.look.planned > effect.look.seeds or 0 < effect.look.alpha < ALPHA for effect in verdict.effects):
+        said.append("Each look spends a part of the 5 %, and its intervals are wider for it.")
+    if stopped := [f"{effect.arm} ({effect.look.seeds})" for effect in verdict.ranked if _ended(effect, verdict)]:
+        said.append(f"Trained no further, with the number of their seeds: {in_words(stopped)}.")
+    return " ".join(said)
+
+
+def test_looks(test: TestScores) -> str:
+    """Return how often the test rows were looked at, for the middle of a sentence."""
+    if not test.looks:
+        return "looked at for the first time, after the choice"
+    times = "once" if test.looks == 1 else f"{test.looks} times"
+    return f"looked at after the choice, and {times} before by other runs"
+
+
+def _ended(effect: ArmEffect, verdict: Verdict) -> bool:
+    return effect.look.seeds < verdict.seeds
 
 
 def diagnosis_as_text(diagnosis: Diagnosis) -> str:

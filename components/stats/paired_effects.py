@@ -72,7 +72,7 @@ class Effect(Estimate):
     error: float | None  # standard error of the effect
     verdict: Conclusion
     detectable: float | None  # the smallest effect that so many seeds show in `POWER` of studies
-    chance: float | None  # of one that leans: that as many seeds again would decide
+    chance: float | None  # of one that is not decided: that the seeds in view would decide
 
 
 def paired(rows: Sequence[np.ndarray], scores: Sequence[np.ndarray], units: np.ndarray) -> Paired:
@@ -130,10 +130,11 @@ def compare(
     arms: Sequence[Paired],
     resolution: float,
     matters: float = MATTERS,
-    alpha: float = ALPHA,
+    alphas: Sequence[float] | float = ALPHA,
     comparisons: int | None = None,
     most: float = math.inf,
     removes: Sequence[bool] | None = None,
+    then: int | None = None,
 ) -> list[Effect]:
     """Judge the arms of a study together.
 
@@ -141,21 +142,24 @@ def compare(
         arms: for each its differences by seed, positive where the technique improves the metric.
         resolution: the smallest step of the metric (one row of the validation rows); 0 where it has none.
         matters: the smallest difference that matters, in the metric's unit.
-        alpha: in what share of studies any of the intervals may miss.
+        alphas: in what share of studies any of the intervals may miss; or one such number for each arm, where they
+            have spent different parts of it on earlier looks.
         comparisons: for how many arms the intervals hold at once; as many as there are by default.
         most: the greatest difference that there can be: no interval is wider.
         removes: of each arm whether it lacks its technique, so that the reference's luck counts for the technique and
             not against it; all arms are alike by default.
+        then: the number of seeds that the chance to decide is about; twice as many as there are by default.
 
     Returns:
         One effect per arm, in the same order.
     """
     signs = np.where(np.zeros(len(arms)) if removes is None else removes, -1.0, 1.0)
-    level = Level(alpha, max(comparisons or 0, len(arms), 1), _correlation(arms, signs))
+    count, correlation = max(comparisons or 0, len(arms)), _correlation(arms, signs)
+    levels = [Level(alpha, count, correlation) for alpha in np.broadcast_to(alphas, len(arms)).tolist()]
     spreads = moderated(arms, resolution)
     beliefs = _beliefs(arms, spreads, signs)
-    judged = zip(arms, spreads, beliefs, strict=True)
-    return [_judge(arm, of, belief, level, matters, most) for arm, of, belief in judged]
+    judged = zip(arms, spreads, beliefs, levels, strict=True)
+    return [_judge(arm, of, belief, level, matters, most, then) for arm, of, belief, level in judged]
 
 
 @dataclass(frozen=True)
@@ -340,25 +344,6 @@ def interval(of: Paired, resolution: float = 0.0, most: float = math.inf) -> Est
     return Estimate(effect.effect, effect.low, effect.high)
 
 
-def hopeless(screened: Paired, spread: float, seeds: int, comparisons: int) -> bool:
-    """Tell whether further seeds would hardly show an arm's effect, even one that is larger than it looks.
-
-    It is taken to be a standard error larger than it looks, and dropped where less than half of the studies would show
-    it. The screened seeds must not be used to judge the arms that are kept: chosen for looking large, they are too
-    large there. Seeds of its own make the judgement fair (data splitting, Cox 1975, "A Note on Data-Dependent
-    Hypotheses"), but for the little that seeds share. Racing by elimination is Maron and Moore 1994, "Hoeffding Races".
-
-    Args:
-        screened: the arm's differences on the screening's seeds.
-        spread: standard deviation of a seed's difference, which a few seeds of one arm alone don't tell.
-        seeds: how many further ones could be trained.
-        comparisons: for how many will be corrected.
-    """
-    error = math.sqrt(spread**2 / len(screened.values) + screened.shared)
-    looks = abs(float(np.mean(screened.values)))
-    return expected(spread, screened.shared, seeds, comparisons).power(looks + error, Level(count=comparisons)) < 0.5
-
-
 def expected(spread: float, shared: float, seeds: int, arms: int) -> Spread:
     """Return how sure the means of a study will be.
 
@@ -410,7 +395,9 @@ def _beliefs(arms: Sequence[Paired], spreads: Sequence[Spread | None], signs: np
     return [_Belief(weights / weights.sum(), means[:, i], variances[:, i]) for i in range(len(arms))]
 
 
-def _judge(arm: Paired, of: Spread | None, belief: _Belief | None, level: Level, matters: float, most: float) -> Effect:
+def _judge(
+    arm: Paired, of: Spread | None, belief: _Belief | None, level: Level, matters: float, most: float, then: int | None
+) -> Effect:
     """Return an arm's effect with its interval and what that says; arguments as of `compare`."""
     effect, differences = float(arm.values.mean()), tuple(float(value) for value in arm.values)
     if of is None:
@@ -425,8 +412,10 @@ def _judge(arm: Paired, of: Spread | None, belief: _Belief | None, level: Level,
         verdict = "hurt"
     elif -matters < low and high < matters:
         verdict = "no difference"
-    elif belief and belief.same_sign(effect) >= LEANING:
-        verdict, chance = "leans", _chance(effect, of, belief, 2 * of.seeds, level, matters)
+    elif belief:
+        verdict = "leans" if belief.same_sign(effect) >= LEANING else "unknown"
+        in_view = then if then and then > of.seeds else 2 * of.seeds
+        chance = _chance(effect, of, belief, in_view, level, matters)
     return Effect(
         effect,
         low,

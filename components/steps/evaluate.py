@@ -16,10 +16,10 @@ from components.records import from_json, to_json
 from components.reporting.phrases import (
     between,
     changes,
-    dropped_as_text,
     finding_as_text,
     harm_as_text,
     interaction_as_text,
+    looks_as_text,
     retraining_lines,
     sentence,
 )
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from components.evaluation.judge import Cells
 
 
-def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
+def evaluate(store: str, data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
     """Write the verdict, and log it.
 
     Args:
+        store: folder of the finished cells, which also remembers the verdicts that were given.
         data: the prepared data.
         runs: the file of MLflow run numbers that `load` wrote.
         cells: the folders that the train tasks wrote, each with a folder a cell.
@@ -46,6 +47,7 @@ def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
     with step("evaluate") as this:
         with this.span("imports"):
             from components.data import retraining
+            from components.evaluation import looks
             from components.evaluation.judge import judge, typical
             from components.tracking import study_log
             from components.tracking.runs import StudyRuns
@@ -56,7 +58,9 @@ def evaluate(data: str, runs: str, cells: Sequence[str], verdict: str) -> None:
             by_arm = gather(study, cells)
             at = MlflowRun(mlflow_runs.tracking_uri, mlflow_runs.experiment, mlflow_runs.parent)
             retrained = retraining.read(prepared.folder / REPORT)
-            judged = judge(study, by_arm, prepared, mlflow_runs.run, at, retrained)
+            earlier = [*looks.read(Path(store)), *study_log.looks(mlflow_runs, prepared.schema)]
+            judged = judge(study, by_arm, prepared, mlflow_runs.run, at, retrained, earlier)
+            looks.remember(Path(store), [effect.look for effect in judged.effects])
             report = Path(verdict) / "report"
             write_report(report, study, judged, by_arm, prepared)
             typical_cells = typical(by_arm, study.metric)
@@ -106,8 +110,8 @@ def as_markdown(verdict: Verdict) -> str:
         lines += [*(f"- {line}" for line in (*retraining_lines(verdict.retrain), *changes(verdict))), ""]
     if verdict.effects:
         lines += _table(verdict)
-    if verdict.dropped:
-        lines += ["", dropped_as_text(verdict)]
+    if said := looks_as_text(verdict):
+        lines += ["", said]
     lines += [
         "",
         f"Winner on validation rows: **{winner.arm}** ({winner.mean:.4f}). On the {test.rows} test rows: "

@@ -52,7 +52,7 @@ def _of_finished(study: Study, prepared: Prepared, store: Store) -> Probe | None
     for cell in study.cells():
         finished = found.setdefault(cell.arm, [])
         result = store.find(cell.key)
-        if result and len(finished) == cell.seed - study.seed_numbers.start:  # none is missing before it
+        if result and len(finished) == cell.seed:  # none is missing before it
             finished.append(result)
     seeds = len(found[REFERENCE])
     arms = {arm: of for arm, of in found.items() if len(of) >= seeds and arm != REFERENCE}

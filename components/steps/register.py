@@ -35,14 +35,15 @@ def register(data: str, runs: str, verdict: str, decision: str, patience: float 
         study_runs = from_json(StudyRuns, Path(runs).read_bytes(), runs)
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if prepared.study.promote:
+            with this.span("report"):
+                text = (Path(verdict) / "report" / "verdict.json").read_bytes()
+                judged = from_json(Verdict, text, "verdict.json")
+            if prepared.study.promote and not judged.goes_on:
                 with this.span("report"):
-                    text = (Path(verdict) / "report" / "verdict.json").read_bytes()
-                    judged = from_json(Verdict, text, "verdict.json")
                     challenger = Challenger(prepared, judged.winner.arm, FinishedCell(Path(verdict) / "winner"))
                 made = register_winner(this, registry, study_runs, challenger)
             else:
-                reason = "the study says promote: false"
+                reason = "more seeds are planned" if prepared.study.promote else "the study says promote: false"
                 made = Decision(decision=Outcome.NOT_ASKED, reason=reason, model=registry.name, by=user())
             with this.span("mlflow"):
                 registry.end_study(study_runs, made)

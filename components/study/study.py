@@ -21,7 +21,7 @@ from components.study.arms import ADD_ONE_IN, LEAVE_ONE_OUT, Arm, Arms, expand, 
 from components.study.arms import REFERENCE as REFERENCE
 from components.study.dataset import DatasetSpec, Names
 from components.study.model_catalogue import APPLICATIONS
-from components.study.part import OneOf, Part, Whole, is_list, is_mapping, option
+from components.study.part import OneOf, Part, is_list, is_mapping, option
 from components.study.recipe import Recipe, content_hash, defaults, merge
 
 
@@ -34,15 +34,6 @@ class Cell:
     seed: int  # from 0
     recipe: Recipe
     key: str  # cells with the same key give, on the same data, the same result
-
-
-class Screening(Part):
-    """What `assay run --budget` did before: seeds of their own, which chose arms and count for nothing else."""
-
-    seeds: Whole = option(0, "how many; the study's own seeds come after them")
-    dropped: dict[str, float] = option(
-        {}, "arms that are not trained further, each with its technique's effect on those seeds"
-    )
 
 
 class Gate(Part):
@@ -111,7 +102,15 @@ class Study(Part):
     checkpoint: NonNegativeFloat = option(
         1.0, "minutes of training that a killed train task may lose, beside the epoch that it was in"
     )
-    screening: Screening = Screening()
+    planned: int | None = option(
+        None,
+        "seeds up to which it is going to be looked at again, as `--until-decided` says; each look spends its part of "
+        "the 5 %",
+        ge=1,
+        le=1000,
+        strict=True,
+    )
+    stopped: dict[str, int] = option({}, "arms that are trained no further, each with its number of seeds")
     promote: bool = option(True, "register the winner, and make it the champion if it earns it")
 
     @model_validator(mode="before")
@@ -161,16 +160,24 @@ class Study(Part):
             StudyError: for an unknown path, an impossible value, or a name used twice.
         """
         arms = expand(self.arms, self.recipe, self.data.kind, pairs=self.pairs)
-        names = [arm.name for arm in arms]
-        dropped = self.screening.dropped.keys()
-        for name in dropped - set(names):
-            expected = did_you_mean(name, names)
-            raise StudyError(("screening", "dropped"), f"no arm is called {name!r}; expected {expected}")
-        return [arm for arm in arms if not {arm.name, *(arm.pair or ())} & dropped]
+        names = [arm.name for arm in arms[1:]]
+        for name, seeds in self.stopped.items():
+            if name not in names:
+                raise StudyError(("stopped",), f"no arm is called {name!r}; expected {did_you_mean(name, names)}")
+            if not 1 <= seeds <= self.seeds:
+                raise StudyError(("stopped", name), f"expected 1 to {self.seeds} seeds, got {seeds}")
+        return arms
 
     def of_recipe(self, recipe: Recipe, seeds: int) -> "Study":
         """Return this study with a recipe alone: nothing is compared with it."""
-        alone = {"recipe": recipe.model_dump(), "arms": {}, "seeds": seeds, "pairs": False, "screening": {}}
+        alone = {
+            "recipe": recipe.model_dump(),
+            "arms": {},
+            "seeds": seeds,
+            "pairs": False,
+            "planned": None,
+            "stopped": {},
+        }
         return Study.model_validate({**self.model_dump(), **alone})
 
     def cells(self) -> list[Cell]:
@@ -178,7 +185,7 @@ class Study(Part):
         return [
             Cell(f"{number}-{seed}", arm.name, seed, arm.recipe, self._key(arm.recipe, seed))
             for number, arm in enumerate(self.expand())
-            for seed in self.seed_numbers
+            for seed in range(self.seeds_of(arm.name))
         ]
 
     @property
@@ -186,10 +193,9 @@ class Study(Part):
         """The metric that verdicts are about, see `decide_on`."""
         return self.decide_on or ("brier" if METRICS[self.metric].counts else self.metric)
 
-    @property
-    def seed_numbers(self) -> range:
-        """The seeds' numbers: from 0, or after those of the screening."""
-        return range(self.screening.seeds, self.screening.seeds + self.seeds)
+    def seeds_of(self, arm: str) -> int:
+        """Return with how many seeds an arm is trained, whose numbers are from 0."""
+        return self.stopped.get(arm, self.seeds)
 
     def digest(self) -> str:
         """Return a hash of the whole study: 12 hexadecimal digits."""

@@ -105,7 +105,7 @@ class CellLog:
         Every epoch of the first seed, and of a cell in which something is wrong; of others the epoch that counts. A
         thousand numbers cost as much as the training of a small cell.
         """
-        every = self.cell.seed == self.logger.runs.first_seed or result.findings
+        every = self.cell.seed == 0 or result.findings
         for layer, quantities in result.diagnostics.items():
             for quantity, values in quantities.items():
                 for epoch, value in enumerate(values):

@@ -37,7 +37,7 @@ LOG = logging.getLogger(__name__)
 class StudyRuns:
     """The MLflow runs of a study, as `load` hands them to the other steps."""
 
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     run: str  # its unique name
     tracking_uri: str  # where they are, without a login
@@ -45,7 +45,6 @@ class StudyRuns:
     parent: str  # the number of the study's own
     joined: bool  # the parent is the plugin's, and so not ours to end
     arms: dict[str, str]  # run numbers by arm
-    first_seed: int  # is logged in full
 
 
 def open_runs(study: Study, run: str, schema: Schema) -> StudyRuns:
@@ -69,7 +68,7 @@ def open_runs(study: Study, run: str, schema: Schema) -> StudyRuns:
     for run_id in (*([] if joined else [parent_id]), *arms.values()):
         api.update_run(run_id, status="RUNNING")
     uri = client.without_login(client.tracking_uri())
-    return StudyRuns(run, uri, experiment, parent_id, joined, arms, study.seed_numbers.start)
+    return StudyRuns(run, uri, experiment, parent_id, joined, arms)
 
 
 def _open_arms(

@@ -6,20 +6,27 @@ in the working folder, which a plain `mlflow ui` there shows. `components.tracki
 and its arms; here they are filled, and `components.tracking.latest` finds them again.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from components.data.prepared import Schema
+from components.evaluation.looks import Look
 from components.evaluation.verdict import Verdict
 from components.reporting.phrases import sentence
 from components.reporting.tables import COLUMNS
 from components.runtime.cells import FinishedCell
 from components.stats.paired_effects import Estimate
 from components.tracking import ui_views
-from components.tracking.client import as_metrics, as_tags, client
+from components.tracking.client import DATA_TAG, ROLE_TAG, as_metrics, as_tags, client, latest_runs, origin
 from components.tracking.runs import StudyRuns
+
+LOOK_TAG = "assay.look"  # of an arm's run: its part in a verdict, as JSON
+MOST_LOOKS = 5000  # arms' runs, the latest
 
 
 def log_verdict(
@@ -63,6 +70,14 @@ def log_verdict(
         api.set_experiment_tag(experiment, "mlflow.note.content", text)
 
 
+def looks(runs: StudyRuns, schema: Schema) -> list[Look]:
+    """Return the verdicts that MLflow remembers of the study's experiment and the same data."""
+    data = origin(schema)[DATA_TAG]
+    where = f"tags.`{ROLE_TAG}` = 'arm' and tags.`{DATA_TAG}` = '{data}'"
+    tags = [run.data.tags.get(LOOK_TAG) for run in latest_runs(client(), where, MOST_LOOKS, [runs.experiment])]
+    return [Look(**json.loads(tag)) for tag in tags if tag]
+
+
 def _of_study(verdict: Verdict) -> dict[str, float]:
     """Return the metrics of the study's run."""
     return {
@@ -80,7 +95,7 @@ def _of_arms(verdict: Verdict) -> tuple[dict[str, dict[str, float]], dict[str, d
         numbers[effect.arm] = {column.key: column.value(effect, verdict) for column in COLUMNS if column.logged}
         for metric, other in effect.others.items():
             numbers[effect.arm] |= {f"{name}/{metric}": value for name, value in _estimate(other).items()}
-        tags[effect.arm] = {"assay.verdict": effect.verdict}
+        tags[effect.arm] = {"assay.verdict": effect.verdict, LOOK_TAG: json.dumps(asdict(effect.look))}
         if harmed := [harm.slice.name for harm in verdict.harms if harm.arm == effect.arm]:
             tags[effect.arm]["assay.harms"] = ", ".join(harmed)
     for pair in verdict.interactions:

@@ -31,7 +31,7 @@ STUDY = "A ready study (digits, iris), a .yaml file, or a source such as sklearn
 StudyArgument = Annotated[str, typer.Argument(help=STUDY)]
 OutputOption = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.")]
 
-BUDGET = "Time to spend, such as 20m: it chooses the seeds, and drops arms early that so many would not decide."
+BUDGET = "Time to spend until all is decided, such as 20m; see --until-decided."
 
 On = StrEnum("On", list(RUNNERS))
 
@@ -80,6 +80,16 @@ class RunOptions(NamedTuple):
         typer.Option("--set", metavar="PATH=VALUE", help="Override a value, as in recipe.train.epochs=5; repeatable."),
     ] = None
     seeds: options.SeedsOption = None
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Judge after 5 seeds, and train more of the arms that are not decided, as long as that may help.",
+        ),
+    ] = False
+    most_seeds: Annotated[
+        int | None, typer.Option(min=2, max=1000, help="With --until-decided: seeds of an arm at most.  [default: 40]")
+    ] = None
     budget: Annotated[str | None, typer.Option(help=BUDGET)] = None
     fan_out: Annotated[
         int | None,
@@ -140,7 +150,10 @@ def plan(
     planned = api.plan(described, fan_out=fan_out)
     Console(highlight=False).print(planned)
     if seconds is not None:
-        typer.echo(f"`run --budget {budget}` would train {within_budget(planned, seconds)}.")
+        seeds = within_budget(planned, seconds)
+        typer.echo(
+            f"`run --budget {budget}` pays for {seeds} seeds of all arms, or more of those that are not decided."
+        )
 
 
 @app.command()

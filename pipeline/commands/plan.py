@@ -15,23 +15,17 @@ from rich.text import Text
 from components.errors import UsageError
 from components.runtime.cells import Store
 from components.stats.metrics import METRICS
-from components.stats.paired_effects import POWER, Level, Paired, expected, hopeless
+from components.stats.paired_effects import POWER, Level, expected
 from components.steps.probe import Probe, probe
-from components.study.study import REFERENCE, Screening, Study
+from components.study.study import REFERENCE, Study
 from pipeline.commands.quiet import native_libraries_silent
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from components.evaluation.verdict import Verdict
-
 CHOICES = (3, 5, 10, 20, 30, 50)  # seeds that a plan tells about, beside the study's own
 MAX_PROBED = 20  # seeds of which a probe can tell: what more of them share is known only when some are finished
 OVERHEAD_SECONDS = 20.0  # that a run takes beside training: starting its steps, MLflow, figures
-SCREENING_SEEDS = 3
-MIN_SEEDS = 3  # after a screening: fewer decide nothing
-ENOUGH_SEEDS = 20  # where a budget pays for so many of all arms, none is dropped
-MAX_SEEDS = 50
 RESERVE = 0.9  # share of a budget that is planned for: training may take longer than it did
 
 
@@ -132,64 +126,19 @@ def read_duration(text: str) -> float:
     return seconds
 
 
-def first_stage(plan: Plan, budget: float) -> tuple[Study, bool]:
-    """Return what to run first, and whether that is a screening; where nothing need or can be dropped it is all.
+def within_budget(plan: Plan, budget: float) -> int:
+    """Return with how many seeds at most a budget of seconds pays for all arms.
 
     Raises:
-        UsageError: where the budget pays for less than two seeds.
+        UsageError: where it is less than two.
     """
-    study, seeds = plan.study, plan.affordable(budget)
+    seeds = plan.affordable(budget)
     if seeds < 2:
         from components.formatting import duration
 
         least = duration(plan.seconds(2) / RESERVE)
         raise UsageError(f"--budget {duration(budget)} pays for less than two seeds; expected at least {least}")
-    if plan.comparisons > 1 and SCREENING_SEEDS + MIN_SEEDS <= seeds < ENOUGH_SEEDS:
-        return study.model_copy(update={"seeds": SCREENING_SEEDS, "promote": False}), True
-    return study.model_copy(update={"seeds": min(seeds, MAX_SEEDS)}), False
-
-
-def within_budget(plan: Plan, budget: float) -> str:
-    """Return what a budget of seconds pays for, in words.
-
-    Raises:
-        UsageError: where it is less than two seeds.
-    """
-    first, screens = first_stage(plan, budget)
-    then = " to choose arms, then seeds of their own for those that may be decided" if screens else ""
-    return f"{first.seeds} seeds of all arms{then}"
-
-
-def second_stage(plan: Plan, verdict: "Verdict", took: float, left: float) -> Study:
-    """Return what to run after the screening: the arms that may still be decided, with as many seeds as are paid for.
-
-    Args:
-        plan: of the study as the user gave it.
-        verdict: of the screening.
-        took: seconds that the screening ran.
-        left: seconds of the budget.
-    """
-    effects, seconds = verdict.effects, verdict.seconds
-    # What the screening's own seconds say of a wall clock's: its tasks ran side by side. No faster than all of them at
-    # once: where an earlier run had trained its cells, it took no time at all.
-    a_second = max((took - OVERHEAD_SECONDS) / (SCREENING_SEEDS * sum(seconds.values())), 1 / plan.tasks)
-
-    def affordable(dropped: dict[str, float]) -> int:
-        a_seed = a_second * sum(of for arm, of in seconds.items() if arm not in dropped)
-        return int(np.clip((RESERVE * left - OVERHEAD_SECONDS) / a_seed, MIN_SEEDS, MAX_SEEDS))
-
-    variances = {effect.arm: float(np.var(effect.differences, ddof=1)) for effect in effects}
-    typical = float(np.median(list(variances.values())))
-    dropped: dict[str, float] = {}
-    # The least promising goes first, and what it would have cost pays for seeds of the others. One always stays.
-    for effect in sorted(effects, key=lambda effect: abs(effect.effect))[:-1]:
-        screened = Paired(np.array(effect.differences), effect.shared)
-        spread = float(np.sqrt((variances[effect.arm] + typical) / 2))  # a few seeds of one arm don't tell it
-        if not hopeless(screened, spread, affordable(dropped), len(effects)):
-            break
-        dropped[effect.arm] = effect.effect
-    screening = Screening(seeds=SCREENING_SEEDS, dropped=dropped)
-    return plan.study.model_copy(update={"seeds": affordable(dropped), "screening": screening})
+    return seeds
 
 
 def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:

@@ -39,8 +39,8 @@ def show_verdict(console: Console, verdict: "Verdict", decision: "Decision | Non
         console.print(Text("What each technique does", style="bold"))
         console.print(_table(verdict))
         _say(console, _how(verdict), "dim")
-    if verdict.dropped:
-        _say(console, phrases.dropped_as_text(verdict), "dim")
+    if said := phrases.looks_as_text(verdict):
+        _say(console, said, "dim")
     console.print()
     _say(console, phrases.sentence(verdict), "bold")
     console.print()
@@ -137,7 +137,8 @@ def _how(verdict: "Verdict") -> str:
     from components.stats.paired_effects import POWER
 
     decider = METRICS[verdict.decided_by].title
-    hold = "the interval holds" if verdict.comparisons == 1 else f"all {verdict.comparisons} intervals hold at once"
+    count = len(verdict.effects)
+    hold = "the interval holds" if count == 1 else f"all {count} intervals hold at once"
     said = (
         f"{verdict.seeds} seeds, paired, on {verdict.validation_rows} validation rows; the {decider} decides, and "
         f"{hold} in 95 % of studies."
@@ -159,6 +160,8 @@ def _show_list(console: Console, title: str, lines: Sequence[str], style: str = 
 
 
 def _show_test(console: Console, verdict: "Verdict") -> None:
+    from components.reporting import phrases
+
     test, winner = verdict.test, verdict.winner
     table = Table(box=None, pad_edge=False, padding=(0, 1), show_header=False)
     rows = {"reference": test.reference}
@@ -171,7 +174,7 @@ def _show_test(console: Console, verdict: "Verdict") -> None:
             f"macro F1 {100 * score['macro_f1']:.1f} %",
             f"loss {score['loss']:.4f}",
         )
-    _say(console, f"On {test.rows} test rows, looked at once, after the choice (means over the seeds):")
+    _say(console, f"On {test.rows} test rows, {phrases.test_looks(test)} (means over the seeds):")
     console.print(table)
     console.print()
 

@@ -135,7 +135,13 @@ class Steps:
         from components.steps.evaluate import evaluate
 
         with self._watched("evaluate"):
-            evaluate(self._path("data"), self._path("runs.json"), [self._path("cells")], self._path("verdict"))
+            evaluate(
+                str(self.store),
+                self._path("data"),
+                self._path("runs.json"),
+                [self._path("cells")],
+                self._path("verdict"),
+            )
         return self
 
     def registered(self, **options: Any) -> "Steps":

@@ -21,8 +21,10 @@ from components.reporting.phrases import (
     changes,
     finding_as_text,
     harm_as_text,
+    looks_as_text,
     retraining_lines,
     sentences,
+    test_looks,
 )
 from components.stats.metrics import METRICS
 from components.study.study import Study
@@ -47,6 +49,8 @@ def gather(study: Study, verdict: Verdict, cells: Cells, prepared: Prepared, pre
         "heading": None if decided else said[0],
         "lead": " ".join(said[max(decided, 1) :]),
         "retrained": [*retraining_lines(verdict.retrain), *changes(verdict)] if verdict.retrain else [],
+        "looks": looks_as_text(verdict),
+        "test_looks": test_looks(verdict.test),
         "effects": effects.effects(verdict),
         "costs": effects.costs(verdict),
         "slices": effects.slices(verdict),

@@ -50,7 +50,6 @@ def effects(verdict: Verdict) -> dict[str, Any] | None:
         "headings": [column.heading(verdict) for column in shown],
         "scale": strip.scale(),
         "ticks": drawn,
-        "comparisons": verdict.comparisons,
         "by_verdict": {kind: [row for row in rows if row["verdict"] == kind] for kind in get_args(Conclusion)},
         "others": [name for name in METRICS if name in rows[0]["others"]],
     }

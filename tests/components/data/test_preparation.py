@@ -202,7 +202,7 @@ def test_too_small_parts_are_refused(make_study, tmp_path, source, data):
 
 def test_a_class_with_one_row_is_named():
     with pytest.raises(AssayError, match="1 of class 'b'"):
-        stratified(np.arange(10), np.array([0] * 9 + [1]), 0.3, 0, ("a", "b"), np.arange(10))
+        stratified(np.arange(10), np.array([0] * 9 + [1]), 0.3, 0, ("a", "b"), np.arange(10), 1)
 
 
 # The step

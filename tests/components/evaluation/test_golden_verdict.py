@@ -51,7 +51,7 @@ def made() -> Verdict:
             ),
         ),
         cheaper=Cheaper("wide", 0.3),
-        dropped={"wide": -0.01},
+        planned=40,
         retrain=Retraining("drift", "1", "reference", techniques={"dropout": "hurt"}, since="2026-01-01"),
         curve=LearningCurve(
             (CurvePoint("data=0.5", 575, 0.1, 0.09, 0.11),), PowerLaw(0.0, 1.0, 0.3), 1150, 0.08, 0.06, 0.05, 0.07

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from made_up import effect_of, verdict_of
 from sklearn import datasets
@@ -277,7 +276,7 @@ def test_the_recipe_alone_keeps_the_data_the_gate_and_the_name():
     assert [arm.name for arm in alone.expand()] == ["reference"]
     assert (alone.recipe.scale, alone.seeds, alone.gate.margin) == ("tanh", 3, -0.01)
     assert (alone.study, alone.data) == (study.study, study.data)
-    assert np.array_equal(list(alone.seed_numbers), range(3))
+    assert [cell.seed for cell in alone.cells()] == [0, 1, 2]
     assert json.loads(alone.model_dump_json())["pairs"] is False
 
 

@@ -207,16 +207,13 @@ def test_ninety_cells_of_digits_stay_below_a_megabyte(made_page):
     assert file.stat().st_size < 1_000_000
 
 
-def test_after_a_screening_seeds_have_other_numbers_and_dropped_arms_are_told(made_page):
-    """The study's own seeds come after those of the screening."""
+def test_arms_that_are_trained_no_further_are_told(made_page):
     arms = {"wide": {"model.units": [64]}, "<small>": {"model.units": [2]}}
-    screening = {"seeds": 3, "dropped": {"<small>": -0.04}}
-    page = read(made_page(data={"source": "sklearn:iris"}, arms=arms, seeds=2, screening=screening))
-    assert (
-        "Left out after a screening on seeds of its own, with the effect there: <small> (\N{MINUS SIGN}4.0" in page.text
-    )
-    assert "corrected for 2 comparisons" in page.text
-    assert re.search(r"winner \(seed [34][,)]", page.text)
+    stopped = {"planned": 8, "stopped": {"<small>": 2}}
+    page = read(made_page(data={"source": "sklearn:iris"}, arms=arms, seeds=4, **stopped))
+    assert "Trained no further, with the number of their seeds: <small> (2)." in page.text
+    assert "Each look spends a part of the 5 %" in page.text
+    assert "looked at for the first time, after the choice" in page.text
 
 
 def test_a_band_ends_where_most_seeds_have_stopped_and_leaves_out_what_is_no_number():

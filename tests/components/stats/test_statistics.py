@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from components.stats.paired_effects import Level, Paired, Spread, compare, hopeless, interval, paired
+from components.evaluation.looks import Look, _left
+from components.stats.paired_effects import ALPHA, Level, Paired, Spread, compare, interval, paired
 
-STUDIES, SEEDS, SCREENED, ARMS = 1000, 10, 3, 7
+STUDIES, SEEDS, EARLY, ARMS = 1000, 10, 5, 7
 ROWS, VALIDATION, COLUMNS, UNITS = 400, 80, 10, 24
 CURVED, STRAIGHT = np.random.default_rng(7).normal(size=(2, COLUMNS))
 
@@ -24,13 +25,12 @@ TECHNIQUES = ("half the units", "half the rows", "no hidden layer", "a strong pe
 class Simulated:
     """A study's differences to the reference, as a `Paired` by technique, and by arm that changes nothing.
 
-    The screened ones are of the first seeds, and the later ones of the others.
+    The early ones are those that change nothing, on the first seeds alone.
     """
 
     techniques: list[Paired]
     nothing: list[Paired]
-    screened: list[Paired]
-    later: list[Paired]
+    early: list[Paired]
 
 
 def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -80,12 +80,10 @@ def study(number: int) -> Simulated:
         for differences in nothing:  # a technique that only draws other numbers
             differences.append(right(x, y, train, validation, weights(rng)) - reference)
     units = np.arange(ROWS)
-    first, then = slice(0, SCREENED), slice(SCREENED, SEEDS)
     return Simulated(
         [paired(rows, of, units) for of in found],
         [paired(rows, of, units) for of in nothing],
-        [paired(rows[first], of[first], units) for of in (*found, *nothing)],
-        [paired(rows[then], of[then], units) for of in (*found, *nothing)],
+        [paired(rows[:EARLY], of[:EARLY], units) for of in nothing],
     )
 
 
@@ -161,54 +159,31 @@ def test_an_effect_of_the_size_that_is_called_detectable_is_found_in_four_of_fiv
     assert np.mean(found) == pytest.approx(0.8, abs=0.05)
 
 
-# A budget
+# Looks
 
 
-@pytest.fixture(scope="module")
-def kept(simulated) -> list[list[int]]:
-    """The arms of each study, techniques and such that change nothing, that a screening leaves."""
-    count = len(TECHNIQUES) + ARMS
-    chosen = []
-    for one in simulated:
-        variances = [of.values.var(ddof=1) for of in one.screened]
-        spreads = np.sqrt((variances + np.median(variances)) / 2)  # as `pipeline.commands.plan` takes them
-        left = SEEDS - SCREENED
-        chosen.append([arm for arm in range(count) if not hopeless(one.screened[arm], spreads[arm], left, count)])
-    return chosen
-
-
-def test_a_screening_drops_what_has_no_effect_more_often_than_what_has(kept):
-    shares = [np.mean([arm in of for of in kept]) for arm in range(len(TECHNIQUES) + ARMS)]
-    without_effect = np.mean(shares[len(TECHNIQUES) :])
-    assert without_effect < 0.35
-    assert shares[TECHNIQUES.index("half the units")] > 2 * without_effect
-
-
-def test_what_a_screening_keeps_is_judged_without_bias(simulated, kept):
-    """On seeds of its own; a trace is left, since the seeds share rows. With the screening's it would be large."""
-    truths = np.mean([[of.values.mean() for of in one.later] for one in simulated], axis=0)
-    fair, unfair, holds = [], [], []
-    for one, arms in zip(simulated, kept, strict=True):
-        for arm in arms:
-            direction = np.sign(one.screened[arm].values.mean())
-            both = np.concatenate([one.screened[arm].values, one.later[arm].values])
-            fair.append(direction * (one.later[arm].values.mean() - truths[arm]))
-            unfair.append(direction * (both.mean() - truths[arm]))
-            ((low, high),) = ends_of([one.later[arm]])
-            holds.append(low <= truths[arm] <= high)
-    assert abs(np.mean(fair)) < 0.0025  # a fifth of a row
-    assert np.mean(unfair) > 5 * abs(np.mean(fair))
-    assert np.mean(holds) == pytest.approx(0.95, abs=0.025)
-
-
-def test_what_a_screening_keeps_makes_no_more_false_claims(simulated, kept):
-    claims = [
-        any(
-            effect.verdict in ("helped", "hurt")
-            for effect in compare(
-                [one.later[arm] for arm in arms if arm >= len(TECHNIQUES)], 1 / VALIDATION, comparisons=ARMS
+def test_looking_again_makes_no_more_false_claims_since_each_look_spends_its_part(simulated):
+    def claimed(alphas: dict[int, float]) -> float:
+        by_study = [
+            any(
+                effect.verdict in ("helped", "hurt")
+                for seeds, alpha in alphas.items()
+                for effect in compare(one.early if seeds == EARLY else one.nothing, 1 / VALIDATION, alphas=alpha)
             )
-        )
-        for one, arms in zip(simulated, kept, strict=True)
-    ]
-    assert np.mean(claims) <= 0.05
+            for one in simulated
+        ]
+        return float(np.mean(by_study))
+
+    spent = claimed(dict(spending((EARLY, SEEDS)).items()))
+    again = claimed({EARLY: ALPHA, SEEDS: ALPHA})
+    assert spent <= 0.05
+    assert again > 1.3 * claimed({SEEDS: ALPHA})
+    assert again > spent
+
+
+def spending(looks: tuple[int, ...]) -> dict[int, float]:
+    """Return what each of the planned looks may spend."""
+    earlier: list[Look] = []
+    for seeds in looks:
+        earlier.append(Look("question", "data", f"run {seeds}", seeds, looks[-1], _left(earlier, seeds, looks[-1])))
+    return {look.seeds: look.alpha for look in earlier}

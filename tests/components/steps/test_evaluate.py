@@ -11,9 +11,9 @@ import pytest
 from made_up import effect_of, verdict_of, write_result
 
 from components.evaluation.judge import gather_findings, judge, median_seed
-from components.evaluation.verdict import ArmEffect, Cheaper, Failures, Finding
+from components.evaluation.verdict import ArmEffect, Cheaper, Failures, Finding, Verdict
 from components.records import to_json
-from components.reporting.phrases import amount, chance, sentence
+from components.reporting.phrases import amount, chance, looks_as_text, sentence
 from components.runtime.cells import RESULT, Diagnosis, FinishedCell
 from components.stats.metrics import scores
 from components.stats.paired_effects import Estimate
@@ -92,17 +92,40 @@ def test_the_preview_of_the_references_augmentation_is_among_the_figures(tiny, r
     assert "augmentation.png" in files
 
 
-def test_after_a_screening_the_first_seed_is_the_one_that_is_looked_into(run_steps, in_workplace):
-    """Its number is not 0: the preview is drawn of it, and every epoch of its layers is logged."""
-    recipe = {"augment": {"rotate": 10}, "train": {"epochs": 2, "early_stopping": False}}
-    steps = run_steps("screened", recipe=recipe, arms={}, seeds=2, screening={"seeds": 3}).all()
-    assert (steps.folder / "verdict" / "report" / "augmentation.png").exists()
-    assert [steps.cell(cell).preview.exists() for cell in ("0-3", "0-4")] == [True, False]
-    api, epochs = client.client(), {}
-    for run in client.search_runs(api, steps.runs.experiment, steps.run, "seed"):
-        name = next(name for name in run.data.metrics if name.startswith("layers/"))
-        epochs[run.data.tags["assay.seed"]] = len(api.get_metric_history(run.info.run_id, name))
-    assert epochs == {"3": 2, "4": 1}
+def test_a_verdict_is_remembered_and_one_from_more_seeds_is_exploratory(run_steps, in_workplace):
+    """It was to be judged with two seeds; MLflow alone remembers it, too."""
+    arms = {"narrow": {"model.units": [3]}}
+    first = run_steps("remembered", arms=arms, data={"test": 0.3}).all().judgement
+    again = run_steps("remembered", arms=arms, data={"test": 0.3}).all().judgement
+    assert again.effects == replace_looks(first.effects, again)
+    assert (first.test.looks, again.test.looks) == (0, 1)
+    more = run_steps("remembered", arms=arms, data={"test": 0.3}, seeds=3)
+    (more.store / "looks.jsonl").unlink()
+    judged = more.all().judgement
+    assert [effect.look.exploratory for effect in judged.effects] == [True]
+    assert "All verdicts are exploratory" in looks_as_text(judged)
+    assert judged.test.looks == 2
+
+
+def replace_looks(effects: tuple[ArmEffect, ...], verdict: Verdict) -> tuple[ArmEffect, ...]:
+    """Return the effects with the run of another verdict."""
+    return tuple(replace(effect, look=replace(effect.look, run=verdict.run)) for effect in effects)
+
+
+def test_what_is_planned_to_be_judged_again_registers_nothing_yet(run_steps, in_workplace):
+    arms = {"narrow": {"model.units": [3]}, "same": {}, "long": {"train.early_stopping": False}}
+    steps = run_steps("planned", arms=arms, seeds=2, planned=4).all()
+    assert steps.judgement.goes_on
+    assert steps.decision.reason == "more seeds are planned"
+    assert {effect.look.alpha for effect in steps.judgement.effects} == {pytest.approx(0.05 * 0.5**1.5)}
+    more = run_steps("planned", arms=arms, seeds=4, planned=4, stopped={"same": 2}).all()
+    by_arm = {effect.arm: effect for effect in more.judgement.effects}
+    assert len(by_arm["same"].differences) == 2
+    assert len(by_arm["narrow"].differences) == 4
+    assert by_arm["same"].look.alpha == pytest.approx(0.05 * 0.5**1.5)
+    assert by_arm["narrow"].look.alpha == pytest.approx(0.05 * (1 - 0.5**1.5))
+    assert not more.judgement.goes_on
+    assert more.decision.decision != "not asked"
 
 
 def test_all_that_mlflow_and_the_terminal_need_is_json_without_nan(tiny):

@@ -192,7 +192,7 @@ def test_augmented_rows_are_those_of_tensorflow(split, monkeypatch):
     """And those of a small last batch."""
     recipe = recipe_of(augment={"rotate": 10, "noise": 0.1, "cutmix": 1.0})
     program = program_of(recipe)
-    program.begin(split, 7, SPREAD, np.ones(10, np.float32))
+    program.begin(split, 7, SPREAD, np.ones(10, np.float32), 1)
     order = np.random.default_rng(0).permutation(TRAIN).astype(np.int32)
     steps = 0
     for batches in program._prepared(order, 30):

@@ -264,7 +264,7 @@ def test_a_word_that_is_twice_in_a_batch_has_one_gradient():
     inputs = Inputs((2,), sizes=(9,), dtype="int32")
     x, y = np.array([[3, 0], [3, 0]], np.int32), np.zeros(2, np.int32)
     program = Program(recipe, inputs, 2, 2)
-    program.begin(Split(x, y, x, y), 0, np.zeros(0), np.ones(2, np.float32))
+    program.begin(Split(x, y, x, y), 0, np.zeros(0), np.ones(2, np.float32), 1)
     before = np.array(program.network.get_layer("words").embeddings)
     program.fit(Split(x, y, x, y), recipe.train, 0, np.zeros(0))
     moved = np.abs(np.array(program.network.get_layer("words").embeddings) - before)
@@ -309,7 +309,7 @@ def test_clipping_bounds_the_step(split):
     train = {"epochs": 1, "batch_size": TRAIN, "optimizer": "sgd", "learning_rate": 1.0, "clip_norm": 0.01}
     recipe = recipe_of(train=train)
     program = program_of(recipe)
-    program.begin(split, 0, SPREAD, np.ones(10, np.float32))
+    program.begin(split, 0, SPREAD, np.ones(10, np.float32), 1)
     before = [np.array(w) for w in program.network.trainable_variables]
     fit(program, split, recipe)
     moved = [np.array(w) - b for w, b in zip(program.network.trainable_variables, before, strict=True)]

@@ -36,6 +36,7 @@ def test_the_first_night_is_the_study_and_the_second_its_winners_recipe(tmp_path
     [
         (["--study-if-drift"], "--study-if-drift is for a retraining; add --retrain"),
         (["--retrain", "--budget", "1m"], "--retrain and --budget exclude each other"),
+        (["--seeds", "3", "--until-decided"], "--seeds and --until-decided exclude each other"),
     ],
 )
 def test_options_that_contradict_are_refused(tmp_path, options, said):

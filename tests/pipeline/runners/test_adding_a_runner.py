@@ -41,7 +41,7 @@ class InThisProcess:
             lambda: load(told["study"], told["run"], told["store"], at["data"], at["runs"]),
             lambda: scale(at["data"], at["scalers"]),
             *(partial(train, label, *between, cells) for label, cells in zip(told["batches"], batches, strict=True)),
-            lambda: evaluate(at["data"], at["runs"], batches, at["evaluate"]),
+            lambda: evaluate(told["store"], at["data"], at["runs"], batches, at["evaluate"]),
             lambda: register(at["data"], at["runs"], at["evaluate"], at["register"]),
             lambda: keep_results(self.run, at["evaluate"], at["register"]),
         ]
