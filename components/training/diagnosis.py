@@ -1,7 +1,7 @@
 """What is wrong inside a network, out of what `layer_watch` measured in every epoch.
 
 QUANTITIES of a layer, each of one step, the last whole batch of the epoch:
-    gradient_norm  length of the gradient of its kernels, before clipping and with the L1 and L2 penalties
+    gradient_norm  length of the gradient of its kernels, before clipping and without the L1 and L2 penalties
     weight_norm    length of its kernels
     update_ratio   length of the step that its kernels took, as a share of weight_norm
     dead           relu and gelu: share of the units that no row (and no place of an image or text) makes positive

@@ -52,6 +52,7 @@ class LayerStatistics:
         self.layers = tuple(name for name in dict.fromkeys(named) if name in {*kernels, *outputs})
         self.network = keras.Model(network.input, {**outputs, LOGITS: network.output}, name="watched")
         self.kernels = tuple(number for of_layer in kernels.values() for number in of_layer)
+        self._penalties = [network.trainable_variables[number].regularizer for number in self.kernels]
         self._kernels = [len(of_layer) for of_layer in kernels.values()]
         self._outputs = list(outputs)
         # Where each number of a layer is among all that `measure` finds; the last one is NaN.
@@ -77,17 +78,23 @@ class LayerStatistics:
         Few operations, since tracing one costs more than computing it.
 
         Args:
-            gradients: of the `kernels`, before clipping.
+            gradients: of the `kernels`, before clipping. What is measured is without the part of an L1 or L2 penalty,
+                which would hide that what comes from the data vanishes.
             before: the kernels before the step.
             after: the kernels after it.
             outputs: what `network` gave in this step.
         """
+        of_data = [self._of_data(*kernel) for kernel in zip(gradients, before, self._penalties, strict=True)]
         changes = [new - old for new, old in zip(after, before, strict=True)]
-        squares = [*self._squares(gradients), *self._squares(before), *self._squares(changes)]
+        squares = [*self._squares(of_data), *self._squares(before), *self._squares(changes)]
         gradient, weight, change = ops.split(ops.sqrt(ops.stack(squares)), 3)
         activity = [number for layer in self._outputs for number in self._activity(outputs[layer])]
         numbers = ops.concatenate([gradient, weight, change / weight, ops.stack([*activity, math.nan])])
         return ops.take(numbers, self._places)
+
+    @staticmethod
+    def _of_data(gradient: Tensor, kernel: Tensor, penalty: keras.regularizers.L1L2 | None) -> Tensor:
+        return gradient if penalty is None else gradient - penalty.l1 * ops.sign(kernel) - 2 * penalty.l2 * kernel
 
     def _squares(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the sum of squares of each layer's tensors."""

@@ -80,7 +80,7 @@ def test_each_seed_has_its_own_validation_rows_and_always_the_same(digits, make_
 def test_whatever_the_labels_every_class_is_in_both_parts_or_it_is_refused(labels, fraction, seed):
     y, rows = np.array(labels), np.arange(len(labels)) + 1000
     try:
-        taken = stratified(rows, y, fraction, seed, ("a", "b", "c", "d"), rows)
+        taken = stratified(rows, y, fraction, seed, ("a", "b", "c", "d"), rows, np.zeros_like(rows))
     except AssayError:
         return
     rest = np.setdiff1d(rows, taken)
@@ -93,7 +93,7 @@ def test_whatever_the_labels_every_class_is_in_both_parts_or_it_is_refused(label
 @given(st.lists(st.integers(20, 60), min_size=2, max_size=4), st.sampled_from([0.1, 0.2, 0.5]))
 def test_classes_keep_their_proportions(counts, fraction):
     y = np.repeat(np.arange(len(counts)), counts)
-    taken = stratified(np.arange(len(y)), y, fraction, 0, ("a", "b", "c", "d"), np.arange(len(y)))
+    taken = stratified(np.arange(len(y)), y, fraction, 0, ("a", "b", "c", "d"), np.arange(len(y)), np.zeros_like(y))
     assert np.abs(np.bincount(y[taken], minlength=len(counts)) - np.array(counts) * fraction).max() < 1.0001
 
 
@@ -202,7 +202,7 @@ def test_too_small_parts_are_refused(make_study, tmp_path, source, data):
 
 def test_a_class_with_one_row_is_named():
     with pytest.raises(AssayError, match="1 of class 'b'"):
-        stratified(np.arange(10), np.array([0] * 9 + [1]), 0.3, 0, ("a", "b"), np.arange(10), 1)
+        stratified(np.arange(10), np.array([0] * 9 + [1]), 0.3, 0, ("a", "b"), np.arange(10), np.zeros(10, int))
 
 
 # The step

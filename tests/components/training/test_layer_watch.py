@@ -47,15 +47,16 @@ def by_hand(recipe: Recipe, split: Split) -> dict[str, dict[str, float]]:
     network = models.build(recipe.model, Inputs((8, 8, 1)), 10, 2, 0)
     x = np.asarray(split.x)
     rows = np.random.default_rng((0, 0)).permutation(TRAIN)[: recipe.train.batch_size]
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = tf.reduce_mean(
             keras.losses.sparse_categorical_crossentropy(
                 split.y[rows], network(x[rows], training=True), from_logits=True
             )
         )
-        loss += sum(network.losses)
-    gradients = tape.gradient(loss, [w.value for w in network.trainable_variables])
-    gradient_of = {w.path: np.array(g, np.float64) for w, g in zip(network.trainable_variables, gradients, strict=True)}
+        loss = data_loss + sum(network.losses)
+    values = [w.value for w in network.trainable_variables]
+    gradients, of_data = tape.gradient(loss, values), tape.gradient(data_loss, values)
+    gradient_of = {w.path: np.array(g, np.float64) for w, g in zip(network.trainable_variables, of_data, strict=True)}
     watched = keras.Model(network.input, [layer.output for layer in network.layers])
     outputs = dict(zip([layer.name for layer in network.layers], watched(x[rows], training=True), strict=True))
     before = {w.path: np.array(w, np.float64) for w in network.trainable_variables}
@@ -84,7 +85,7 @@ def by_hand(recipe: Recipe, split: Split) -> dict[str, dict[str, float]]:
 
 @pytest.mark.parametrize(
     "model",
-    [{"batch_norm": True}, {"batch_norm": False, "l2": 0.01}]
+    [{"batch_norm": True}, {"batch_norm": False, "l2": 0.1, "l1": 0.01}]
     + [{"batch_norm": False, "activation": activation} for activation in ("tanh", "sigmoid")],
     ids=["batch normalization", "L2", "tanh", "sigmoid"],
 )
