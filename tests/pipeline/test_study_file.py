@@ -69,7 +69,7 @@ def test_a_file_that_is_not_there_names_its_neighbour(written, tmp_path):
         ("study: x\ndata:\n  source: sklearn: iris\n", 3, ["not YAML", "quotes"]),
         ("study: x\n---\nstudy: y\n", 2, ["one study"]),
         (HEAD + "note: \x01\n", 3, ["'\\x01'"]),
-        (HEAD + "sed: 3\n", 3, ["unknown key 'sed'", "did you mean seeds?"]),
+        (HEAD + "sed: 3\n", 3, ["unknown key 'sed'", "expected seeds, or another"]),
         (HEAD + "recipe:\n  model:\n    dropot: 1\n", 5, ["recipe.model.dropot", "did you mean dropout?"]),
         (HEAD + "recipe:\n  train:\n    epochs: ten\n", 5, ["recipe.train.epochs", "a whole number", "'ten'"]),
         (HEAD + "recipe:\n  model: {dropout: 1}\n", 4, ["recipe.model.dropout", "less than 1"]),

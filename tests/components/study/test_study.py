@@ -427,8 +427,8 @@ TEXT = {"source": "text:x.csv"}
     ("changes", "words"),
     [
         # unknown keys, at each depth, in any case
-        ({"seed": 5}, ["seed: unknown key 'seed'", "did you mean seeds?"]),
-        ({"Seeds": 5}, ["Seeds: unknown key 'Seeds'", "did you mean seeds?"]),
+        ({"seed": 5}, ["seed: unknown key 'seed'", "expected seeds, or another"]),
+        ({"Seeds": 5}, ["Seeds: unknown key 'Seeds'", "expected seeds, or another"]),
         ({"recipe": {"modle": {}}}, ["recipe.modle: unknown key 'modle'", "did you mean model?"]),
         ({"recipe": {"Model": {}}}, ["recipe.Model: unknown key 'Model'", "did you mean model?"]),
         ({"recipe": {"model": {"drop_out": 1}}}, ["recipe.model.drop_out:", "did you mean dropout?"]),

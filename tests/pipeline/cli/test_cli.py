@@ -50,7 +50,7 @@ def test_without_a_study_the_ready_ones_are_listed(tmp_path):
 @pytest.mark.parametrize(
     ("text", "arguments", "code", "parts"),
     [
-        (HEAD + "sed: 3\n", ["run", "study.yaml"], 2, ["study.yaml:3: ", "did you mean seeds?"]),
+        (HEAD + "sed: 3\n", ["run", "study.yaml"], 2, ["study.yaml:3: ", "expected seeds, or another"]),
         (HEAD + "seeds: three\n", ["run", "study.yaml"], 2, ["study.yaml:3: ", "a whole number", "'three'"]),
         (HEAD + "data: [\n", ["run", "study.yaml"], 2, ["study.yaml:", "not YAML"]),
         (
