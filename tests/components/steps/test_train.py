@@ -122,7 +122,7 @@ def test_other_test_rows_change_no_scaler_no_weight_and_no_choice(make_study, di
     assert verdict.winner == other_verdict.winner
     for effect, other in zip(verdict.effects, other_verdict.effects, strict=True):
         costs = dict.fromkeys(("cost", "cost_low", "cost_high"), 0)  # times differ
-        assert replace(effect, **costs) == replace(other, **costs)
+        assert replace(effect, **costs) == replace(other, **costs, look=effect.look)
     assert verdict.test != other_verdict.test
 
 
