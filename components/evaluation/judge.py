@@ -128,7 +128,7 @@ def judge(
     judged = _judged(study, arms, gains, matters, prepared, looked)
     effects = _effects(study, arms, judged, gains, cells, curve, looked)
     slices, harms, effects = _by_slice(effects, gains, _sizes(cut, comparison.rows))
-    winner = _winner(study, arms, effects, cells)
+    winner = _winner(effects)
     return Verdict(
         study=study.study,
         metric=metric,
@@ -317,18 +317,17 @@ def _by_slice(
     return slices, tuple(sorted(harms, key=lambda harm: harm.effect)), known
 
 
-def _winner(study: Study, arms: list[Arm], effects: Sequence[ArmEffect], cells: Cells) -> str:
+def _winner(effects: Sequence[ArmEffect]) -> str:
     """Return the best of the arms that are shown to be better than the reference, and do not diverge; else that.
 
     The best mean of some equal arms is the luckiest: of eight that change nothing one looks better eight times in nine.
     """
-    better = [
-        arm.name
-        for arm, effect in zip(arms, effects, strict=True)
-        if effect.verdict == ("hurt" if arm.removes else "helped") and effect.failures is None
-    ]
-    sign = METRICS[study.decided_by].sign
-    return max(better, key=lambda name: sign * _mean(cells[name], study.decided_by), default=REFERENCE)
+    better = {
+        effect.arm: abs(effect.effect)
+        for effect in effects
+        if effect.verdict == ("hurt" if effect.removes else "helped") and effect.failures is None
+    }
+    return max(better, key=better.__getitem__, default=REFERENCE)
 
 
 def _cheaper(arms: list[Arm], effects: Sequence[ArmEffect], cells: Cells, winner: str) -> Cheaper | None:

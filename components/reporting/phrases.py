@@ -35,7 +35,7 @@ def sentences(verdict: Verdict) -> list[str]:
     if not parts:
         parts.append(f"Nothing is decided with {seeds_as_text(verdict.seeds)}.")
     if leaning := by_verdict.get("leans"):
-        parts.append(f"{in_words([_leaning(e) for e in leaning])}: {_chances(leaning, _more(verdict))}.")
+        parts.append(f"{in_words([_leaning(e) for e in leaning])}: {_chances(leaning, seeds_in_view(verdict))}.")
     if unknown := by_verdict.get("unknown"):
         parts.append(f"Not known: {in_words([f'{e.technique}{between(e, verdict.decided_by)}' for e in unknown])}.")
     parts += failures(verdict)
@@ -73,8 +73,8 @@ def _leaning(effect: ArmEffect) -> str:
     return f"{effect.technique} leans to {'help' if effect.effect > 0 else 'hurt'}"
 
 
-def _more(verdict: Verdict) -> int:
-    """Return the further seeds that the chances are about."""
+def seeds_in_view(verdict: Verdict) -> int:
+    """Return the number of further seeds that the chances to decide are about."""
     planned = verdict.planned or 0
     return planned - verdict.seeds if planned > verdict.seeds else verdict.seeds
 

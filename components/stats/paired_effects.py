@@ -344,19 +344,6 @@ def interval(of: Paired, resolution: float = 0.0, most: float = math.inf) -> Est
     return Estimate(effect.effect, effect.low, effect.high)
 
 
-def expected(spread: float, shared: float, seeds: int, arms: int) -> Spread:
-    """Return how sure the means of a study will be.
-
-    Args:
-        spread: standard deviation of a seed's difference.
-        shared: see `Paired`.
-        seeds: 2 or more.
-        arms: that are compared with the reference.
-    """
-    freedom = most_borrowed(arms, seeds - 1) + seeds - 1
-    return Spread(spread**2, shared, seeds, freedom, math.inf)
-
-
 @dataclass(frozen=True)
 class _Belief:
     """What is believed of an arm's true effect: a mixture of normal distributions, each a possible world.

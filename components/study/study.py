@@ -180,6 +180,10 @@ class Study(Part):
         }
         return Study.model_validate({**self.model_dump(), **alone})
 
+    def of_seeds(self, seeds: int) -> "Study":
+        """Return this study with another number of seeds, of all arms."""
+        return self.model_copy(update={"seeds": seeds, "stopped": {}})
+
     def cells(self) -> list[Cell]:
         """Return every arm with every seed, arm by arm."""
         return [

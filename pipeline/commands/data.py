@@ -55,7 +55,7 @@ def draw_preview(name: str, study: Study, output: Path) -> None:
     from components.data.scaling import fit
 
     with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(study.model_copy(update={"seeds": 1}), folder)
+        prepared = prepare(study.of_seeds(1), folder)
         encoder = fit(prepared, 0, {"recipe": study.recipe})["recipe"]
         try:
             drawing.draw(prepared, encoder, study.recipe.augment, output)

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ from rich.text import Text
 from components.errors import UsageError
 from components.runtime.cells import Store
 from components.stats.metrics import METRICS
-from components.stats.paired_effects import POWER, Level, expected
+from components.stats.paired_effects import POWER, Level, most_borrowed
 from components.steps.probe import Probe, probe
+from components.study.shards import trajectories
 from components.study.study import REFERENCE, Study
 from pipeline.commands.quiet import native_libraries_silent
 
@@ -45,10 +46,10 @@ class Plan:
 
     @property
     def table(self) -> "pd.DataFrame":
-        """The numbers of seeds, with the seconds that they take and the smallest effect that they show."""
+        """The numbers of seeds, with the seconds that they take and the smallest effect of each arm that they show."""
         import pandas as pd
 
-        return pd.DataFrame(self.rows(), columns=["seeds", "seconds", "shows"])
+        return pd.DataFrame([{"seeds": seeds, "seconds": seconds, **shows} for seeds, seconds, shows in self.rows()])
 
     def __rich__(self) -> Group:
         """Return what is planned, the table, and where its numbers come from; 80 columns are enough."""
@@ -79,22 +80,32 @@ class Plan:
         return OVERHEAD_SECONDS + seeds * self.seconds_a_seed()
 
     def seconds_a_seed(self) -> float:
-        """Return how long one seed of all arms takes."""
-        return sum(self.probe.seconds.values()) / self.tasks
+        """Return how long one seed of all arms takes; what is read off one training takes the longest's time."""
+        groups = trajectories(self.study.of_seeds(1).cells())
+        return sum(max(self.probe.seconds[cell.arm] for cell in group) for group in groups) / self.tasks
 
     def affordable(self, budget: float) -> int:
         """Return how many seeds of all arms a budget of seconds pays for."""
         return int((RESERVE * budget - OVERHEAD_SECONDS) / self.seconds_a_seed())
 
-    def shows(self, seeds: int) -> float | None:
-        """Return the smallest effect that so many seeds show in `POWER` of studies, in the deciding metric's unit."""
-        if seeds < 2:
-            return None
-        arms = max(self.comparisons, 1)
-        return expected(self.probe.spread, self.probe.shared, seeds, arms).detectable(Level(count=arms))
+    def shows(self, seeds: int) -> dict[str, float]:
+        """Return by arm the smallest effect that so many seeds show in `POWER` of studies, in the metric's unit.
 
-    def rows(self) -> list[tuple[int, float, float | None]]:
-        """Return for some numbers of seeds, and for the study's own, the seconds and what they show."""
+        With one seed nothing is shown, and nothing is known of arms that are not trained yet beside others that are.
+        """
+        if seeds < 2:
+            return {}
+        compared = [arm.name for arm in self.study.expand()[1:] if not (arm.is_size or arm.pair)]
+        level, freedom = Level(count=len(compared)), most_borrowed(len(compared), seeds - 1) + seeds - 1
+        found: dict[str, float] = {}
+        for arm in compared:
+            if of := self.probe.spreads.get(arm):
+                with_seeds = replace(of, seeds=seeds, freedom=min(freedom, of.units - 1))
+                found[arm] = with_seeds.detectable(level)
+        return found
+
+    def rows(self) -> list[tuple[int, float, dict[str, float]]]:
+        """Return for some numbers of seeds, and for the study's own, the seconds and what they show by arm."""
         told = [n for n in CHOICES if self.probe.cells or n <= MAX_PROBED]
         return [(n, self.seconds(n), self.shows(n)) for n in sorted({*told, self.study.seeds})]
 
@@ -148,12 +159,17 @@ def lines(plan: Plan) -> tuple[list[tuple[str, str, str]], str]:
 
     metric = plan.study.decided_by
     rows = []
+    beyond = 1.0 if METRICS[metric].unit else np.inf  # no share can change by more
     for seeds, seconds, shows in plan.rows():
-        beyond = 1.0 if METRICS[metric].unit else np.inf  # no share can change by more
-        shown = amount(shows, metric).lstrip("+") if shows is not None and shows < beyond else "nothing"
+        ends = [amount(end, metric).lstrip("+") for end in sorted(shows.values()) if end < beyond]
+        shown = "nothing"
+        if ends:
+            shown = ends[0] if ends[0] == ends[-1] else f"{ends[0].removesuffix(' points')} to {ends[-1]}"
         rows.append((f"{seeds}", duration(seconds), shown))
     known = f"{plan.probe.cells} finished cells" if plan.probe.cells else "a short probe"
     corrected = f", where all {plan.comparisons} intervals hold at once" if plan.comparisons > 1 else ""
-    about = f"From {known}; {100 * POWER:.0f} % of studies would show such an effect{corrected}."
+    about = (
+        f"From {known}; {100 * POWER:.0f} % of studies would show such an effect, which depends on the arm{corrected}."
+    )
     early = any(arm.recipe.train.early_stopping for arm in plan.study.expand())
     return rows, about + (" Early stopping may make it faster." if early and not plan.probe.cells else "")

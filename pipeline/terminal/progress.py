@@ -31,7 +31,7 @@ class Standing:
         self.total = sum(len(shard) for shard in self._plan)
         self.finished_arms: list[str] = []
         self._higher = METRICS[study.metric].higher_is_better
-        self._seeds = study.seeds
+        self._seeds_of = study.seeds_of
         self._values: dict[tuple[str, int], float] = {}
         self._seconds: dict[str, list[float]] = defaultdict(list)
 
@@ -43,7 +43,7 @@ class Standing:
             arm = event["arm"]
             self._values[arm, event["seed"]] = event["value"]
             self._seconds[arm].append(event["seconds"])
-            if len(self._of(arm)) == self._seeds and arm not in self.finished_arms:
+            if len(self._of(arm)) == self._seeds_of(arm) and arm not in self.finished_arms:
                 self.finished_arms.append(arm)
 
     @property

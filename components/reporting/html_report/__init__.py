@@ -23,6 +23,7 @@ from components.reporting.phrases import (
     harm_as_text,
     looks_as_text,
     retraining_lines,
+    seeds_in_view,
     sentences,
     test_looks,
 )
@@ -49,6 +50,7 @@ def gather(study: Study, verdict: Verdict, cells: Cells, prepared: Prepared, pre
         "heading": None if decided else said[0],
         "lead": " ".join(said[max(decided, 1) :]),
         "retrained": [*retraining_lines(verdict.retrain), *changes(verdict)] if verdict.retrain else [],
+        "more_seeds": seeds_in_view(verdict),
         "looks": looks_as_text(verdict),
         "test_looks": test_looks(verdict.test),
         "effects": effects.effects(verdict),

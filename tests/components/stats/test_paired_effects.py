@@ -14,7 +14,6 @@ from components.stats.paired_effects import (
     Paired,
     Spread,
     compare,
-    expected,
     holm,
     interval,
     moderated,
@@ -230,10 +229,10 @@ def test_power_without_sharing_is_that_of_the_t_test():
 @given(st.floats(0.01, 1), st.floats(0, 1), st.integers(2, 50), st.integers(1, 20))
 def test_what_is_detectable_is_found_in_four_of_five_studies(spread, share, seeds, arms):
     shared, level = share * spread**2, Level(count=arms)
-    of_study = expected(spread, shared, seeds, arms)
+    of_study = Spread(spread**2, shared, seeds, seeds - 1, math.inf)
     size = of_study.detectable(level)
     assert of_study.power(size, level) == pytest.approx(0.8, abs=1e-4)
-    assert expected(spread, shared, seeds + 1, arms).detectable(level) <= size * 1.0001
+    assert of_study.after(seeds + 1).detectable(level) <= size * 1.0001
 
 
 # What the seeds share

@@ -78,7 +78,7 @@ def test_two_seeds_are_the_least():
 
 
 def plan(a_cell: float = 10.0) -> Plan:
-    return Plan(STUDY, Probe(dict.fromkeys(("reference", *ARMS), a_cell), 0.01, 0.0, 0), 1)
+    return Plan(STUDY, Probe(dict.fromkeys(("reference", *ARMS), a_cell), {}, 0), 1)
 
 
 def test_a_budget_for_a_few_seeds_is_one_look():
