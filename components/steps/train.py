@@ -11,7 +11,7 @@ from components.runtime.events import step
 from components.study import shards
 from components.study.study import Cell
 from components.training.engine import ignore
-from components.training.trainer import Trainer
+from components.training.trainer import Trainer, is_small
 
 
 def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: str, cells: str) -> None:
@@ -36,7 +36,10 @@ def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: s
             from components.tracking.runs import StudyRuns
         logger = CellLogger(from_json(StudyRuns, Path(runs).read_bytes(), runs), prepared.schema)
         trainer: Trainer | None = None
-        for group in shards.trajectories(shard):
+        groups = shards.trajectories(shard)
+        if is_small(prepared.schema):  # programs are kept: a first impression of all arms comes early
+            groups.sort(key=lambda group: group[0].seed >= shards.FIRST_SEEDS)
+        for group in groups:
             by_key: dict[str, Cell] = {}
             for cell in group:
                 by_key.setdefault(cell.key, cell)  # equal cells are trained once

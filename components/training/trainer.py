@@ -43,7 +43,7 @@ class Trainer:
         self.running = running
         self.budget = int(study.memory * 2**30)  # bytes of encoded rows that may be in memory
         self.minutes = study.checkpoint
-        self._program: tuple[str, engine.Program | Forest] | None = None
+        self._programs: dict[str, engine.Program | Forest] = {}  # of small data all, else the last
         self._warned: set[str | None] = {None}
         self.threads = threads_for(prepared.schema)
         devices.set_up(study.recipe.train, self.threads)
@@ -123,13 +123,15 @@ class Trainer:
 
     def _program_for(self, recipe: Recipe, rows: int) -> engine.Program | Forest:
         key = f"{program_key(recipe)} {rows}"  # of the rows follow an epoch's steps
-        if self._program is None or self._program[0] != key:
+        if key not in self._programs:
             warning = None if MODELS[recipe.model.name].trees else devices.unused(recipe.train)
             if warning not in self._warned:
                 self.running.emit("warning", message=warning)
                 self._warned.add(warning)
-            self._program = (key, build(recipe, self.prepared.schema, rows, self.threads))
-        return self._program[1]
+            if not is_small(self.prepared.schema):
+                self._programs.clear()
+            self._programs[key] = build(recipe, self.prepared.schema, rows, self.threads)
+        return self._programs[key]
 
 
 def _result(
@@ -155,8 +157,12 @@ def _result(
 
 def threads_for(schema: Schema) -> int:
     """Return with how many threads to train; 0 is as many as there are cores."""
-    small = schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
-    return 1 if small else int(os.environ.get(THREADS, "0"))
+    return 1 if is_small(schema) else int(os.environ.get(THREADS, "0"))
+
+
+def is_small(schema: Schema) -> bool:
+    """Tell whether the train rows are so few values that one thread is the fastest, and networks take no room."""
+    return schema.splits["train"] * int(np.prod(schema.inputs.shape)) <= SMALL
 
 
 def build(recipe: Recipe, schema: Schema, rows: int, threads: int) -> engine.Program | Forest:

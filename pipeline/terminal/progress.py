@@ -13,8 +13,8 @@ from rich.text import Text
 from components.formatting import duration
 from components.runtime.events import STEPS, Event
 from components.stats.metrics import METRICS
-from components.study.shards import shards
-from components.study.study import Study
+from components.study.shards import FIRST_SEEDS, shards
+from components.study.study import REFERENCE, Study
 
 PLAIN_SECONDS = 10.0
 DOING = ("loading data", "scaling data", "training", "comparing arms", "registering the winner")
@@ -30,7 +30,8 @@ class Standing:
         self.phase = phase
         self.total = sum(len(shard) for shard in self._plan)
         self.finished_arms: list[str] = []
-        self._higher = METRICS[study.metric].higher_is_better
+        self.arms = list(dict.fromkeys(cell.arm for cell in study.cells()))
+        self._metric = study.metric
         self._seeds_of = study.seeds_of
         self._values: dict[tuple[str, int], float] = {}
         self._seconds: dict[str, list[float]] = defaultdict(list)
@@ -59,7 +60,25 @@ class Standing:
         """Return the finished arm with the best mean; one lucky seed does not make an arm the best."""
         if not self.finished_arms:
             return None
-        return (max if self._higher else min)(self.finished_arms, key=self.mean)
+        return (max if METRICS[self._metric].higher_is_better else min)(self.finished_arms, key=self.mean)
+
+    def first_impression(self) -> str | None:
+        """Return how the arms differ from the reference on the first seeds, once all have them and more are to come.
+
+        Nothing is judged: how sure a difference is is known of all seeds' rows, at the end.
+        """
+        firsts = [(arm, seed) for arm in self.arms for seed in range(FIRST_SEEDS)]
+        if self.done == self.total or any(cell not in self._values for cell in firsts):
+            return None
+        means = {arm: mean(self._values[arm, seed] for seed in range(FIRST_SEEDS)) for arm in self.arms}
+        differences = {arm: means[arm] - means[REFERENCE] for arm in self.arms if arm != REFERENCE}
+        ranked = sorted(differences.items(), key=lambda of: -abs(of[1]))
+        unit, scale = ("points of ", 100) if METRICS[self._metric].unit else ("of ", 1)
+        listed = ", ".join(f"{arm} {scale * difference:+z.{1 if scale > 1 else 3}f}" for arm, difference in ranked)
+        return (
+            f"first impression, of {FIRST_SEEDS} seeds, beside the reference: {listed} {unit}"
+            f"{METRICS[self._metric].title}; how sure that is comes at the end"
+        )
 
     def current(self) -> list[str]:
         """Return the arm that each task trains now."""
@@ -101,6 +120,7 @@ class Report:
         self._said_at = time.monotonic()
         self._said_phase = ""
         self._said_arms = 0
+        self._said_first = False
 
     def __enter__(self) -> "Report":
         if self._live:
@@ -125,6 +145,9 @@ class Report:
                 self._bar.update(self._task, total=self.standing.total)
             if not self._live:
                 self._say_arms()
+        if not self._said_first and len(self.standing.arms) > 1 and (told := self.standing.first_impression()):
+            self._said_first = True
+            self._say(told)
         if not self._live:
             self._say_phase()
 

@@ -37,6 +37,30 @@ def test_the_best_arm_is_one_that_has_all_its_seeds():
     assert standing.best() == "a"
 
 
+def test_a_first_impression_is_told_once_when_two_seeds_of_all_arms_are_there():
+    out = io.StringIO()
+    with Report(STUDY.of_seeds(3), 2, Console(file=out)) as report:
+        for seed in range(2):
+            for arm, value in (("reference", 0.9), ("b", 0.92), ("a", 0.8)):
+                assert "first impression" not in out.getvalue()
+                report.show([cell(arm, seed, value + 0.01 * seed)])
+        assert (
+            "first impression, of 2 seeds, beside the reference: a -10.0, b +2.0 points of accuracy; how sure that is "
+            "comes at the end\n"
+        ) in out.getvalue()
+        report.show([cell(arm, 2, 0.9) for arm in ("reference", "a")])
+    assert out.getvalue().count("first impression") == 1
+
+
+def test_with_two_seeds_in_all_there_is_no_first_impression():
+    standing = Standing(STUDY, 2)
+    for seed in range(2):
+        for arm in ("reference", "a", "b"):
+            assert standing.first_impression() is None
+            standing.take(cell(arm, seed, 0.9))
+    assert standing.first_impression() is None
+
+
 def test_with_a_loss_the_lowest_is_the_best():
     standing = Standing(read_study("sklearn:iris", ["metric=loss"], 1), 2)
     standing.take(cell("reference", 0, 0.8))
