@@ -67,7 +67,7 @@ def looks(study: Study, schema: Schema, run: str, earlier: Iterable[Look]) -> di
         question, seeds = content_hash([*decides, *recipes])[:16], study.seeds_of(arm.name)
         planned = max(study.planned or study.seeds, seeds)
         found[arm.name] = Look(
-            question, _short(schema), run, seeds, planned, _left(by_question.get(question, ()), seeds, planned)
+            question, _short(schema), run, seeds, planned, left_to_spend(by_question.get(question, ()), seeds, planned)
         )
     return found
 
@@ -81,7 +81,7 @@ def _short(schema: Schema) -> str:
     return schema.fingerprint[:12]
 
 
-def _left(earlier: Sequence[Look], seeds: int, planned: int) -> float:
+def left_to_spend(earlier: Sequence[Look], seeds: int, planned: int) -> float:
     """Return what a look may spend after the earlier ones; the same numbers, seen again, are no new look."""
     for look in earlier:
         if look.seeds == seeds:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from components.evaluation.looks import FILE, Look, _left, looks, looks_at_test_rows, read, remember
+from components.evaluation.looks import FILE, Look, left_to_spend, looks, looks_at_test_rows, read, remember
 from components.stats.paired_effects import ALPHA
 
 
@@ -15,7 +15,7 @@ def spent(*seeds: int, planned: int) -> list[float]:
     """Return what each look spends."""
     earlier: list[Look] = []
     for count in seeds:
-        earlier.append(look(count, planned, _left(earlier, count, planned)))
+        earlier.append(look(count, planned, left_to_spend(earlier, count, planned)))
     return [one.alpha for one in earlier]
 
 
@@ -28,28 +28,28 @@ def test_planned_looks_spend_five_percent_in_all_and_most_of_it_at_last():
 
 def test_a_single_look_has_all_of_it_and_one_from_more_seeds_nothing():
     assert spent(10, planned=10) == [ALPHA]
-    assert _left([look(10, 10, ALPHA)], 20, 20) == 0
+    assert left_to_spend([look(10, 10, ALPHA)], 20, 20) == 0
     assert look(20, 20, 0.0).exploratory
     assert look(20, 20, 0.0).may_miss == ALPHA
 
 
 def test_the_same_numbers_seen_again_are_no_new_look():
-    assert _left([look(5, 40, 0.002)], 5, 5) == 0.002
+    assert left_to_spend([look(5, 40, 0.002)], 5, 5) == 0.002
 
 
 def test_fewer_seeds_after_more_are_exploratory():
     """They would be chosen knowing what more of them say."""
-    assert _left([look(10, 40, 0.006)], 5, 40) == 0
+    assert left_to_spend([look(10, 40, 0.006)], 5, 40) == 0
 
 
 def test_who_plans_fewer_seeds_than_first_said_may_spend_what_is_left():
     first = spent(5, planned=40)
-    assert _left([look(5, 40, first[0])], 10, 10) == pytest.approx(ALPHA - first[0])
+    assert left_to_spend([look(5, 40, first[0])], 10, 10) == pytest.approx(ALPHA - first[0])
 
 
 def test_two_runs_that_remember_one_look_count_it_once():
     of_two = [look(5, 40, 0.002), look(5, 40, 0.002, "second")]
-    assert _left(of_two, 40, 40) == pytest.approx(ALPHA - 0.002)
+    assert left_to_spend(of_two, 40, 40) == pytest.approx(ALPHA - 0.002)
 
 
 def test_a_look_is_at_one_arm_on_one_version_of_the_data(make_study, digits, iris):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from components.evaluation.looks import Look, _left
+from components.evaluation.looks import Look, left_to_spend
 from components.stats.paired_effects import ALPHA, Level, Paired, Spread, compare, interval, paired
 
 STUDIES, SEEDS, EARLY, ARMS = 1000, 10, 5, 7
@@ -185,5 +185,7 @@ def spending(looks: tuple[int, ...]) -> dict[int, float]:
     """Return what each of the planned looks may spend."""
     earlier: list[Look] = []
     for seeds in looks:
-        earlier.append(Look("question", "data", f"run {seeds}", seeds, looks[-1], _left(earlier, seeds, looks[-1])))
+        earlier.append(
+            Look("question", "data", f"run {seeds}", seeds, looks[-1], left_to_spend(earlier, seeds, looks[-1]))
+        )
     return {look.seeds: look.alpha for look in earlier}
