@@ -83,4 +83,5 @@ def table(run):
     for effect in verdict["effects"]:
         for name in ("cost", "cost_low", "cost_high"):
             del effect[name]
+        del effect["look"]["run"]
     return verdict["effects"], verdict["test"], verdict["winner"]
