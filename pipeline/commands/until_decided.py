@@ -80,10 +80,10 @@ def _following(
         if affordable < 2 * seeds:  # there is no time for another look after this one
             seeds = planned = min(affordable, planned)
     stopped = {arm.name: look.seeds_of(arm.name) for arm in look.expand()[1:] if arm.name not in names}
-    hoped = sum(effect.chance or 0.0 for effect in verdict.undecided)
+    more, hoped = seeds - look.seeds, sum(effect.chance or 0.0 for effect in verdict.undecided)
+    about = duration(OVERHEAD_SECONDS + more * a_second * seconds)
     say(
-        f"{seeds - look.seeds} more seeds of {in_words(sorted(names))}, about "
-        f"{duration(OVERHEAD_SECONDS + (seeds - look.seeds) * a_second * seconds)}; of {len(verdict.undecided)} that "
-        f"are not decided, {hoped:.0f} should be with {planned} seeds"
+        f"{more} more {'seed' if more == 1 else 'seeds'} of {in_words(sorted(names))}, about {about}; with {planned} "
+        f"seeds {hoped:.0f} of the {len(verdict.undecided)} should be decided"
     )
     return look.model_copy(update={"seeds": seeds, "planned": planned, "stopped": stopped})

@@ -1,9 +1,11 @@
-"""Looks at a study whose verdicts are made up; a real one is run by the command in test_local."""
+"""Looks at a study whose verdicts are made up, and one by the command whose trainings are real."""
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from command import assay, events
 from made_up import effect_of, verdict_of
 
 from components.errors import UsageError
@@ -12,7 +14,7 @@ from components.study.study import Study
 from pipeline.commands.plan import OVERHEAD_SECONDS, Plan
 from pipeline.commands.until_decided import until_decided
 
-ARMS = {"a": {"model.units": [4]}, "b": {"train.ema": 0.9}, "half": {"data": 0.5}}
+ARMS = {"a": {"model.units": [4]}, "b": {"model.batch_norm": False}, "half": {"data": 0.5}}
 STUDY = Study.model_validate({"study": "planned", "data": {"source": "sklearn:iris"}, "arms": ARMS, "seeds": 3})
 
 
@@ -58,7 +60,7 @@ def test_arms_that_are_decided_are_trained_no_further_nor_is_the_learning_curve(
         (10, {"a": 5, "half": 5}),
         (20, {"a": 5, "half": 5}),
     ]
-    assert runs.said[1] == ("5 more seeds of b, about 2 min 00 s; of 1 that are not decided, 0 should be with 40 seeds")
+    assert runs.said[1] == ("5 more seeds of b, about 2 min 00 s; with 40 seeds 0 of the 1 should be decided")
 
 
 def test_arms_that_can_hardly_be_decided_are_given_up():
@@ -102,3 +104,22 @@ def test_without_time_for_another_look_the_last_one_is_judged_for_good(monkeypat
     runs = Runs({"a": 100, "b": 100})
     assert not runs.until_decided(budget=(plan(), 500.0)).verdict.goes_on
     assert [(look.seeds, look.planned) for look in runs.looks] == [(5, 20), (5, 5)]
+
+
+@pytest.mark.slow
+def test_the_real_thing_looks_again_and_registers_once_at_the_end(tmp_path):
+    arms = "arms={tanh: {scale: tanh}, low rate: {train.learning_rate: 0.00001}}"
+    told = ("--until-decided", "--most-seeds", "6", "--set", "recipe.train.epochs=8", "--set", arms)
+    done = assay("run", "sklearn:iris", *told, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "5 seeds of all arms, and up to 6 where they decide nothing\n" in done.stderr
+    assert "1 more seed of tanh, about " in done.stderr
+    assert "Trained no further, with the number of their seeds: low rate (5)." in done.stdout.replace("\n", " ")
+    assert done.stdout.count("is the champion now") == 1
+    looks = [json.loads(line) for line in (tmp_path / ".assay" / "store" / "looks.jsonl").read_text().splitlines()]
+    assert [(look["seeds"], look["planned"]) for look in looks] == [(5, 6), (5, 6), (6, 6)]
+    cells = {(event["arm"], event["seed"]) for event in events(tmp_path) if event["event"] == "cell_finished"}
+    assert cells == {(arm, seed) for arm in ("reference", "tanh", "low rate") for seed in range(5)} | {
+        ("reference", 5),
+        ("tanh", 5),
+    }
