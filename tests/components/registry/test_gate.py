@@ -14,7 +14,7 @@ from components.registry.gate import FEWEST_ROWS, Rows, compare, judge, too_few
 from components.stats.metrics import METRICS, scores
 from components.study.study import Gate
 
-LOWER = ("loss", "ece")
+LOWER = ("loss", "brier", "ece")
 
 
 def sure(said: np.ndarray, classes: int = 2) -> np.ndarray:

@@ -108,18 +108,20 @@ def test_without_time_for_another_look_the_last_one_is_judged_for_good(monkeypat
 
 @pytest.mark.slow
 def test_the_real_thing_looks_again_and_registers_once_at_the_end(tmp_path):
-    arms = "arms={tanh: {scale: tanh}, low rate: {train.learning_rate: 0.00001}}"
-    told = ("--until-decided", "--most-seeds", "6", "--set", "recipe.train.epochs=8", "--set", arms)
+    arms = "arms={dropout: {model.dropout: 0.2}, low rate: {train.learning_rate: 0.00001}}"
+    told = ("--until-decided", "--most-seeds", "10", "--set", "recipe.train.epochs=8", "--set", arms)
     done = assay("run", "sklearn:iris", *told, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "5 seeds of all arms, and up to 6 where they decide nothing\n" in done.stderr
-    assert "1 more seed of tanh, about " in done.stderr
-    assert "Trained no further, with the number of their seeds: low rate (5)." in done.stdout.replace("\n", " ")
-    assert done.stdout.count("is the champion now") == 1
-    looks = [json.loads(line) for line in (tmp_path / ".assay" / "store" / "looks.jsonl").read_text().splitlines()]
-    assert [(look["seeds"], look["planned"]) for look in looks] == [(5, 6), (5, 6), (6, 6)]
+    assert "5 seeds of all arms, and up to 10 where they decide nothing\n" in done.stderr
+    assert "5 more seeds of dropout, about " in done.stderr
+    said = " ".join(done.stdout.split())
+    assert "Trained no further, with the number of their seeds: low rate (5)." in said
+    assert "looked at after the choice, and once before by other runs" in said
+    assert said.count("is the champion now") == 1
+    lines = (tmp_path / ".assay" / "store" / "looks.jsonl").read_text().splitlines()
+    looks = {(look["question"], look["seeds"]): look["alpha"] for look in map(json.loads, lines)}
+    assert sorted(seeds for _, seeds in looks) == [5, 5, 10]
+    assert sum(looks.values()) == pytest.approx(0.05 + 0.05 * 0.5**1.5)
     cells = {(event["arm"], event["seed"]) for event in events(tmp_path) if event["event"] == "cell_finished"}
-    assert cells == {(arm, seed) for arm in ("reference", "tanh", "low rate") for seed in range(5)} | {
-        ("reference", 5),
-        ("tanh", 5),
-    }
+    expected = {(arm, seed) for arm in ("reference", "dropout") for seed in range(10)}
+    assert cells == expected | {("low rate", seed) for seed in range(5)}
