@@ -37,18 +37,19 @@ def containers(folder: Path, step: str = "") -> list[Any]:
     return docker.from_env().containers.list(all=True, filters={"label": labels}, ignore_removed=True)
 
 
+TIMES_AND_NAMES = ("seconds", "cost", "cost_low", "cost_high", "run", "mlflow")
+
+
 def numbers(folder: Path) -> dict[str, Any]:
     """The verdict without times, and without what names the run."""
     (file,) = folder.glob(".assay/runs/*/verdict.json")
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "cost", "cost_low", "cost_high")}
+            return {k: timeless(v) for k, v in value.items() if k not in TIMES_AND_NAMES}
         return [timeless(item) for item in value] if isinstance(value, list) else value
 
-    return {
-        name: value for name, value in timeless(json.loads(file.read_text())).items() if name not in ("run", "mlflow")
-    }
+    return timeless(json.loads(file.read_text()))
 
 
 def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
