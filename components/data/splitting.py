@@ -260,11 +260,22 @@ def _by_class(y: np.ndarray, groups: np.ndarray, held_out: int, choose: Choice) 
     _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     of_class, taken = y[first], np.zeros(len(sizes), bool)
     present = np.unique(of_class)
-    exact = np.array([sizes[of_class == label].sum() for label in present]) * (held_out / sizes.sum())
-    for label, quota in zip(present, _rounded(exact, held_out), strict=True):
+    counts = np.array([sizes[of_class == label].sum() for label in present])
+    for label, quota in zip(present, _quotas(counts, held_out), strict=True):
         members = np.flatnonzero(of_class == label)
         taken[members[choose(members, sizes[members], int(quota))]] = True
     return taken[member]
+
+
+def _quotas(counts: np.ndarray, held_out: int) -> np.ndarray:
+    """Return how many rows of each class are taken: in proportion, in all as many as wanted, and never none or all."""
+    exact = counts * (held_out / counts.sum())
+    quotas = np.clip(_rounded(exact, held_out), 1, np.maximum(counts - 1, 1))
+    while off := held_out - int(quotas.sum()):
+        step = int(np.sign(off))
+        able = quotas < counts - 1 if step > 0 else quotas > 1
+        quotas[np.where(able, step * (quotas - exact), np.inf).argmin()] += step
+    return quotas
 
 
 def _nearest(keys: np.ndarray, members: np.ndarray, sizes: np.ndarray, quota: int) -> list[int]:
