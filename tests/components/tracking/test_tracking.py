@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +314,7 @@ def test_a_verdicts_harms_interactions_and_other_metrics_are_on_the_arms():
     others = {"effect/loss": -0.1, "low/loss": -0.2}
     assert numbers["a"] == {"effect": 0.1, "detectable": 0.2, "cost": 0.4, **others}
     assert numbers["a + b"] == {"interaction/effect": -0.1, "interaction/low": -0.2}
+    assert json.loads(tags["a"].pop(study_log.LOOK_TAG)) == asdict(verdict.effects[0].look)
     assert tags == {"a": {"assay.verdict": "helped", "assay.harms": "class: 3, size: small"}}
 
 
