@@ -86,7 +86,7 @@ def test_the_champion_is_shown_with_its_origin_scores_and_history(three):
     for part in (
         f"trained    {champion.tags['assay.arm']}, seed {champion.tags['assay.seed']}; run {champion.run_id}",
         f"data       sklearn:iris, 150 rows, fingerprint {champion.tags['assay.data'][:12]}",
-        f"its test   accuracy {float(champion.tags['assay.test_score.accuracy']):.4f}, ece 0.",
+        f"its test   accuracy {float(champion.tags['assay.test_score.accuracy']):.4f}, brier 0.",
         "aliases    champion is version 1, previous is version 3",
         "models:/iris@champion",
         "rolled back  version 1: by hand: it was not",
