@@ -5,7 +5,8 @@ A folder with memory-mapped arrays and JSON:
     y.npy           (rows,) int32 class numbers
     order.npy       (rows,) int64 row numbers in an order that follows from the rows' content alone, so that the same
                     data from another file, or in another order, gives the same numbers
-    together.npy    (rows,) int64, the same number where rows are always on one side: copies of a row, and groups
+    units.npy       (rows,) int64, the same number where rows don't speak for themselves: copies of a row, groups, or
+                    stretches of time
     parts.npy       (seeds, rows) uint8: whether a seed trains on a row, validates or tests on it, or leaves it out
     digests.npy     uint64 (rows, 1), the same for the same values in any data; with groups (rows, 2), the second is the
                     group's
@@ -28,7 +29,7 @@ from pydantic import TypeAdapter
 from components.data.encoding import Inputs, inputs_of
 from components.data.raw_values import Column
 from components.data.sources import Rows
-from components.data.splitting import TEST, TRAIN, VALIDATION, Content, linked, share_of
+from components.data.splitting import TEST, TRAIN, VALIDATION, Content, units, share_of
 from components.study.dataset import DatasetSpec
 from components.study.recipe import Kind
 from components.study.study import Study
@@ -92,7 +93,7 @@ class Prepared:
     x = _mapped("x")  # all rows
     y = _mapped("y")  # all class numbers
     digests = _mapped("digests")  # what tells a row again in other data: uint64 (rows, 1), with groups (rows, 2)
-    together = _mapped("together")  # a number for each row, the same where rows are always on one side
+    units = _mapped("units")  # a number for each row, the same where rows don't speak for themselves
     _order = _mapped("order")
     _parts = _mapped("parts")
 
@@ -153,9 +154,9 @@ class Prepared:
         folder.mkdir(parents=True, exist_ok=True)
         if not (isinstance(rows.x, np.memmap) and rows.x.filename == (folder / "x.npy").resolve()):
             np.save(folder / "x.npy", np.ascontiguousarray(rows.x))
-        y, together = rows.y.astype(np.int32), linked(rows, content)
+        y, unit = rows.y.astype(np.int32), units(rows, content, int(np.count_nonzero(parts[0] == VALIDATION)))
         identities = [content.digests[:, 0], *([] if rows.groups is None else [rows.groups.astype(np.uint64)])]
-        arrays = {"y": y, "order": content.order, "together": together, "parts": parts}
+        arrays = {"y": y, "order": content.order, "units": unit, "parts": parts}
         for name, array in {**arrays, "digests": np.stack(identities, axis=1)}.items():
             np.save(folder / f"{name}.npy", array)
         if data.kind == "text":
@@ -172,18 +173,18 @@ class Prepared:
             rows=len(y),
             class_rows={name: int(count) for name, count in zip(rows.classes, counts, strict=True)},
             splits={name: int(np.count_nonzero(parts[0] == part)) for name, part in names.items()},
-            fingerprint=_fingerprint(data, rows, content, together, parts[0] == TEST),
+            fingerprint=_fingerprint(data, rows, content, unit, parts[0] == TEST),
         )
         (folder / "data.json").write_text(json.dumps(asdict(schema), indent=1), "utf-8")
         return cls(folder)
 
 
-def _fingerprint(data: DatasetSpec, rows: Rows, content: Content, together: np.ndarray, is_test: np.ndarray) -> str:
+def _fingerprint(data: DatasetSpec, rows: Rows, content: Content, unit: np.ndarray, is_test: np.ndarray) -> str:
     # Not the other parts: they follow from the content, the groups or times, and the seed; and more seeds are the same
     # data.
     about = [data.kind, rows.x.shape[1:], str(rows.x.dtype), rows.classes, [asdict(column) for column in rows.columns]]
     fingerprint = hashlib.sha256(json.dumps(about).encode())
-    ruled = [] if rows.groups is None else [together]
+    ruled = [] if rows.groups is None else [unit]
     ruled += [] if rows.times is None else [rows.times]
     for array in (content.digests, rows.y.astype(np.int32), is_test, *ruled):
         fingerprint.update(array[content.order].view(np.uint8).data)

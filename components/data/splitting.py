@@ -34,6 +34,7 @@ DRAWS = 100  # of groups, until each class is on both sides
 SPREAD = 0x9E3779B97F4A7C15  # odd: a product with it spreads small numbers over all of 64 bits (Fibonacci hashing)
 GOLDEN = (5**0.5 - 1) / 2
 WINDOW = 0.8  # share of the rows before the test that a seed's window has, with `data.time`
+STRETCHES = 3  # in a seed's validation rows, with `data.time`: more would see less of what lasts (simulated)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,18 @@ def linked(rows: Rows, content: Content) -> np.ndarray:
     return pd.Series(np.argsort(content.order)).groupby(together).transform("min").to_numpy()
 
 
+def units(rows: Rows, content: Content, validation: int) -> np.ndarray:
+    """Return a number for each row (rows,), the same where rows don't speak for themselves.
+
+    Such are copies of a row and rows of a group. With times it is a stretch of them, for what happens at nearly the
+    same time is alike: a seed's validation rows, of which there are so many, are `STRETCHES` of them (batch means: the
+    variance of a mean of values in a row, Conway 1963).
+    """
+    if rows.times is None:
+        return linked(rows, content)
+    return np.argsort(_oldest_first(rows.times, content)) // max(validation // STRETCHES, 1)
+
+
 def _joined(first: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return a number for each row (rows,), the same where rows are linked by equal content or by a group."""
     from scipy.sparse import coo_array
@@ -140,6 +153,10 @@ def _joined(first: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return connected_components(links, directed=False)[1][: len(first)]
 
 
+def _oldest_first(times: np.ndarray, content: Content) -> np.ndarray:
+    return np.lexsort((np.argsort(content.order), times))
+
+
 def _by_time(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.ndarray:
     """Return the parts by time: test rows are newer than all others, validation rows not older than train rows.
 
@@ -149,7 +166,7 @@ def _by_time(rows: Rows, data: DatasetSpec, seeds: int, content: Content) -> np.
     """
     assert rows.times is not None
     assert isinstance(data.test, float)
-    oldest_first = np.lexsort((np.argsort(content.order), rows.times))
+    oldest_first = _oldest_first(rows.times, content)
     times = rows.times[oldest_first]
     changes = 1 + np.flatnonzero(np.diff(times))
     if not len(changes):

@@ -57,7 +57,7 @@ class Comparison:
         self.cells = cells
         self.rows = [prepared.split(seed)[1] for seed in range(study.seeds)]
         self.y = np.asarray(prepared.y)
-        self.units = np.asarray(prepared.together)
+        self.units = np.asarray(prepared.units)
         self.reference = self.scores(REFERENCE)
 
     def scores(self, arm: str) -> dict[str, Rows]:
@@ -434,7 +434,7 @@ def _test_scores(cells: Cells, winner: str, prepared: Prepared, metric: str, loo
             for ours, theirs in pairs
         ]
         rows = [np.arange(len(y))] * len(gains)
-        units = np.asarray(prepared.together)[prepared.test_rows]
+        units = np.asarray(prepared.units)[prepared.test_rows]
         units = np.unique(units, return_inverse=True)[1]
         gain = interval(paired(rows, gains, units), row.resolution(len(y)), _most(metric))
     return TestScores(len(y), looks_before, means["reference"], means["winner"], per_seed, gain)

@@ -13,7 +13,7 @@ from components.runtime.cells import Diagnosis
 from components.stats.learning_curve import LearningCurve
 from components.stats.paired_effects import Effect, Estimate
 
-WORTH_MORE = 0.05  # chance that the planned seeds decide, from which an arm is worth training further
+WORTH_MORE = 0.02  # chance that the planned seeds decide, from which an arm is worth training further
 
 
 @dataclass(frozen=True)

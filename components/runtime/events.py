@@ -4,10 +4,10 @@ Without that variable (on a cluster, in a notebook) nothing is written. Lines ar
 appended by one write, so several steps may share the file.
 
 Events (all have `event`, `step`, `label` and `time`, seconds since the epoch):
-    step_started, step_finished (`spans`: seconds by category), cell_resumed (`arm`, `seed`, `epochs`: those of a
-    checkpoint), cell_finished (`arm`, `seed`, `value`, `epochs`, `seconds`, `reused`), warning and said
-    (`message`), study (`study`: what a retraining resolved to, as JSON), failed (`message`, `exit_code`; `crash` where
-    it is no AssayError).
+    step_started, step_finished (`spans`: seconds by category), cell_started (`arm`, `seed`), cell_resumed (`arm`,
+    `seed`, `epochs`: those of a checkpoint), cell_finished (`arm`, `seed`, `value`, `epochs`, `seconds`, `reused`),
+    warning and said (`message`), study (`study`: what a retraining resolved to, as JSON), failed (`message`,
+    `exit_code`; `crash` where it is no AssayError).
 """
 
 import json

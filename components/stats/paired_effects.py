@@ -24,7 +24,7 @@ Simulations in which the truth is known are in tests/components/stats/test_stati
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -105,11 +105,12 @@ def paired_in_slices(
     # The rows of a unit may be in several slices: what they add up to in each of them.
     keys, unit = np.unique(codes * (int(units.max()) + 1) + units, return_inverse=True)
     slice_of = keys // (int(units.max()) + 1)
-    total, own, times = np.zeros(len(keys)), np.zeros(len(keys)), np.zeros(len(keys))
+    total, own, times, weight = (np.zeros(len(keys)) for _ in range(4))
     by_rows = np.zeros((len(rows), count))
     for place, (numbers, of_seed, size) in enumerate(zip(rows, scores, sizes, strict=True)):
         mine = codes[numbers]
         part = np.bincount(unit[numbers], (of_seed - means[mine]) / size[mine], len(keys))
+        weight += np.bincount(unit[numbers], 1 / size[mine], len(keys))
         scored = np.bincount(unit[numbers], minlength=len(keys)) > 0
         within = np.bincount(unit[numbers], (of_seed - np.nan_to_num(values[place])[mine]) / size[mine], len(keys))
         scored_units = np.bincount(slice_of, scored, count)
@@ -119,6 +120,11 @@ def paired_in_slices(
         times += scored
     pairs = max(len(values) * (len(values) - 1), 1)
     shared = np.maximum(np.bincount(slice_of, total**2 - own, count) / pairs, 0.0)
+    # Deviations from the mean of few units are smaller than those from the truth, by as much as each makes that mean.
+    first, second, third = (np.bincount(slice_of, weight**power, count) for power in (1, 2, 3))
+    with np.errstate(invalid="ignore"):
+        kept = 1 - 2 * third / (first * second) + second / first**2
+    shared /= np.where(kept > 1e-9, kept, 1.0)
     all_units = np.bincount(slice_of, times > 0, count)
     return [
         Paired(values[:, place], float(shared[place]), float(by_rows[:, place].mean()), float(all_units[place]))
@@ -402,7 +408,8 @@ def _judge(
     elif belief:
         verdict = "leans" if belief.same_sign(effect) >= LEANING else "unknown"
         in_view = then if then and then > of.seeds else 2 * of.seeds
-        chance = _chance(effect, of, belief, in_view, level, matters)
+        at_the_end = replace(level, alpha=ALPHA)  # all that is spent in all looks makes nearly as narrow intervals
+        chance = _chance(effect, of, belief, in_view, at_the_end, matters)
     return Effect(
         effect,
         low,

@@ -51,6 +51,7 @@ def train(batch: str, fan_out: int, store: str, data: str, scalers: str, runs: s
                 if trainer is None:
                     with this.span("imports"):
                         trainer = Trainer(study, prepared, scalers, finished, this)
+                this.emit("cell_started", arm=group[0].arm, seed=group[0].seed)
                 trainer.train(distinct, [logs[cell.id].epoch if cell.id in new else ignore for cell in distinct])
             for cell in group:
                 done, reused = FinishedCell(finished.path(cell.key)), cell.id not in new

@@ -10,7 +10,7 @@ from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, program_key, trajectory_key
 from components.study.study import Cell, Study
 
-FIRST_SEEDS = 2  # of all arms, that are trained before the others where that costs nothing: a first impression
+FIRST_SEEDS = 1  # of all arms, that are trained before the others where that costs nothing: a first impression
 
 
 def arguments(study: Study, fan_out: int) -> dict[str, object]:

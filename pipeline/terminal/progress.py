@@ -5,9 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from statistics import mean
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
 from rich.text import Text
 
 from components.formatting import duration
@@ -35,11 +38,16 @@ class Standing:
         self._seeds_of = study.seeds_of
         self._values: dict[tuple[str, int], float] = {}
         self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._now: dict[str, str] = {}  # by task, the arm that it trains
 
     def take(self, event: Event) -> None:
         """Take one event in."""
         if event["event"] == "step_started":
             self.phase = PHASES[event["step"]]
+        elif event["event"] == "cell_started":
+            self._now[event["label"]] = event["arm"]
+        elif event["event"] == "step_finished":
+            self._now.pop(event["label"], None)
         elif event["event"] == "cell_finished":
             arm = event["arm"]
             self._values[arm, event["seed"]] = event["value"]
@@ -62,28 +70,29 @@ class Standing:
             return None
         return (max if METRICS[self._metric].higher_is_better else min)(self.finished_arms, key=self.mean)
 
-    def first_impression(self) -> str | None:
+    def first_impression(self) -> Group | None:
         """Return how the arms differ from the reference on the first seeds, once all have them and more are to come.
 
         Nothing is judged: how sure a difference is is known of all seeds' rows, at the end.
         """
+        from components.reporting.phrases import amount
+
         firsts = [(arm, seed) for arm in self.arms for seed in range(FIRST_SEEDS)]
         if self.done == self.total or any(cell not in self._values for cell in firsts):
             return None
         means = {arm: mean(self._values[arm, seed] for seed in range(FIRST_SEEDS)) for arm in self.arms}
-        differences = {arm: means[arm] - means[REFERENCE] for arm in self.arms if arm != REFERENCE}
-        ranked = sorted(differences.items(), key=lambda of: -abs(of[1]))
-        unit, scale = ("points of ", 100) if METRICS[self._metric].unit else ("of ", 1)
-        listed = ", ".join(f"{arm} {scale * difference:+z.{1 if scale > 1 else 3}f}" for arm, difference in ranked)
-        return (
-            f"first impression, of {FIRST_SEEDS} seeds, beside the reference: {listed} {unit}"
-            f"{METRICS[self._metric].title}; how sure that is comes at the end"
-        )
+        title = f"Provisional, after {FIRST_SEEDS} of {self._seeds_of(REFERENCE)} seeds; nothing is judged yet"
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column("arm")
+        table.add_column(METRICS[self._metric].title, justify="right")
+        for arm in sorted(means, key=lambda arm: (arm != REFERENCE, -abs(means[arm] - means[REFERENCE]))):
+            difference = amount(means[arm] - means[REFERENCE], self._metric)
+            table.add_row(escape(arm), f"{means[arm]:.4f}" if arm == REFERENCE else difference)
+        return Group(Text(title, style="bold"), table)
 
     def current(self) -> list[str]:
-        """Return the arm that each task trains now."""
-        remaining = ([arm for arm, seed in part if (arm, seed) not in self._values] for part in self._plan)
-        return list(dict.fromkeys(part[0] for part in remaining if part))
+        """Return the arms that are trained now."""
+        return list(dict.fromkeys(self._now.values()))
 
     def seconds_left(self) -> float | None:
         """Guess the training time left: that of the slowest task, each cell as long as its arm's others so far."""
@@ -147,7 +156,7 @@ class Report:
                 self._say_arms()
         if not self._said_first and len(self.standing.arms) > 1 and (told := self.standing.first_impression()):
             self._said_first = True
-            self._say(told)
+            self._console.print(told)
         if not self._live:
             self._say_phase()
 

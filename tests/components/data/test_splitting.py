@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 from components.data.preparation import prepare
 from components.data.raw_values import Column
 from components.data.sources import Rows
-from components.data.splitting import GOLDEN, TEST, TRAIN, UNUSED, VALIDATION, content, share_of, split, stratified
+from components.data.splitting import (
+    GOLDEN,
+    TEST,
+    TRAIN,
+    UNUSED,
+    VALIDATION,
+    content,
+    share_of,
+    split,
+    stratified,
+    units,
+)
 from components.errors import AssayError
 from components.study.dataset import DatasetSpec
 
@@ -278,7 +289,14 @@ def test_a_seeds_window_in_time_is_its_own():
         assert (np.diff(used) == 1).all()
 
 
-def tested_one_time_have_no_newest():
+def test_rows_that_are_near_in_time_count_as_one():
+    times = np.random.default_rng(0).permutation(200).astype(float)
+    rows = Rows(np.arange(200.0)[:, None], np.arange(200) % 2, NAMES[:2], (Column("c"),), times=times)
+    found = units(rows, content(rows), 26)[np.argsort(times)]
+    assert found.tolist() == (np.arange(200) // 8).tolist()
+
+
+def test_rows_of_one_time_have_no_newest():
     rows = Rows(np.arange(20.0)[:, None], np.arange(20) % 2, NAMES[:2], (Column("c"),), times=np.zeros(20))
     with pytest.raises(AssayError, match="all 20 rows have the same time"):
         split(rows, DatasetSpec.model_validate(TABLE), 1, content(rows))

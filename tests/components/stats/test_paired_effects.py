@@ -242,33 +242,49 @@ def test_what_seeds_share_by_hand():
     """Two seeds of two rows each share row 1.
 
     Its scores are 4 and 2, the mean of all is 2: the only product is (4 - 2) / 2 x (2 - 2) / 2 = 0. With the scores 4
-    and 4, the mean 2.5: (1.5 / 2)² = 0.5625.
+    and 4, the mean 2.5: (1.5 / 2)² = 0.5625. The rows have 1/4, 1/2 and 1/4 of the mean's weight, so of the variance
+    of their own values the squares of deviations from it keep 1 - 2 x 1.25 / (2 x 1.5) + 1.5 / 4 = 13/24.
     """
     rows = [np.array([0, 1]), np.array([1, 2])]
     alone = np.arange(3)
     assert paired(rows, [np.array([1.0, 4.0]), np.array([2.0, 1.0])], alone).shared == 0
     found = paired(rows, [np.array([1.0, 4.0]), np.array([4.0, 1.0])], alone)
     assert found.values.tolist() == [2.5, 2.5]
-    assert found.shared == pytest.approx(0.5625)
+    assert found.shared == pytest.approx(0.5625 * 24 / 13)
 
 
 def test_copies_of_a_row_are_shared_as_the_row_is():
     rows = [np.array([0, 1]), np.array([2, 3])]
     scores = [np.array([4.0, 1.0]), np.array([4.0, 1.0])]
     assert paired(rows, scores, np.arange(4)).shared == 0
-    assert paired(rows, scores, np.array([0, 1, 0, 2])).shared == pytest.approx(0.5625)
+    assert paired(rows, scores, np.array([0, 1, 0, 2])).shared == pytest.approx(0.5625 * 24 / 13)
+    assert paired(rows, scores, np.zeros(4, int)).shared == 0
 
 
 def test_rows_that_decide_alone_share_as_much_as_nadeau_and_bengio_suppose():
     """Each row's score is the same in all seeds: what differs between seeds is only which rows they have."""
     rng = np.random.default_rng(0)
-    ratios = []
+    shared, variance = [], []
     for _ in range(300):
         score = rng.normal(size=100)
         rows = [rng.permutation(100)[:20] for _ in range(10)]
         found = paired(rows, [score[of_seed] for of_seed in rows], np.arange(100))
-        ratios.append(found.shared / found.values.var(ddof=1))
-    assert np.median(ratios) == pytest.approx(20 / 80, rel=0.1)
+        shared.append(found.shared)
+        variance.append(found.values.var(ddof=1))
+    assert np.mean(shared) / np.mean(variance) == pytest.approx(20 / 80, rel=0.1)
+
+
+@pytest.mark.parametrize("count", [4, 8, 100])
+def test_what_few_units_share_is_not_taken_for_less(count):
+    """Of each seed two units of ten rows; a unit's value is the same in all seeds, with variance 1."""
+    rng = np.random.default_rng(0)
+    units, shared = np.repeat(np.arange(count), 10), []
+    for _ in range(400):
+        score = rng.normal(size=count)
+        parts = [rng.permutation(count)[:2] for _ in range(20)]
+        rows = [np.flatnonzero(np.isin(units, part)) for part in parts]
+        shared.append(paired(rows, [score[units[of_seed]] for of_seed in rows], units).shared)
+    assert np.mean(shared) == pytest.approx(1 / count, rel=0.15)
 
 
 def test_slices_are_what_their_rows_are_alone():

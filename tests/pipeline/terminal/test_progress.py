@@ -37,27 +37,28 @@ def test_the_best_arm_is_one_that_has_all_its_seeds():
     assert standing.best() == "a"
 
 
-def test_a_first_impression_is_told_once_when_two_seeds_of_all_arms_are_there():
+def test_a_provisional_table_is_shown_once_when_all_arms_have_a_seed():
     out = io.StringIO()
-    with Report(STUDY.of_seeds(3), 2, Console(file=out)) as report:
-        for seed in range(2):
-            for arm, value in (("reference", 0.9), ("b", 0.92), ("a", 0.8)):
-                assert "first impression" not in out.getvalue()
-                report.show([cell(arm, seed, value + 0.01 * seed)])
-        assert (
-            "first impression, of 2 seeds, beside the reference: a -10.0, b +2.0 points of accuracy; how sure that is "
-            "comes at the end\n"
-        ) in out.getvalue()
-        report.show([cell(arm, 2, 0.9) for arm in ("reference", "a")])
-    assert out.getvalue().count("first impression") == 1
+    with Report(STUDY, 2, Console(file=out)) as report:
+        for arm, value in (("reference", 0.9), ("b", 0.92), ("a", 0.8)):
+            assert "Provisional" not in out.getvalue()
+            report.show([cell(arm, 0, value)])
+        _, title, _, _, *rows = out.getvalue().splitlines()
+        assert title == "Provisional, after 1 of 2 seeds; nothing is judged yet"
+        assert [row.split(maxsplit=1) for row in rows] == [
+            ["reference", "0.9000"],
+            ["a", "-10.0 points"],
+            ["b", "+2.0 points"],
+        ]
+        report.show([cell(arm, 1, 0.9) for arm in ("reference", "a")])
+    assert out.getvalue().count("Provisional") == 1
 
 
-def test_with_two_seeds_in_all_there_is_no_first_impression():
-    standing = Standing(STUDY, 2)
-    for seed in range(2):
-        for arm in ("reference", "a", "b"):
-            assert standing.first_impression() is None
-            standing.take(cell(arm, seed, 0.9))
+def test_with_one_seed_in_all_nothing_is_provisional():
+    standing = Standing(STUDY.of_seeds(1), 2)
+    for arm in ("reference", "a", "b"):
+        assert standing.first_impression() is None
+        standing.take(cell(arm, 0, 0.9))
     assert standing.first_impression() is None
 
 
@@ -71,12 +72,18 @@ def test_with_a_loss_the_lowest_is_the_best():
 def test_current_arms_and_the_time_left_are_those_of_each_task():
     standing = Standing(STUDY, 2)
     assert standing.seconds_left() is None
+    assert standing.current() == []
+    standing.take(event("cell_started", step="train", label="1/2", arm="reference", seed=0))
+    standing.take(event("cell_started", step="train", label="2/2", arm="a", seed=0))
     assert standing.current() == ["reference", "a"]
     standing.take(cell("reference", 0, 0.8, seconds=4.0))
     assert standing.seconds_left() == pytest.approx(12.0)  # the second task has three cells, as long as the first one's
     for seed in (0, 1):
         standing.take(cell("a", seed, 0.8, seconds=1.0))
+    standing.take(event("cell_started", step="train", label="2/2", arm="b", seed=0))
     assert standing.current() == ["reference", "b"]
+    standing.take(event("step_finished", step="train", label="1/2"))
+    assert standing.current() == ["b"]
 
 
 def test_without_a_terminal_it_is_plain_lines_one_an_arm():
@@ -115,10 +122,11 @@ def test_on_a_terminal_it_is_a_bar_that_is_put_away():
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True)
     with Report(STUDY, 2, console) as report:
-        report.show([started("train"), cell("a", 0, 0.9), cell("a", 1, 0.9)])
+        begun = event("cell_started", step="train", label="1/2", arm="reference", seed=0)
+        report.show([started("train"), cell("a", 0, 0.9), cell("a", 1, 0.9), begun])
     text = stream.getvalue()
     assert "2/6" in text
-    assert "reference | b; best so far a 0.9000" in text
+    assert "reference; best so far a 0.9000" in text
 
 
 @pytest.mark.parametrize(

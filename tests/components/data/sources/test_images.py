@@ -73,7 +73,7 @@ def test_images_are_in_the_order_of_the_paths(root, tmp_path):
 def test_images_are_mapped_from_the_prepared_folder_and_not_written_twice(root, make_study, tmp_path):
     prepared = prepare(make_study(f"images:{root}", arms={}, seeds=2), tmp_path / "data")
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
-        "data.json", "digests.npy", "order.npy", "parts.npy", "report", "study.json", "together.npy", "x.npy", "y.npy",
+        "data.json", "digests.npy", "order.npy", "parts.npy", "report", "study.json", "units.npy", "x.npy", "y.npy",
     ]  # fmt: skip
     assert isinstance(prepared.x, np.memmap)
     np.testing.assert_array_equal(prepared.x[1, ..., 0], noise(2, 5, 6))
