@@ -107,3 +107,13 @@ def report_speeds(rounds: Sequence[Mapping[str, float]]) -> None:
         line = f"  {name:{width}}  {spread([one[name] for one in rounds], ',.0f')} images/s"
         ratios = [one[first] / one[name] for one in rounds]
         print(line if name == first else f"{line}; {first} / {name} {spread(ratios, '.2f')}")
+
+
+def report_promises(promises: Sequence[tuple[float, bool]], bins: int = 5) -> None:
+    """Print how often what was promised with these chances came true, in bins of the chance."""
+    told: list[str] = []
+    for place in range(bins):
+        mine = [one for one in promises if min(int(bins * one[0]), bins - 1) == place]
+        if mine:
+            told.append(f"{mean(of for of, _ in mine):.0%} {mean(kept for _, kept in mine):.0%} (of {len(mine):,})")
+    print("  promised and found:", ", ".join(told))

@@ -32,7 +32,7 @@ import numpy as np
 from scipy import stats
 from sklearn.tree import DecisionTreeClassifier
 
-from _common import chosen, parser, start
+from _common import chosen, parser, report_promises, start
 from components.evaluation.looks import Look, left_to_spend
 from components.evaluation.verdict import WORTH_MORE
 from components.stats.paired_effects import ALPHA, Effect, Paired, compare, moderated, paired
@@ -42,7 +42,6 @@ CLAIMS = "helped", "hurt"
 CERTAIN = (*CLAIMS, "no difference")
 ROW, LUCK = (0.05, 0.25), (0.003, 0.03)  # standard deviations of a row's difference, and of a seed's, by arm
 EFFECTS = 0.0, 0.01, 0.03  # of an arm in three
-BINS = np.linspace(0, 1, 6)
 
 
 @dataclass(frozen=True)
@@ -223,20 +222,6 @@ def judged(one: Study, arms: list[Paired], effects: list[Effect], resolution: fl
     decided = sum(of.verdict in CLAIMS for of in effects)
     none = sum(of.verdict == "no difference" for of in effects)
     return wrong, float(np.mean(hold)), every, float(np.mean(plain)), decided, none
-
-
-def report_promises(promises: list[tuple[float, bool]]) -> None:
-    """Print what was promised and found, by bin of the promise."""
-    if not promises:
-        return
-    chances, kept = np.array(promises, float).T
-    bins = np.clip(np.digitize(chances, BINS) - 1, 0, len(BINS) - 2)
-    told = [
-        f"{chances[bins == place].mean():.0%} {kept[bins == place].mean():.0%} (of {(bins == place).sum():,})"
-        for place in range(len(BINS) - 1)
-        if (bins == place).any()
-    ]
-    print("  promised and found:", ", ".join(told))
 
 
 def report_looks(case: Case, count: int) -> None:

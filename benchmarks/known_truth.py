@@ -13,21 +13,35 @@ is the mean over all studies on 2,000 fresh rows.
 
 For 2, 3, 5 and 10 seeds is printed how many arms are decided (helped or hurt), in how many studies one is decided
 wrongly (with the wrong sign, or where there is nothing to find), and how often single intervals and all of a study hold
-the truth; of arms that are not decided how often as many seeds again were promised to decide, and did. "t" stands for t
-intervals over the seeds' accuracy, with Holm's correction. Where there is nothing to find, also how often looks at 3, 5
-and 10 seeds claim something, whose parts of the 5 % are spent as `assay run --until-decided` spends them.
+the truth. "t" stands for the arms that t intervals over the seeds' accuracy decide, with Holm's correction. Of arms
+that are not decided, how often as many seeds again were promised to decide, and did, in five bins of the promise. Of
+`assay plan`, the smallest effect of each arm that it says from two seeds, as a part of the one that all studies have.
+Where there is nothing to find, also how often looks at 3, 5 and 10 seeds claim something, whose parts of the 5 % are
+spent as `assay run --until-decided` spends them.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
-from _common import chosen, parser, start
+from _common import chosen, parser, report_promises, start
 from components.evaluation.looks import Look, left_to_spend
-from components.stats.metrics import row_scores
-from components.stats.paired_effects import ALPHA, compare, holm, moderated, paired
+from components.stats.metrics import METRICS, row_scores
+from components.stats.paired_effects import (
+    ALPHA,
+    Effect,
+    Level,
+    Paired,
+    Spread,
+    compare,
+    expected_spreads,
+    holm,
+    moderated,
+    most_borrowed,
+    paired,
+)
 
 COLUMNS, UNITS, CLASSES, BATCH = 16, 32, 3, 32
 SHARE, FRESH, SEEDS = 0.2, 2000, (2, 3, 5, 10)  # of the rows, to validate on; rows that show the truth; of a study
@@ -159,11 +173,17 @@ class Study:
 
     rows: list[np.ndarray]
     scores: dict[str, list[np.ndarray]]  # a seed each, float64 (arms, rows)
-    truth: dict[str, np.ndarray]  # the arms' scores on fresh rows (arms,), the mean over the seeds
+    truth: dict[str, np.ndarray]  # the arms' scores on fresh rows (arms,): the mean over all of a population's networks
 
 
-def studies(arms: list[Arm], size: int, number: int, alike: bool, count: int, seeds: int) -> Iterator[Study]:
-    """Yield studies of a population."""
+def studies(arms: list[Arm], size: int, number: int, alike: bool, count: int, seeds: int) -> list[Study]:
+    """Return studies of a population."""
+    found = list(_studies(arms, size, number, alike, count, seeds))
+    truth = {metric: np.mean([one.truth[metric] for one in found], axis=0) for metric in found[0].truth}
+    return [replace(one, truth=truth) for one in found]
+
+
+def _studies(arms: list[Arm], size: int, number: int, alike: bool, count: int, seeds: int) -> Iterator[Study]:
     draw = population(number, alike)
     fresh, truth = draw(FRESH, np.random.default_rng((number, 2)))
     for first in range(0, count, AT_ONCE):
@@ -197,31 +217,32 @@ def folds(size: int, seeds: int, rng: np.random.Generator) -> list[np.ndarray]:
     return [np.sort(part[:least]) for cut in cuts for part in cut][:seeds]
 
 
-def judged(study: Study, metric: str, seeds: int, alpha: float = ALPHA) -> tuple[list, list]:
+def judged(study: Study, metric: str, seeds: int, alpha: float = ALPHA) -> tuple[list[Paired], list[Effect]]:
     """Return the arms of a study's first seeds, and their effects."""
     units = np.arange(max(int(rows.max()) for rows in study.rows) + 1)
     arms = [
         paired(study.rows[:seeds], [of[arm] - of[0] for of in study.scores[metric][:seeds]], units)
         for arm in range(1, len(study.scores[metric][0]))
     ]
-    return arms, compare(arms, 1 / len(study.rows[0]), alphas=alpha, most=1.0)
+    return arms, compare(arms, METRICS[metric].resolution(len(study.rows[0])), alphas=alpha, most=1.0)
 
 
 def report(found: list[Study], alike: bool) -> None:
     """Print what the studies of a case gave."""
-    truth = {m: np.mean([one.truth[m] - one.truth[m][0] for one in found], axis=0)[1:] for m in ("brier", "accuracy")}
-    for metric, of in truth.items():
-        print(f"  true effects on {metric}, points:", ", ".join(f"{100 * value:+.1f}" for value in of))
-    print(f"  {'seeds':>5} {'decided':>8} {'wrong':>7} {'hold':>6} {'all':>6} {'promised':>9} {'found':>6} {'t':>6}")
+    for metric in ("brier", "accuracy"):
+        truth = np.mean([one.truth[metric] - one.truth[metric][0] for one in found], axis=0)[1:]
+        print(f"  true effects on {metric}, points:", ", ".join(f"{100 * value:+.1f}" for value in truth))
+    promises: list[tuple[float, bool]] = []
+    print(f"  {'seeds':>5} {'decided':>8} {'wrong':>7} {'hold':>7} {'all':>7} {'t':>6}")
     for seeds in (count for count in SEEDS if count <= len(found[0].rows)):
-        lines, leaning = [], []
+        lines = []
         for one in found:
-            true = 0.0 * truth["brier"] if alike else truth["brier"]
+            true = 0.0 * one.truth["brier"][1:] if alike else one.truth["brier"][1:] - one.truth["brier"][0]
             arms, effects = judged(one, "brier", seeds)
             claims = [effect.verdict in DECIDED for effect in effects]
             wrong = [claim and effect.effect * of <= 0 for claim, effect, of in zip(claims, effects, true, strict=True)]
             holds = [effect.low <= of <= effect.high for effect, of in zip(effects, true, strict=True)]
-            ends = [stats.t.ppf(0.975, of.freedom) * of.error for of in moderated(arms, 1 / len(one.rows[0])) if of]
+            ends = [stats.t.ppf(0.975, of.freedom) * of.error for of in moderated(arms, 0.0) if of]
             alone = [abs(e.effect - of) <= end for e, of, end in zip(effects, true, ends, strict=True)]
             plain = np.array([of.values for of in judged(one, "accuracy", seeds)[0]])
             error = np.maximum(plain.std(axis=1, ddof=1) / np.sqrt(seeds), 1e-9)
@@ -230,11 +251,27 @@ def report(found: list[Study], alike: bool) -> None:
             if 2 * seeds <= len(one.rows):
                 later = [effect.verdict in CERTAIN for effect in judged(one, "brier", 2 * seeds)[1]]
                 both = zip(effects, later, strict=True)
-                leaning += [(effect.chance, then) for effect, then in both if effect.chance is not None]
+                promises += [(effect.chance, then) for effect, then in both if effect.chance is not None]
         decided, wrong, alone, every, plain = np.mean(lines, axis=0)
-        promised, kept = np.mean(leaning, axis=0) if leaning else (0.0, 0.0)
-        shares = f"{wrong:7.1%} {alone:6.1%} {every:6.1%} {promised:9.0%} {kept:6.0%}"
-        print(f"  {seeds:5} {decided:8.2f} {shares} {plain:6.2f}")
+        print(f"  {seeds:5} {decided:8.2f} {wrong:7.1%} {alone:7.1%} {every:7.1%} {plain:6.2f}")
+    report_promises(promises)
+
+
+def report_plan(populations: list[list[Study]]) -> None:
+    """Print by arm what `assay plan` says from two seeds, beside what all studies of a population have."""
+    seeds, arms = min(5, len(populations[0][0].rows)), len(populations[0][0].truth["brier"]) - 1
+    level, freedom = Level(count=arms), most_borrowed(arms, seeds - 1) + seeds - 1
+    ratios = []
+    for found in populations:
+        known = np.mean([[of.values.var(ddof=1) for of in judged(one, "brier", seeds)[0]] for one in found], axis=0)
+        true = [Spread(float(of), 0.0, seeds, freedom, np.inf).detectable(level) for of in known]
+        for one in found:
+            planned = expected_spreads(judged(one, "brier", 2)[0], 0.0, SHARE)
+            told = [replace(of, shared=0.0, seeds=seeds, freedom=freedom).detectable(level) for of in planned]
+            ratios.append(np.array(told) / true)
+    listed = ", ".join(f"{of:.2f}" for of in np.median(ratios, axis=0))
+    near = np.mean(np.abs(np.array(ratios) - 1) <= 0.15)
+    print(f"  planned for {seeds} seeds from 2, beside found, by arm: {listed}; within 15 % in {near:.0%}")
 
 
 def report_looks(found: list[Study]) -> None:
@@ -269,9 +306,11 @@ def main() -> None:
         arms, size = CASES[case]
         alike = case != "techniques"
         numbers = range(populations * options.rounds)
-        found = [one for number in numbers for one in studies(arms, size, number, alike, count, seeds)]
+        by_population = [studies(arms, size, number, alike, count, seeds) for number in numbers]
+        found = [one for of in by_population for one in of]
         print(f"{case}:")
         report(found, alike)
+        report_plan(by_population)
         if alike:
             report_looks(found)
 

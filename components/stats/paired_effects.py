@@ -40,6 +40,8 @@ POWER = 0.8  # how often an effect of the size that is called detectable would b
 LEANING = 0.9  # a probability to help (or to hurt) from which an arm leans
 MOST_BORROWED = 8.0  # degrees of freedom: with more, arms that differ from the others are misjudged (simulated)
 FEWEST_ALIKE = 4  # arms that tell how alike their ratios are
+OWN_ROWS = 0.25  # share of a row's difference that is the same with every seed (simulated: 0.05 to 0.4)
+EXPECTED_ALONE, EXPECTED_ALIKE = 8, 4  # degrees of freedom with which a ratio is expected to be 1, and that of others
 SHARED_LUCK = 0.5  # correlation of two arms' errors: both are compared with the same reference
 SHRINKAGES = np.linspace(0.02, 0.98, 25)  # by how much an effect is taken to be smaller than it looks
 
@@ -333,6 +335,27 @@ def most_borrowed(arms: int, freedom: float) -> float:
         freedom: of each arm's own variance.
     """
     return min(MOST_BORROWED, (arms - 1) * freedom / 2)
+
+
+def expected_spreads(arms: Sequence[Paired], resolution: float, share: float) -> list[Spread]:
+    """Return what seeds that are not there yet will vary by, as a few seeds tell: as near as can be, and not cautious.
+
+    The ratio of a seed's variance to what its rows explain is expected to be 1, and an arm's to be that of the others;
+    what the seeds show moves both from there. `shared` is that of two seeds which may have rows in common.
+
+    Args:
+        arms: their values, of two seeds or more.
+        resolution: the smallest step of the values.
+        share: of the rows that a seed is scored on.
+    """
+    freedom = len(arms[0].values) - 1
+    own = np.array([float(arm.values.var(ddof=1)) for arm in arms])
+    by_rows = np.maximum([arm.by_rows for arm in arms], (resolution / 2) ** 2)
+    ratios = np.divide(own, by_rows, out=np.ones_like(own), where=by_rows > 0)
+    mean = max((EXPECTED_ALONE + freedom * ratios.sum()) / (EXPECTED_ALONE + freedom * len(arms)), 1.0)
+    ratios = np.maximum((EXPECTED_ALIKE * mean + freedom * ratios) / (EXPECTED_ALIKE + freedom), 1.0)
+    told = zip(arms, (by_rows * ratios).tolist(), (OWN_ROWS * share * by_rows).tolist(), strict=True)
+    return [Spread(variance, shared, freedom + 1, freedom, arm.units) for arm, variance, shared in told]
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -1,12 +1,11 @@
-"""A short probe of a study: how long its cells take, and how much two trainings differ that differ by chance alone.
+"""A short probe of a study: how long its cells take, and how much the difference of two arms varies with the seed.
 
 What is known of finished cells is used instead, where there are enough.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,16 @@ import numpy as np
 from components.data.prepared import Prepared
 from components.runtime.cells import FinishedCell, Store
 from components.stats.metrics import METRICS, row_scores
-from components.stats.paired_effects import Spread, moderated
+from components.stats.paired_effects import Paired, Spread, expected_spreads, paired
 from components.study.model_catalogue import MODELS
 from components.study.recipe import Recipe, program_key
 from components.study.study import REFERENCE, Study
 
 STEPS = 50  # that an epoch of the probe has at most; time grows with the steps
-MOST_ROWS = 10_000  # that it is validated on
+MOST_ROWS = 10_000  # that a seed is validated on
 FEW_EPOCHS = 4  # of each program, to see how long an epoch is
-TRAININGS = 3  # of the reference, that differ by chance
-MOST_SECONDS = 30.0  # that they may take, and as much again one training of each arm
-SHRINKS = 4  # degrees of freedom with which the ratio of their variance to that of their rows is taken for 1
+SEEDS = 2  # of each arm
+MOST_SECONDS = 60.0  # that their trainings may take in all
 FEWEST_SEEDS = 3  # finished ones, from which their spread is taken
 
 
@@ -65,14 +63,19 @@ def _of_finished(study: Study, prepared: Prepared, store: Store) -> Probe | None
         ours = comparison.scores(arm)[study.decided_by]
         differences = [a - b for a, b in zip(ours, comparison.reference[study.decided_by], strict=True)]
         pairs.append(comparison.paired(differences))
-    resolution = METRICS[study.decided_by].resolution(prepared.schema.splits["validation"])
-    spreads = {arm: of for arm, of in zip(arms, moderated(pairs, resolution), strict=True) if of}
+    spreads = _spreads(pairs, study, prepared)
     seconds = {arm: float(np.mean([cell.result.seconds for cell in of])) for arm, of in cells.items()}
     return Probe(
         {arm.name: seconds.get(arm.name, seconds[REFERENCE]) for arm in study.expand()},
-        spreads,
+        dict(zip(arms, spreads, strict=True)),
         sum(map(len, cells.values())),
     )
+
+
+def _spreads(pairs: list[Paired], study: Study, prepared: Prepared) -> list[Spread]:
+    splits = prepared.schema.splits
+    resolution = METRICS[study.decided_by].resolution(splits["validation"])
+    return expected_spreads(pairs, resolution, splits["validation"] / (splits["train"] + splits["validation"]))
 
 
 def _trained(study: Study, prepared: Prepared) -> Probe:
@@ -81,59 +84,39 @@ def _trained(study: Study, prepared: Prepared) -> Probe:
 
     devices.set_up(study.recipe.train, threads_for(prepared.schema))
     programs: dict[str, Any] = {}
-    reference, *arms = [(arm.name, _Trial(arm.recipe, prepared, programs)) for arm in study.expand()]
-    metric, longest = study.decided_by, MOST_SECONDS / max(len(arms), 1)
-    seeds = [reference[1].scores(metric, seed, MOST_SECONDS / TRAININGS) for seed in range(TRAININGS)]
-    ratio = _ratio(seeds)
-    seconds, spreads = {REFERENCE: reference[1].seconds}, {}
-    for name, trial in arms:
-        by_rows = _by_rows(trial.scores(metric, 0, longest), seeds[0])
-        variance = ratio * max(by_rows, (METRICS[metric].resolution(len(seeds[0])) / 2) ** 2) * len(seeds[0])
-        rows = prepared.schema.splits["validation"]
-        spreads[name] = Spread(variance / rows, 0.0, FEWEST_SEEDS, FEWEST_SEEDS - 1, rows)
-        seconds[name] = trial.seconds
-    return Probe(seconds, spreads, 0)
+    arms = {arm.name: _Trial(arm.recipe, prepared, programs) for arm in study.expand()}
+    longest = MOST_SECONDS / SEEDS / len(arms)
+    scores = {
+        arm: [trial.scores(study.decided_by, seed, longest) for seed in range(SEEDS)] for arm, trial in arms.items()
+    }
+    rows, reference = [_validation(prepared, seed) for seed in range(SEEDS)], scores.pop(REFERENCE)
+    pairs = [
+        paired(rows, [a - b for a, b in zip(ours, reference, strict=True)], np.asarray(prepared.units))
+        for ours in scores.values()
+    ]
+    spreads = _spreads(pairs, study, prepared)
+    seconds = {arm: trial.seconds for arm, trial in arms.items()}
+    return Probe(seconds, dict(zip(scores, spreads, strict=True)), 0)
 
 
-def _by_rows(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Return the variance that the rows give the mean difference of two trainings' scores (rows,)."""
-    return float((ours - theirs).var() / len(ours))
-
-
-def _ratio(seeds: Sequence[np.ndarray]) -> float:
-    """Return how much more the mean differs between trainings that differ by chance than their rows explain.
-
-    A few trainings tell it badly, so it is shrunk towards 1, the least that it can be.
-    """
-    pairs = list(combinations(seeds, 2))
-    explained = float(np.mean([_by_rows(one, other) for one, other in pairs]))
-    found = float(np.mean([(one - other).mean() ** 2 for one, other in pairs])) / max(explained, 1e-12)
-    own = len(seeds) - 1
-    return max((own * found + SHRINKS) / (own + SHRINKS), 1.0)
+def _validation(prepared: Prepared, seed: int) -> np.ndarray:
+    return prepared.split(seed)[1][:MOST_ROWS]
 
 
 class _Trial:
-    """A recipe's program on the first seed's rows, at most `STEPS` batches of them."""
+    """A recipe's program, trained on at most `STEPS` batches of rows."""
 
     def __init__(self, recipe: Recipe, prepared: Prepared, programs: dict[str, Any]):
         """Build the program, which is compiled when it first trains, or take it from those that are there."""
-        from components.data.scaling import fit
-        from components.training.engine import Split
         from components.training.trainer import build, threads_for
 
-        self.recipe = recipe
-        train, validation = prepared.split(0, recipe.data)
-        rows = train[: STEPS * recipe.train.batch_size]
-        validation = validation[:MOST_ROWS]
-        self.scale = len(train) / len(rows)
-        encoder = fit(prepared, 0, {"": recipe})[""]
-        self.spread_of_rows = encoder.spread
-        self.split = Split(
-            encoder(prepared.x[rows]), prepared.y[rows], encoder(prepared.x[validation]), prepared.y[validation]
-        )
-        key = f"{program_key(recipe)} {len(rows)}"
+        self.recipe, self.prepared = recipe, prepared
+        train = len(prepared.split(0, recipe.data)[0])
+        self.rows = min(train, STEPS * recipe.train.batch_size)
+        self.scale = train / self.rows
+        key = f"{program_key(recipe)} {self.rows}"
         if key not in programs:
-            programs[key] = build(recipe, prepared.schema, len(rows), threads_for(prepared.schema))
+            programs[key] = build(recipe, prepared.schema, self.rows, threads_for(prepared.schema))
         self.program = programs[key]
         self.planned = 1 if MODELS[recipe.model.name].trees else recipe.train.epochs
         self.lengths: list[int] = []  # epochs that trainings took which were not cut short
@@ -141,7 +124,7 @@ class _Trial:
     @cached_property
     def epoch_seconds(self) -> float:
         """How long an epoch over these rows takes, without compiling."""
-        return self._train(0, FEW_EPOCHS, {"early_stopping": None}).epoch_seconds
+        return self._train(0, FEW_EPOCHS, {"early_stopping": None})[0].epoch_seconds
 
     @property
     def seconds(self) -> float:
@@ -153,12 +136,21 @@ class _Trial:
         """Train for at most so many seconds, and return the validation rows' scores (rows,); higher is better."""
         epochs = int(np.clip(seconds / max(self.epoch_seconds, 1e-6), 1, self.planned))
         whole = epochs == self.planned
-        fit = self._train(seed, epochs, {} if whole else {"early_stopping": None})
+        fit, split = self._train(seed, epochs, {} if whole else {"early_stopping": None})
         if whole:
             self.lengths.append(len(fit.curves["loss"]))
-        of_rows = row_scores(self.program.probabilities(self.split.val_x), self.split.val_y)[metric]
+        of_rows = row_scores(self.program.probabilities(split.val_x), split.val_y)[metric]
         return METRICS[metric].sign * of_rows
 
     def _train(self, seed: int, epochs: int, changes: Mapping[str, Any]):
-        recipe = self.recipe.train.model_copy(update={"epochs": epochs, "warm_up": 0, **changes})
-        return self.program.fit(self.split, recipe, seed, self.spread_of_rows)
+        from components.data.scaling import fit
+        from components.training.engine import Split
+
+        prepared, recipe = self.prepared, self.recipe
+        rows, validation = prepared.split(seed, recipe.data)[0][: self.rows], _validation(prepared, seed)
+        encoder = fit(prepared, seed, {"": recipe})[""]
+        split = Split(
+            encoder(prepared.x[rows]), prepared.y[rows], encoder(prepared.x[validation]), prepared.y[validation]
+        )
+        train = recipe.train.model_copy(update={"epochs": epochs, "warm_up": 0, **changes})
+        return self.program.fit(split, train, seed, encoder.spread), split

@@ -97,17 +97,25 @@ class Plan:
             return {}
         compared = [arm.name for arm in self.study.expand()[1:] if not (arm.is_size or arm.pair)]
         level, freedom = Level(count=len(compared)), most_borrowed(len(compared), seeds - 1) + seeds - 1
+        again = _pairs_on_the_same_rows(seeds, round(1 / self.study.data.validation))
         found: dict[str, float] = {}
         for arm in compared:
             if of := self.probe.spreads.get(arm):
-                with_seeds = replace(of, seeds=seeds, freedom=min(freedom, of.units - 1))
-                found[arm] = with_seeds.detectable(level)
+                free = max(min(freedom, of.units - 1), 1)
+                found[arm] = replace(of, seeds=seeds, shared=again * of.shared, freedom=free).detectable(level)
         return found
 
     def rows(self) -> list[tuple[int, float, dict[str, float]]]:
         """Return for some numbers of seeds, and for the study's own, the seconds and what they show by arm."""
         told = [n for n in CHOICES if self.probe.cells or n <= MAX_PROBED]
         return [(n, self.seconds(n), self.shows(n)) for n in sorted({*told, self.study.seeds})]
+
+
+def _pairs_on_the_same_rows(seeds: int, folds: int) -> float:
+    """Return which share of the pairs of seeds may validate on the same rows: those in one round of folds do not."""
+    rounds, rest = divmod(seeds, folds)
+    apart = rounds * folds * (folds - 1) + rest * (rest - 1)
+    return 1 - apart / (seeds * (seeds - 1))
 
 
 def make_plan(study: Study, tasks: int, home: Path) -> Plan:
