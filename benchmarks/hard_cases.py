@@ -22,25 +22,27 @@ did, in five bins of the promise.
     looks       at 5, 10, 20 and 40 seeds, as `assay run --until-decided` looks: in how many studies of arms that change
                 nothing any look claims something, and with how many seeds effects of 1, 1.5 and 2 standard deviations
                 of a seed are decided, beside a fixed 40
-    equal       arms that change nothing, and arms that cost 2 points: how often they are said to make no difference
+    equal       arms that change nothing and one that costs 2 points, where rows and seeds differ as with digits: how
+                often they are said to make no difference
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
 from sklearn.tree import DecisionTreeClassifier
 
 from _common import chosen, parser, report_promises, start
+from components.data.splitting import GOLDEN, STRETCHES, WINDOW
 from components.evaluation.looks import Look, left_to_spend
 from components.evaluation.verdict import WORTH_MORE
-from components.stats.paired_effects import ALPHA, Effect, Paired, compare, moderated, paired
+from components.stats.paired_effects import Effect, Paired, compare, moderated, paired
 
 SHARE, SEEDS, LOOKS = 0.2, (3, 5, 10, 20), (5, 10, 20, 40)
 CLAIMS = "helped", "hurt"
 CERTAIN = (*CLAIMS, "no difference")
-ROW, LUCK = (0.05, 0.25), (0.003, 0.03)  # standard deviations of a row's difference, and of a seed's, by arm
 EFFECTS = 0.0, 0.01, 0.03  # of an arm in three
 
 
@@ -50,6 +52,8 @@ class Case:
 
     rows: int = 400
     arms: int = 7
+    row: tuple[float, float] = (0.05, 0.25)  # standard deviation of a row's difference, from and to, by arm
+    luck: tuple[float, float] = (0.003, 0.03)  # of a seed's
     own: float = 0.4  # share of a row's difference that is the row's own, whatever the seed
     ties: bool = False
     groups: int = 0
@@ -68,8 +72,8 @@ CASES = {
     "time": Case(alike=10.0),
     "diverging": Case(diverges=0.05),
     "trees": Case(trees=True, seeds=10),
-    "looks": Case(seeds=max(LOOKS)),
-    "equal": Case(seeds=10),
+    "looks": Case(own=0.1, seeds=max(LOOKS)),
+    "equal": Case(rows=1440, row=(0.06, 0.06), luck=(0.004, 0.004), seeds=10),
 }
 
 
@@ -97,10 +101,11 @@ def validation(case: Case, rng: np.random.Generator) -> tuple[list[np.ndarray], 
     """Return each seed's validation rows, as `components.data.splitting` draws them, and the rows' units."""
     units = np.arange(case.rows)
     if case.alike:
-        window = round(0.8 * case.rows)
+        window = round(WINDOW * case.rows)
         scored = round(SHARE * window)
-        starts = [int(seed * (5**0.5 - 1) / 2 % 1 * (case.rows - window + 1)) for seed in range(case.seeds)]
-        return [np.arange(first + window - scored, first + window) for first in starts], units
+        starts = [int(seed * GOLDEN % 1 * (case.rows - window + 1)) for seed in range(case.seeds)]
+        seeds = [np.arange(first + window - scored, first + window) for first in starts]
+        return seeds, units // (scored // STRETCHES)
     if case.groups:
         units = np.repeat(np.arange(case.groups), case.rows // case.groups)
     found: list[np.ndarray] = []
@@ -114,7 +119,7 @@ def validation(case: Case, rng: np.random.Generator) -> tuple[list[np.ndarray], 
 def draw(case: Case, effects: np.ndarray, rng: np.random.Generator) -> Study:
     """Return a study in which the arms have these effects."""
     rows, units = validation(case, rng)
-    row, luck = (np.exp(rng.uniform(*np.log(ends), len(effects))) for ends in (ROW, LUCK))
+    row, luck = (np.exp(rng.uniform(*np.log(ends), size=len(effects))) for ends in (case.row, case.luck))
     own, fresh = np.sqrt(case.own), np.sqrt(1 - case.own)
 
     def of_units() -> np.ndarray:
@@ -144,7 +149,7 @@ def draw(case: Case, effects: np.ndarray, rng: np.random.Generator) -> Study:
     return Study(rows, of_arms, sound, units, effects)
 
 
-TREES = (
+TREES: tuple[dict[str, Any], ...] = (
     *({"max_depth": 3}, {"min_samples_leaf": 10}, {"max_features": 3}, {"criterion": "entropy"}),
     *({"max_leaf_nodes": 6}, {"splitter": "random"}, {"random_state": 1}),
 )
@@ -158,14 +163,12 @@ def grow(case: Case, rng: np.random.Generator) -> Study:
     of_arms: list[list[np.ndarray]] = [[] for _ in TREES]
     for seed, of_seed in enumerate(rows):
         train = np.setdiff1d(units, of_seed)
-
-        def right(seed=seed, train=train, of_seed=of_seed, **changes) -> np.ndarray:
-            tree = DecisionTreeClassifier(**{"random_state": 1000 + seed, **changes}).fit(x[train], y[train])
-            return (tree.predict(x[of_seed]) == y[of_seed]).astype(float)
-
-        reference = right()
-        for differences, changes in zip(of_arms, TREES, strict=True):
-            differences.append(right(**changes) - reference)
+        right = [
+            tree.fit(x[train], y[train]).predict(x[of_seed]) == y[of_seed]
+            for tree in (DecisionTreeClassifier(**{"random_state": 1000 + seed, **arm}) for arm in ({}, *TREES))
+        ]
+        for differences, of_arm in zip(of_arms, right[1:], strict=True):
+            differences.append(of_arm.astype(float) - right[0])
     return Study(rows, of_arms, np.ones((len(TREES), case.seeds), bool), units, np.full(len(TREES), np.nan))
 
 
@@ -175,7 +178,7 @@ def studies(case: Case, count: int) -> Iterator[Study]:
     if case.trees:
         grown = [grow(case, rng) for rng in rngs]
         truth = np.mean([[np.mean([of.mean() for of in arm]) for arm in one.of_arms] for one in grown], axis=0)
-        yield from (Study(one.rows, one.of_arms, one.sound, one.units, truth) for one in grown)
+        yield from (replace(one, truth=truth) for one in grown)
         return
     for rng in rngs:
         effects = np.resize(EFFECTS, case.arms) * rng.choice((-1, 1), case.arms)
@@ -233,7 +236,7 @@ def report_looks(case: Case, count: int) -> None:
             one = draw(case, np.zeros(case.arms), rng)
             spreads = [np.std([of.mean() for of in arm], ddof=1) for arm in one.of_arms]
             moved = [[of + size * s for of in arm] for arm, s in zip(one.of_arms, spreads, strict=True)]
-            one = Study(one.rows, moved, one.sound, one.units, size * np.array(spreads))
+            one = replace(one, of_arms=moved)
             verdicts, used = until_decided(one)
             claims.append(any(of in CLAIMS for of in verdicts))
             right.append(np.mean([of == "helped" for of in verdicts]))
@@ -241,8 +244,8 @@ def report_looks(case: Case, count: int) -> None:
             fixed.append(np.mean([of.verdict == "helped" for of in compare(one.arms(LOOKS[-1]), 0.0, matters=0.0)]))
         if size:
             print(
-                f"  effects of {size} standard deviations: decided {np.mean(right):.1%} with {np.mean(seeds):.1f} seeds, "
-                f"beside {np.mean(fixed):.1%} with {LOOKS[-1]}"
+                f"  effects of {size} standard deviations: decided {np.mean(right):.1%}, with {np.mean(seeds):.1f} "
+                f"seeds; with {LOOKS[-1]} {np.mean(fixed):.1%}"
             )
         else:
             print(f"  nothing to find: claims in {np.mean(claims):.1%} of studies, {np.mean(seeds):.1f} seeds")
@@ -270,15 +273,15 @@ def until_decided(one: Study) -> tuple[list[str], list[int]]:
 def report_equal(case: Case, count: int) -> None:
     """Print how often arms that change nothing, and arms that cost 2 points, are said to make no difference."""
     for cost in (0.0, 0.02):
-        shares, any_wrong = [], []
+        said, of_cost = [], []
         for number in range(count):
             rng = np.random.default_rng((number, 5))
             one = draw(case, np.r_[-cost, np.zeros(case.arms - 1)], rng)
             verdicts = [of.verdict == "no difference" for of in compare(one.arms(case.seeds), 0.0, most=1.0)]
-            shares.append(np.mean(verdicts[1:]))
-            any_wrong.append(verdicts[0])
-        named = f"arms that cost {100 * cost:.0f} points" if cost else "arms that change nothing"
-        share = np.mean(any_wrong) if cost else np.mean(shares)
+            said.append(np.mean(verdicts[1:]))
+            of_cost.append(verdicts[0])
+        named = f"an arm that costs {100 * cost:.0f} points" if cost else "arms that change nothing"
+        share = np.mean(of_cost if cost else said)
         print(f"  {named}, {case.seeds} seeds: said to make no difference in {share:.1%}")
 
 

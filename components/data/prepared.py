@@ -29,7 +29,7 @@ from pydantic import TypeAdapter
 from components.data.encoding import Inputs, inputs_of
 from components.data.raw_values import Column
 from components.data.sources import Rows
-from components.data.splitting import TEST, TRAIN, VALIDATION, Content, units, share_of
+from components.data.splitting import TEST, TRAIN, VALIDATION, Content, share_of, units
 from components.study.dataset import DatasetSpec
 from components.study.recipe import Kind
 from components.study.study import Study

@@ -51,16 +51,12 @@ def test_the_shortest_round_measures_something(script, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("script", "case", "package"),
-    [("cells", "fortunes", "fortunes"), ("false_claims", "fashion-mnist", "dataset-fashion-mnist")],
-)
-def test_a_case_whose_data_is_missing_says_in_one_line_how_to_get_it(script, case, package, tmp_path):
-    if any(Path("/usr/share").glob(f"*/{case}")):
-        pytest.skip(f"Debian's package {package} is installed")
-    done = run(FOLDER / f"{script}.py", "--case", case, cwd=tmp_path)
+def test_a_case_whose_data_is_missing_says_in_one_line_how_to_get_it(tmp_path):
+    if any(Path("/usr/share").glob("*/fortunes")):
+        pytest.skip("Debian's package fortunes is installed")
+    done = run(FOLDER / "cells.py", "--case", "fortunes", cwd=tmp_path)
     assert done.returncode == 1
-    assert re.fullmatch(rf"{case} needs \S+, which is not there: apt install {package}\n", done.stderr)
+    assert re.fullmatch(r"fortunes needs \S+, which is not there: apt install fortunes\n", done.stderr)
 
 
 def test_fashion_mnist_that_is_not_prepared_is_said_likewise(tmp_path, monkeypatch):
