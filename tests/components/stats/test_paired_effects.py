@@ -14,6 +14,7 @@ from components.stats.paired_effects import (
     Paired,
     Spread,
     compare,
+    expected_spreads,
     holm,
     interval,
     moderated,
@@ -233,6 +234,19 @@ def test_what_is_detectable_is_found_in_four_of_five_studies(spread, share, seed
     size = of_study.detectable(level)
     assert of_study.power(size, level) == pytest.approx(0.8, abs=1e-4)
     assert of_study.after(seeds + 1).detectable(level) <= size * 1.0001
+
+
+def test_what_is_expected_of_more_seeds_by_hand():
+    """Variances 2e-4 and 8e-4 of two seeds, of which rows explain 1e-4: ratios 2 and 8, of all (8 + 10) / (8 + 2).
+
+    Theirs are then (4 x 1.8 + 2) / 5 = 1.84 and (7.2 + 8) / 5 = 3.04. An arm that changed no row is expected to change
+    none.
+    """
+    arms = [Paired(np.array([0.0, 2 * np.sqrt(of / 2)]), 0.0, 1e-4, 300) for of in (2e-4, 8e-4)]
+    found = expected_spreads(arms, 0.0, 0.2)
+    assert [of.variance for of in found] == pytest.approx([1.84e-4, 3.04e-4])
+    assert [of.shared for of in found] == pytest.approx([0.25 * 0.2 * 1e-4] * 2)
+    assert expected_spreads([Paired(np.zeros(2), 0.0, 0.0, 300)], 0.0, 0.2)[0].variance == 0
 
 
 # What the seeds share

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from components.evaluation.looks import Look, left_to_spend
-from components.stats.paired_effects import ALPHA, Level, Paired, Spread, compare, interval, paired
+from components.stats.paired_effects import ALPHA, Level, Paired, Spread, compare, expected_spreads, interval, paired
 
 STUDIES, SEEDS, EARLY, ARMS = 1000, 10, 5, 7
 ROWS, VALIDATION, COLUMNS, UNITS = 400, 80, 10, 24
@@ -25,12 +25,13 @@ TECHNIQUES = ("half the units", "half the rows", "no hidden layer", "a strong pe
 class Simulated:
     """A study's differences to the reference, as a `Paired` by technique, and by arm that changes nothing.
 
-    The early ones are those that change nothing, on the first seeds alone.
+    The early ones are those that change nothing, on the first seeds alone; the first ones techniques on two seeds.
     """
 
     techniques: list[Paired]
     nothing: list[Paired]
     early: list[Paired]
+    first: list[Paired]
 
 
 def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +85,7 @@ def study(number: int) -> Simulated:
         [paired(rows, of, units) for of in found],
         [paired(rows, of, units) for of in nothing],
         [paired(rows[:EARLY], of[:EARLY], units) for of in nothing],
+        [paired(rows[:2], of[:2], units) for of in found],
     )
 
 
@@ -157,6 +159,15 @@ def test_an_effect_of_the_size_that_is_called_detectable_is_found_in_four_of_fiv
     moved = [Paired(of.values + size, of.shared) for of in ours]
     found = [compare([of], 1 / VALIDATION, comparisons=ARMS)[0].verdict == "helped" for of in moved]
     assert np.mean(found) == pytest.approx(0.8, abs=0.05)
+
+
+def test_two_seeds_of_each_arm_tell_how_its_seeds_vary(simulated):
+    """What a plan is made of: how small an effect will be shown goes with the standard deviation."""
+    told = [expected_spreads(one.first, 1 / VALIDATION, VALIDATION / ROWS) for one in simulated]
+    for number, technique in enumerate(TECHNIQUES):
+        found = np.mean([one.techniques[number].values.var(ddof=1) for one in simulated])
+        ratio = np.sqrt(np.median([of[number].variance for of in told]) / found)
+        assert ratio == pytest.approx(1, abs=0.15), technique
 
 
 # Looks

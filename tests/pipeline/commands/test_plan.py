@@ -43,6 +43,18 @@ def test_every_arm_has_its_own():
     assert list(plan.table.columns) == ["seeds", "seconds", "a", "b", "c"]
 
 
+def test_seeds_on_rows_that_others_have_show_less():
+    """Five folds have no row in common, ten have each of them twice: 25 of their 45 pairs may share one."""
+    study = study_of()
+
+    def shown(seeds: int, shared: float) -> float:
+        spreads = {"a": Spread(1e-4, shared, 2, 1, 288)}
+        return Plan(study, Probe(dict.fromkeys(("reference", *ARMS), 10.0), spreads, 0), 2).shows(seeds)["a"]
+
+    assert shown(5, 1e-5) == shown(5, 0.0)
+    assert (shown(10, 1e-5) / shown(10, 0.0)) ** 2 == pytest.approx((1e-5 + 25 / 45 * 1e-5) / 1e-5)
+
+
 def test_what_is_read_off_one_training_takes_its_time_once():
     arms = {"a": {"model.units": [4]}, "to the end": {"train.early_stopping": False}, "average": {"train.ema": 0.9}}
     assert plan_of(arms=arms).seconds_a_seed() == 2 * 10 / 2
