@@ -165,7 +165,7 @@ def compare(
     count, correlation = max(comparisons or 0, len(arms)), _correlation(arms, signs)
     levels = [Level(alpha, count, correlation) for alpha in np.broadcast_to(alphas, len(arms)).tolist()]
     spreads = moderated(arms, resolution)
-    beliefs = _beliefs(arms, spreads, signs)
+    beliefs = _beliefs(arms, spreads, signs, levels)
     judged = zip(arms, spreads, beliefs, levels, strict=True)
     return [_judge(arm, of, belief, level, matters, most, then) for arm, of, belief, level in judged]
 
@@ -247,8 +247,9 @@ class Spread:
         return level.critical(self.freedom) * self.error
 
     def after(self, seeds: int) -> "Spread":
-        """Return the same with another number of seeds."""
-        freedom = min(self.freedom + seeds - self.seeds, self.units - 1)
+        """Return the same with another number of seeds; what is borrowed from other arms grows with theirs."""
+        borrowed = max(self.freedom - (self.seeds - 1), 0.0) * (seeds - 1) / (self.seeds - 1)
+        freedom = min(seeds - 1 + min(borrowed, MOST_BORROWED), self.units - 1)
         return Spread(self.variance, self.shared, seeds, max(freedom, 1.0), self.units)
 
     def power(self, effect: float, level: Level) -> float:
@@ -391,14 +392,29 @@ class _Belief:
         return float(self.weights @ special.ndtr(np.sign(effect) * self.means / np.sqrt(self.variances)))
 
 
-def _beliefs(arms: Sequence[Paired], spreads: Sequence[Spread | None], signs: np.ndarray) -> list[_Belief | None]:
-    """Return what is believed of each arm's true effect; None where no spread is known.
+def _beliefs(
+    arms: Sequence[Paired], spreads: Sequence[Spread | None], signs: np.ndarray, levels: Sequence[Level]
+) -> list[_Belief | None]:
+    """Return what is believed of each arm's true effect; None where it is decided, or no spread is known.
+
+    A technique that is shown to do much says nothing of how much the others do, so those that are decided are left out.
+    """
+    found: list[_Belief | None] = [None] * len(arms)
+    each = zip(arms, spreads, levels, strict=True)
+    open_ones = [i for i, (arm, of, at) in enumerate(each) if of and abs(arm.values.mean()) <= of.half_width(at)]
+    believed = _believed([arms[i] for i in open_ones], [of for i in open_ones if (of := spreads[i])], signs[open_ones])
+    for i, belief in zip(open_ones, believed, strict=True):
+        found[i] = belief
+    return found
+
+
+def _believed(arms: Sequence[Paired], spreads: Sequence[Spread], signs: np.ndarray) -> Sequence[_Belief | None]:
+    """Return what is believed of arms that are open.
 
     Arms that are compared with the same reference share its luck, which half of the variance is.
     """
-    known = [of for of in spreads if of is not None]
-    errors = np.array([of.cautious_error for of in known])
-    if len(known) < len(arms) or not errors.size or not errors.all():
+    errors = np.array([of.cautious_error for of in spreads])
+    if not errors.size or not errors.all():
         return [None] * len(arms)
     effects = np.array([arm.values.mean() for arm in arms])
     noise = np.outer(signs * errors, signs * errors) * (SHARED_LUCK + (1 - SHARED_LUCK) * np.eye(len(arms)))
