@@ -64,7 +64,7 @@ def test_arms_that_are_decided_are_trained_no_further_nor_is_the_learning_curve(
 
 
 def test_arms_that_can_hardly_be_decided_are_given_up():
-    runs = Runs({"a": 5, "b": 0.04})
+    runs = Runs({"a": 5, "b": 0.01})
     assert runs.until_decided().verdict.seeds == 5
 
 
