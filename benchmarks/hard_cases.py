@@ -290,7 +290,7 @@ def report_equal(case: Case, count: int) -> None:
 def main() -> None:
     """Draw the studies of each case and print a table."""
     options = parser(__doc__, rounds=1, cases=CASES).parse_args()
-    count = 10 if options.small else 500 * options.rounds
+    count = 10 if options.small else 300 * options.rounds
     start(options, f"{count} studies of a case")
     for name in chosen(options, dict.fromkeys(CASES)):
         print(f"{name}:")
