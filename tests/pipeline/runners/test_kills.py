@@ -13,8 +13,8 @@ from command import assay, events, processes_in, start, table, wait_for
 @pytest.mark.slow
 def test_kills_at_random_moments_change_no_number(tmp_path):
     """Every second kill waits until a cell has begun; the others come whenever they come."""
-    # Twenty take five to ten minutes, and all of CI has thirty.
-    most, epochs = (4, 100) if os.environ.get("CI") else (20, 300)
+    # Twenty take five to ten minutes, and all of CI has thirty-five.
+    most, epochs = (3, 60) if os.environ.get("CI") else (20, 300)
     study = ("sklearn:digits", "--seeds", "2", "--fan-out", "1")
     study += (
         "--set",
